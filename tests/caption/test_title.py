@@ -1,0 +1,82 @@
+import pytest
+
+from docrag.caption.title import TITLE_LIMIT, shorten, title_of
+from docrag.types import Document
+
+OPENING = "Maintenance log of the motor vessel Skua, spring overhaul"
+
+
+def document(name: str, title: str = "", opening: str = OPENING) -> Document:
+    return Document("0" * 64, (f"/somewhere/{name}",), 3, title, opening)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("HARBOUR_2022_8K_dated-2022-07-01.pdf", "HARBOUR 2022 8K dated 2022-07-01"),
+        ("HARBOUR_2023Q4_EARNINGS.pdf", "HARBOUR 2023 Q4 EARNINGS"),
+        ("annualReport2023.pdf", "annual Report 2023"),
+        ("handbook-v2.18.0.pdf", "handbook v2.18.0"),
+        ("nova_y70.pdf", "nova y70"),
+        ("Übersicht Fährverkehr.pdf", "Übersicht Fährverkehr"),
+        ("invoice_0e94b4197b10096b1f4c699701570fbf.pdf", "invoice"),
+    ],
+)
+def test_words_of_the_file_name(name: str, title: str):
+    assert title_of(document(name)) == title
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "0e94b4197b10096b1f4c699701570fbf.pdf",
+        "123e4567-e89b-12d3-a456-426614174000.pdf",
+        "img_0001.png",
+        "IMG_20240301_101500.jpg",
+        "scan003.pdf",
+        "Scan 2024-03-01.pdf",
+        "doc-17.pdf",
+        "20240301.pdf",
+    ],
+)
+def test_names_given_by_machines_say_nothing(name: str):
+    assert title_of(document(name)) == OPENING
+
+
+@pytest.mark.parametrize(
+    "title", ["", "untitled", "Microsoft Word - Document1", "0001018724-18-000005", "Slide 1"]
+)
+def test_metadata_titles_given_by_machines_say_nothing(title: str):
+    assert title_of(document("ferry_report.pdf", title)) == "ferry report"
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("Results of the year", "ferry report: Results of the year"),
+        ("Ferry Report", "ferry report"),
+        ("Ferry report for 2023", "Ferry report for 2023"),
+        ("Microsoft Word - overhaul.docx", "ferry report: overhaul"),
+    ],
+)
+def test_the_metadata_title_is_added_unless_it_repeats_the_name(title: str, expected: str):
+    assert title_of(document("ferry_report.pdf", title)) == expected
+
+
+def test_ruled_lines_and_letterspacing_are_dropped_from_the_opening():
+    assert title_of(document("scan1.pdf", "", "R E P O R T ______ Overhaul of Skua")) == "Overhaul of Skua"
+
+
+def test_a_document_about_which_nothing_is_known_is_called_by_its_file_name():
+    assert title_of(document("scan1.pdf", "", "")) == "scan1.pdf"
+
+
+def test_titles_are_short_and_on_one_line():
+    title = title_of(document("ferry.pdf", "A very long title\n" * 20))
+    assert len(title) <= TITLE_LIMIT
+    assert "\n" not in title
+
+
+def test_shorten_cuts_between_words_or_inside_a_word_that_fills_the_line():
+    assert shorten("one two three", 8) == "one …"
+    assert shorten("x" * 30, 10) == "x" * 9 + "…"

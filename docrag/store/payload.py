@@ -1,0 +1,93 @@
+"""What a point says of its page beside the vectors, as langchain-qdrant and the dashboard read it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from docrag.types import Block, Page
+
+_SCALE = 65534
+_NOWHERE = 65535
+
+
+def page_payload(
+    page: Page, caption: str, boxes: NDArray[np.float32] | None, image_url: str
+) -> dict[str, Any]:
+    """The payload of a page.
+
+    Args:
+        page: The page; its picture does not go in.
+        caption: What was said about the page; may be empty.
+        boxes: (n, 4) where each row of `patches` stands, NaN for nowhere; None without such vectors.
+        image_url: Where the picture is served; the dashboard shows http URLs that end in .jpg.
+    """
+    text = page.text if page.text.strip() else ""
+    caption = caption.strip()
+    between = "\n\n" if caption and text else ""
+    return {
+        "page_content": f"{caption}{between}{text}",
+        "metadata": _metadata(page, caption),
+        "image_url": image_url,
+        "layout": {
+            "boxes": _pack(np.empty((0, 4), np.float32) if boxes is None else boxes),
+            "blocks": _block_rows(page.blocks, len(caption) + len(between)) if text else [],
+        },
+    }
+
+
+def boxes_of(payload: Mapping[str, Any]) -> NDArray[np.float32]:
+    """(n, 4) boxes of the rows of `patches`, exact to 1/65534, NaN for rows that stand nowhere."""
+    packed = np.frombuffer(base64.b64decode(payload["layout"]["boxes"]), "<u2").reshape(-1, 4)
+    boxes: NDArray[np.float32] = packed.astype(np.float32) / np.float32(_SCALE)
+    boxes[packed[:, 0] == _NOWHERE] = np.nan
+    return boxes
+
+
+def blocks_of(payload: Mapping[str, Any]) -> tuple[Block, ...]:
+    """The page's blocks, boxes exact to 4 decimals; the size of their letters is not kept."""
+    content = payload["page_content"]
+    return tuple(
+        Block(content[start:end], (x0, y0, x1, y1))
+        for x0, y0, x1, y1, start, end in payload["layout"]["blocks"]
+    )
+
+
+def _metadata(page: Page, caption: str) -> dict[str, Any]:
+    document = page.document
+    return {
+        "source": document.sources[0],
+        "sources": list(document.sources),
+        "file_name": document.name,
+        "document_id": document.id,
+        # As PyMuPDFLoader counts; people see page_label or the number from 1.
+        "page": page.number - 1,
+        "page_label": page.label,
+        "total_pages": document.total_pages,
+        "title": document.title,
+        "caption": caption,
+        "width": page.width,
+        "height": page.height,
+        "ocr": page.ocr,
+    }
+
+
+def _block_rows(blocks: tuple[Block, ...], start: int) -> list[list[float]]:
+    """[x0, y0, x1, y1, start, end] for each block: `Page.text` joins their texts by one line break."""
+    rows: list[list[float]] = []
+    for block in blocks:
+        end = start + len(block.text)
+        rows.append([*(round(float(value), 4) for value in block.box), start, end])
+        start = end + 1
+    return rows
+
+
+def _pack(boxes: NDArray[np.float32]) -> str:
+    """Two bytes a coordinate, in base64: 4 KB for a page of 380 rows, where JSON would take 15."""
+    nowhere = np.isnan(boxes).any(axis=1, keepdims=True)
+    steps = np.rint(np.clip(np.where(nowhere, 0, boxes), 0, 1) * _SCALE)
+    return base64.b64encode(np.where(nowhere, _NOWHERE, steps).astype("<u2").tobytes()).decode()

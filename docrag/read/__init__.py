@@ -1,0 +1,23 @@
+"""Reading documents: files are found, opened, read page by page, rendered, and recognised if without text.
+
+`find_files` and `sha256` say what there is, `ReaderPool` reads it.
+Importing this loads neither PyMuPDF nor OCR.
+"""
+
+from docrag.read.files import find_files, sha256
+from docrag.read.jobs import Closed, Event, Job, Opened, PageLost, PageRead, ReadOptions, Refused
+from docrag.read.pool import ReaderPool
+
+__all__ = [
+    "Closed",
+    "Event",
+    "Job",
+    "Opened",
+    "PageLost",
+    "PageRead",
+    "ReadOptions",
+    "ReaderPool",
+    "Refused",
+    "find_files",
+    "sha256",
+]

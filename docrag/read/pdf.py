@@ -1,0 +1,160 @@
+"""PDF documents, by PyMuPDF."""
+
+from __future__ import annotations
+
+import re
+import stringprep
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pymupdf
+
+from docrag.errors import EmptyDocument, PasswordRequired, UnreadableDocument
+from docrag.read.blocks import PlacedWord, lay_out
+from docrag.read.source import FEW_WORDS, TextLayer, size_in_pixels
+from docrag.types import Box
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+OPENING_CHARS = 150
+# Ligatures are taken apart, and letters without a Unicode value left out: better read by OCR than gibberish.
+_TEXT_FLAGS = pymupdf.TEXT_PRESERVE_WHITESPACE | pymupdf.TEXT_MEDIABOX_CLIP
+_FILE_NAME = re.compile(
+    r".*\.(pdf|docx?|xlsx?|pptx?|odt|rtf|txt|html?|tex|dvi|e?ps|indd|qx[dp]|fm|pub|wpd)$", re.I
+)
+_MADE_BY = re.compile(r"^(microsoft (word|powerpoint|excel)|powerpoint presentation)\b\s*(-\s*)?", re.I)
+
+
+class PdfSource:
+    """An open PDF.
+
+    Raises:
+        UnreadableDocument: The file is broken.
+        EmptyDocument: It has no pages.
+        PasswordRequired: It is encrypted, and no password fits.
+    """
+
+    def __init__(self, path: Path, passwords: tuple[str, ...] = ()) -> None:
+        # MuPDF prints its warnings; what matters comes back as an error.
+        pymupdf.TOOLS.mupdf_display_errors(False)
+        pymupdf.TOOLS.mupdf_display_warnings(False)
+        try:
+            self._file = pymupdf.open(path, filetype="pdf")
+            # An encrypted file says 0 pages for ever if it is asked before it is unlocked.
+            if self._file.needs_pass:
+                _unlock(self._file, path.name, passwords)
+            self.total_pages: int = self._file.page_count
+        except RuntimeError as error:
+            raise UnreadableDocument(
+                f"{path.name} is broken: {error}", "try to print it to a new PDF"
+            ) from error
+        if self.total_pages == 0:
+            raise EmptyDocument(
+                f"{path.name} has no pages", "if a viewer shows pages, print them to a new PDF"
+            )
+        self.title = clean_title((self._file.metadata or {}).get("title") or "")
+        self.opening = self._opening()
+        self._labelled = bool(self._file.get_page_labels())
+
+    def text_layer(self, number: int) -> TextLayer:
+        """Words, blocks and measures of a page, from 1."""
+        page = self._file[number - 1]
+        width, height = page.rect.width, page.rect.height
+        placed = list(_placed_words(page))
+        words, blocks = lay_out(placed, width, height)
+        share = _picture_share(page) if len(words) < FEW_WORDS else 0.0
+        label = page.get_label() if self._labelled else ""
+        return TextLayer(label or str(number), width, height, words, blocks, share)
+
+    def picture(self, number: int, side: int, max_pixels: int) -> Image:
+        """A page as it is displayed, annotations and form fields included: RGB."""
+        from PIL import Image as pillow
+
+        page = self._file[number - 1]
+        width, height = page.rect.width, page.rect.height
+        pixels = size_in_pixels(width, height, side, max_pixels)
+        scale = pymupdf.Matrix(pixels[0] / width, pixels[1] / height)
+        pixmap = page.get_pixmap(matrix=scale, alpha=False)
+        return pillow.frombuffer("RGB", (pixmap.width, pixmap.height), pixmap.samples, "raw", "RGB", 0, 1)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def _opening(self) -> str:
+        """The first words of the first page; nothing where that page is broken, since others may not be."""
+        try:
+            text = " ".join(word.text for word in _placed_words(self._file[0]))
+        except (RuntimeError, ValueError):
+            return ""
+        return text if len(text) <= OPENING_CHARS else text[:OPENING_CHARS].rsplit(" ", 1)[0]
+
+
+def clean_title(title: str) -> str:
+    """A title from a file's metadata, without what programs put there: empty where nothing is left.
+
+    >>> clean_title("Microsoft Word - Annual  report.doc")
+    ''
+    >>> clean_title(" Annual  report ")
+    'Annual report'
+    """
+    title = _MADE_BY.sub("", " ".join(printable(title).split())).strip()
+    return "" if title.lower() in {"untitled", "none", "title"} or _FILE_NAME.match(title) else title
+
+
+def printable(text: str) -> str:
+    """The text without control characters, soft hyphens, lone surrogates and letters of private fonts."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else " " if letter.isspace() else "" for letter in text)
+
+
+def saslprep(password: str) -> str:
+    """A password as PDF 2.0 wants it (RFC 4013): odd forms and spaces mapped, soft hyphens dropped."""
+    mapped = (
+        " " if stringprep.in_table_c12(letter) else letter
+        for letter in password
+        if not stringprep.in_table_b1(letter)
+    )
+    return unicodedata.normalize("NFKC", "".join(mapped))
+
+
+def _unlock(file: Any, name: str, passwords: tuple[str, ...]) -> None:
+    """Authenticate with the first password that fits."""
+    for password in passwords:
+        if any(file.authenticate(form) for form in dict.fromkeys((password, saslprep(password)))):
+            return
+    reason = "none of the passwords given opens it" if passwords else "no password was given"
+    raise PasswordRequired(f"{name} is encrypted, and {reason}", "give one with --password")
+
+
+def _placed_words(page: Any) -> Iterator[PlacedWord]:
+    """The words of a page in points as displayed, in the order of the file."""
+    textpage = page.get_textpage(flags=_TEXT_FLAGS)
+    # MuPDF gives text as it lies before rotation.
+    a, b, c, d, e, f = page.rotation_matrix
+    limits = page.rect.width, page.rect.height
+    for x0, y0, x1, y1, text, block, line, _ in textpage.extractWORDS():
+        box = _visible(
+            (a * x0 + c * y0 + e, b * x0 + d * y0 + f, a * x1 + c * y1 + e, b * x1 + d * y1 + f), limits
+        )
+        word = printable(text).strip()
+        if box is not None and word.strip("\ufffd"):
+            yield PlacedWord(word, box, block, line)
+
+
+def _visible(corners: Box, limits: tuple[float, float]) -> Box | None:
+    """The part of a box that lies on the page; None where there is none. Corners may come in any order."""
+    x0, x1 = (min(max(x, 0.0), limits[0]) for x in sorted((corners[0], corners[2])))
+    y0, y1 = (min(max(y, 0.0), limits[1]) for y in sorted((corners[1], corners[3])))
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+
+
+def _picture_share(page: Any) -> float:
+    """Share of a page that its pictures cover, 0..1; overlapping ones count twice, up to the whole page."""
+    area = abs(page.rect)
+    covered = sum(abs(pymupdf.Rect(image["bbox"]) & page.rect) for image in page.get_image_info())
+    return min(covered / area, 1.0)

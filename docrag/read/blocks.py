@@ -23,7 +23,7 @@ ROW_GAP = 1.5
 """Widest gap between fragments of one row, in letter heights; the gutter between columns is wider."""
 LINE_GAP = 0.7
 """Widest gap between lines that belong together, in letter heights."""
-SIZE_RATIO = 1.25
+SIZE_RATIO = 1.15
 """Lines whose letters differ more in height are a heading and its text, or a text and its footnote."""
 
 

@@ -155,6 +155,6 @@ def _visible(corners: Box, limits: tuple[float, float]) -> Box | None:
 
 def _picture_share(page: Any) -> float:
     """Share of a page that its pictures cover, 0..1; overlapping ones count twice, up to the whole page."""
-    area = abs(page.rect)
-    covered = sum(abs(pymupdf.Rect(image["bbox"]) & page.rect) for image in page.get_image_info())
+    area = float(abs(page.rect))
+    covered = sum(float(abs(pymupdf.Rect(image["bbox"]) & page.rect)) for image in page.get_image_info())
     return min(covered / area, 1.0)

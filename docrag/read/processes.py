@@ -60,8 +60,8 @@ class Processes:
         """Start the pool in a thread that lives as long as the pool does.
 
         Linux kills a worker when the thread that started it ends (see `worker.start`), and the caller's may
-        end any time. Workers also inherit the thread's signal mask: with Ctrl-C blocked, none dies of it with a
-        traceback, not even while it starts.
+        end any time. Workers also inherit the thread's signal mask: with Ctrl-C blocked, none dies of it
+        with a traceback, not even while it starts.
         """
         self._stopped.clear()
         started: Future[Any] = Future()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from docrag.errors import EmptyDocument, NotFound, UnreadableDocument
 from docrag.types import Block, PageImage, Word
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 FEW_WORDS = 10
 """A page with fewer words may be a picture of text."""
 _HEAD_BYTES = 1024
+_CONTRAST = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,8 @@ def encode_jpeg(picture: Image, quality: int) -> PageImage:
 
 def is_blank(picture: Image) -> bool:
     """Whether nothing can be seen on a picture; single specks do not count."""
-    darkest, lightest = picture.convert("L").reduce(4).getextrema()
-    return float(lightest) - float(darkest) < 32
+    grey = np.asarray(picture.convert("L").reduce(4))
+    return int(grey.max()) - int(grey.min()) < _CONTRAST
 
 
 def _head(path: Path) -> bytes:

@@ -1,0 +1,15 @@
+"""How well a search finds the pages that answer: judged questions in, nDCG, recall, MRR and latency out."""
+
+from docrag.evaluate.measure import by_source, evaluate, latency, report
+from docrag.evaluate.qrels import JudgedQuery, Qrels, read_qrels, read_queries
+
+__all__ = [
+    "JudgedQuery",
+    "Qrels",
+    "by_source",
+    "evaluate",
+    "latency",
+    "read_qrels",
+    "read_queries",
+    "report",
+]

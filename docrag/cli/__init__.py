@@ -1,0 +1,48 @@
+"""The command line: one module a command, results on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from docrag.cli import demo, doctor, evaluate, ingest, models, remove, search, status
+from docrag.cli.console import reported
+
+app = typer.Typer(
+    name="docrag",
+    help="Find the page that answers a question, in folders of PDFs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("ingest")(reported(ingest.ingest))
+app.command("search")(reported(search.search))
+app.command("status")(reported(status.status))
+app.command("remove")(reported(remove.remove))
+app.command("eval")(reported(evaluate.evaluate))
+app.command("models")(reported(models.models))
+app.command("doctor")(reported(doctor.doctor))
+app.command("demo")(reported(demo.demo))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"docrag {version('docrag-qdrant')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """Find the page that answers a question, in folders of PDFs."""
+
+
+def main() -> None:
+    """Run a command; exit code 0 well, 1 failed, 2 usage, 3 some documents failed, 130 interrupted."""
+    app()

@@ -1,0 +1,63 @@
+"""docrag finds the page that answers a question, in folders of PDFs.
+
+The public names are loaded when they are first used: `import docrag` loads neither torch nor PyMuPDF.
+
+>>> import docrag
+>>> docrag.Index.__name__
+'Index'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from docrag.encode.base import ModelSpec, PageEncoder, TextEncoder
+    from docrag.errors import DocragError
+    from docrag.index import Index, Status
+    from docrag.ingest.report import FileReport, IngestReport, Progress
+    from docrag.settings import Settings
+    from docrag.types import Hit, Mode, MultiVector, Page, Region
+
+_HOMES = {
+    "DocragError": "docrag.errors",
+    "FileReport": "docrag.ingest.report",
+    "Hit": "docrag.types",
+    "Index": "docrag.index",
+    "IngestReport": "docrag.ingest.report",
+    "Mode": "docrag.types",
+    "ModelSpec": "docrag.encode.base",
+    "MultiVector": "docrag.types",
+    "Page": "docrag.types",
+    "PageEncoder": "docrag.encode.base",
+    "Progress": "docrag.ingest.report",
+    "Region": "docrag.types",
+    "Settings": "docrag.settings",
+    "Status": "docrag.index",
+    "TextEncoder": "docrag.encode.base",
+}
+
+__all__ = [
+    "DocragError",
+    "FileReport",
+    "Hit",
+    "Index",
+    "IngestReport",
+    "Mode",
+    "ModelSpec",
+    "MultiVector",
+    "Page",
+    "PageEncoder",
+    "Progress",
+    "Region",
+    "Settings",
+    "Status",
+    "TextEncoder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'docrag' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,101 @@
+"""docrag ingest: bring an index up to date with files and folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich import progress
+from rich.table import Table
+
+from docrag.cli.console import IndexOption, JsonOption, errors, print_json, results
+from docrag.ingest.report import FileReport, IngestReport, Progress
+
+SOME_FAILED = 3
+
+
+class Monitor:
+    """Shows what an ingest reports: a bar on stderr, and with --json a line on stdout for each file."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self.bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.TextColumn("{task.completed:.0f}/{task.total:.0f} pages"),
+            progress.TextColumn("{task.fields[speed]}"),
+            console=errors,
+            transient=True,
+            disable=not errors.is_terminal,
+        )
+        self._task = self.bar.add_task("reading", total=0, speed="")
+
+    def __call__(self, event: Progress | FileReport) -> None:
+        """Show one event."""
+        if isinstance(event, Progress):
+            elapsed = self.bar.tasks[self._task].elapsed or 0.0
+            speed = f"{event.pages / elapsed:.1f} pages/s" if elapsed else ""
+            name = Path(event.file).name[:40]
+            self.bar.update(
+                self._task, description=name, completed=event.pages, total=event.known, speed=speed
+            )
+        elif self._as_json:
+            print_json(event.as_json())
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="PDFs, images and folders of them.")],
+    index: IndexOption = None,
+    late: Annotated[str | None, typer.Option(help="Late-interaction encoder [minilm].")] = None,
+    image: Annotated[str | None, typer.Option(help="Single-vector image encoder.")] = None,
+    text: Annotated[str | None, typer.Option(help="Caption encoder [minilm].")] = None,
+    caption: Annotated[
+        Literal["none", "text"] | None, typer.Option(help="Where captions come from [text].")
+    ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Forget files of these folders that are gone.")
+    ] = False,
+    password: Annotated[list[str] | None, typer.Option(help="For encrypted files; may be repeated.")] = None,
+    page_timeout: Annotated[
+        float | None, typer.Option(help="Seconds a page may take to render [30].")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read, embed and store every page; files that did not change cost nothing."""
+    from docrag.index import Index
+    from docrag.settings import load_settings
+
+    settings = load_settings(
+        index=index, late=late, image=image, text=text, caption=caption, page_timeout=page_timeout
+    )
+    monitor = Monitor(as_json=as_json)
+    with Index.open(settings=settings) as opened, monitor.bar:
+        report = opened.ingest(paths, prune=prune, passwords=password or [], listener=monitor)
+    if as_json:
+        print_json({"summary": report.summary()})
+    else:
+        _print_report(report)
+    if report.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _print_report(report: IngestReport) -> None:
+    counts = report.summary()
+    parts = [
+        f"{counts[status]} {status}" for status in ("added", "updated", "unchanged", "removed", "failed")
+    ]
+    speed = f", {report.pages} pages in {report.seconds:.1f} s ({counts['pages_per_second']:.1f} pages/s)"
+    results.print("documents: " + ", ".join(parts) + (speed if report.pages else ""))
+    if report.failures:
+        table = Table(
+            "file",
+            "what happened",
+            "what to do",
+            box=None,
+            title="Not or not wholly read",
+            title_justify="left",
+        )
+        for file in report.failures:
+            table.add_row(file.file, file.error, file.hint)
+        errors.print(table, soft_wrap=False)

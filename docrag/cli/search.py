@@ -1,0 +1,125 @@
+"""docrag search: the pages that answer a question."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from docrag.cli.console import IndexOption, JsonOption, print_json, results
+from docrag.errors import QueryError
+from docrag.types import Hit, Mode
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="A question or some words.")],
+    index: IndexOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many pages.")] = 10,
+    mode: Annotated[Mode, typer.Option(help="Which signals rank the pages.")] = "hybrid",
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Only pages whose metadata has this value; repeated means and."
+        ),
+    ] = None,
+    open_best: Annotated[
+        bool, typer.Option("--open", help="Write the best page with its regions marked, and say where.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the pages that answer a question, with the region of each that matched."""
+    from docrag.index import Index
+    from docrag.settings import load_settings
+
+    wanted = parse_filter(filter or [])
+    with Index.open(settings=load_settings(index=index), create=False) as opened:
+        started = time.perf_counter()
+        hits = opened.search(query, k=k, mode=mode, filter=wanted)
+        took_ms = (time.perf_counter() - started) * 1000
+    marked = write_marked(hits[0]) if open_best and hits else None
+    if as_json:
+        answer: dict[str, Any] = {"query": query, "mode": mode, "took_ms": round(took_ms, 1)}
+        print_json(
+            answer | {"hits": [hit_json(hit) for hit in hits]} | ({"marked": str(marked)} if marked else {})
+        )
+        return
+    print_hits(hits)
+    if marked:
+        results.print(f"marked page: {marked}", soft_wrap=True)
+
+
+def parse_filter(given: Sequence[str]) -> dict[str, str]:
+    """The filters of the command line as a mapping.
+
+    Raises:
+        QueryError: One is not key=value, or a key comes twice.
+
+    >>> parse_filter(["file_name=a.pdf", "page=3"])
+    {'file_name': 'a.pdf', 'page': '3'}
+    """
+    wanted: dict[str, str] = {}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals or not key or not value:
+            raise QueryError(f"--filter {one}: not key=value", "such as --filter file_name=report.pdf")
+        if wanted.setdefault(key, value) != value:
+            raise QueryError(f"--filter {key} is given twice", "a page has one value, and filters mean and")
+    return wanted
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """The command line's contract for one hit."""
+    return {
+        "rank": hit.rank,
+        "score": round(hit.score, 6),
+        "scores": {signal: round(score, 6) for signal, score in hit.scores.items()},
+        "file": hit.file,
+        "page": hit.page,
+        "page_id": hit.page_id,
+        "text": hit.text,
+        "regions": [
+            {
+                "box": [round(side, 5) for side in region.box],
+                "score": round(region.score, 6),
+                "text": region.text,
+            }
+            for region in hit.regions
+        ],
+    }
+
+
+def print_hits(hits: Sequence[Hit]) -> None:
+    """A table with file, page, score and the text of the best region."""
+    if not hits:
+        results.print("no page found")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("score", justify="right")
+    table.add_column("file", overflow="fold", max_width=36)
+    table.add_column("page", justify="right")
+    table.add_column("best region", overflow="fold")
+    for hit in hits:
+        text = hit.regions[0].text if hit.regions else hit.text
+        table.add_row(f"{hit.score:.3f}", Path(hit.file).name, str(hit.page), Text(shorten(text, 240)))
+    results.print(table)
+
+
+def shorten(text: str, most: int) -> str:
+    """Text on one line, cut at a word."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[:most].rsplit(" ", 1)[0] + " ..."
+
+
+def write_marked(hit: Hit) -> Path:
+    """Write the page image of a hit with its regions marked; the path of the file."""
+    from docrag.search.marked import mark_regions
+
+    path = Path(tempfile.mkdtemp(prefix="docrag-")) / f"{Path(hit.file).stem}-page-{hit.page}.png"
+    mark_regions(hit.image(), hit.regions).save(path)
+    return path

@@ -1,0 +1,44 @@
+"""BM25 term weights (Robertson & Zaragoza 2009) as sparse vectors; Qdrant multiplies the IDF in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qdrant_edge import Bm25, Bm25Config
+from qdrant_edge import SparseVector as EdgeSparseVector
+
+from docrag.errors import SettingsError
+from docrag.types import SparseVector
+
+
+class Bm25Encoder:
+    """Tokenises, stems and weighs terms with the ids that a Qdrant server's own `qdrant/bm25` gives.
+
+    Args:
+        language: Of the stemmer and the stop words, as Qdrant names it.
+    """
+
+    def __init__(self, language: str = "english") -> None:
+        self._language = language
+        try:
+            self._bm25 = Bm25(Bm25Config(language=language))
+        except ValueError as error:
+            raise SettingsError(
+                f"language {language!r}: {error}", "an English name, such as german"
+            ) from None
+
+    def fingerprint(self) -> dict[str, str]:
+        """What must be equal for two sets of term weights to be comparable."""
+        return {"family": "bm25", "language": self._language}
+
+    def encode_passages(self, texts: Sequence[str]) -> list[SparseVector]:
+        """Saturated, length-normalised term weights of each text."""
+        return [_sparse(self._bm25.embed_document(text)) for text in texts]
+
+    def encode_queries(self, texts: Sequence[str]) -> list[SparseVector]:
+        """Weight 1 for each term of each query."""
+        return [_sparse(self._bm25.embed_query(text)) for text in texts]
+
+
+def _sparse(vector: EdgeSparseVector) -> SparseVector:
+    return SparseVector(tuple(vector.indices), tuple(vector.values))

@@ -1,0 +1,197 @@
+"""What was ingested from where: the memory that makes ingest a sync and lets it be killed at any moment.
+
+A document's points and the manifest cannot change in one transaction, so a document passes through states,
+and whatever a killed process left half done is told by its state:
+
+    writing   points are being written; none of them count until the document is done
+    done      every page that could be read is in the store
+    relabel   done, but the points do not name its present sources yet
+    stale     no file has this content any more; its points are to be removed
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from docrag.errors import StorageFull, StoreError
+
+State = Literal["writing", "done", "relabel", "stale"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS documents (
+    id TEXT PRIMARY KEY, state TEXT NOT NULL, source TEXT NOT NULL, pages INTEGER NOT NULL, lost TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, source TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    document_id TEXT NOT NULL REFERENCES documents (id));
+CREATE INDEX IF NOT EXISTS files_of_document ON files (document_id);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file as it was when its document was last ingested."""
+
+    path: str
+    """Absolute."""
+    source: str
+    """As ingested."""
+    size: int
+    mtime_ns: int
+    document_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """A document and how far it got."""
+
+    id: str
+    state: State
+    source: str
+    """The source its vectors were made with: the file name's words are among them."""
+    pages: int
+    lost: str
+    """What could not be read of it, in words; empty where all was."""
+
+
+class Manifest:
+    """The table of files and documents, in one SQLite file beside the points.
+
+    Used by one thread at a time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._errors():
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(SCHEMA)
+
+    def file(self, path: str) -> FileRow | None:
+        """The file at an absolute path, if it was ingested."""
+        row = self._db.execute("SELECT * FROM files WHERE path = ?", (path,)).fetchone()
+        return FileRow(*row) if row else None
+
+    def files(self, document_id: str | None = None) -> list[FileRow]:
+        """All files, or those of one document, by path."""
+        rows = self._db.execute(
+            "SELECT * FROM files WHERE ?1 IS NULL OR document_id = ?1 ORDER BY path", (document_id,)
+        )
+        return [FileRow(*row) for row in rows]
+
+    def sources(self, document_id: str) -> tuple[str, ...]:
+        """The paths, as ingested, at which a document stands."""
+        return tuple(dict.fromkeys(row.source for row in self.files(document_id)))
+
+    def document(self, document_id: str) -> DocumentRow | None:
+        """One document."""
+        row = self._db.execute("SELECT * FROM documents WHERE id = ?", (document_id,)).fetchone()
+        return DocumentRow(*row) if row else None
+
+    def documents(self, state: State | None = None) -> list[DocumentRow]:
+        """All documents, or those in one state."""
+        rows = self._db.execute(
+            "SELECT * FROM documents WHERE ?1 IS NULL OR state = ?1 ORDER BY source", (state,)
+        )
+        return [DocumentRow(*row) for row in rows]
+
+    def begin(self, document_id: str, source: str) -> None:
+        """Note that points of a document are about to be written."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO documents VALUES (?, 'writing', ?, 0, '') "
+                "ON CONFLICT (id) DO UPDATE SET state = 'writing', source = excluded.source",
+                (document_id, source),
+            )
+
+    def finish(self, document_id: str, pages: int, lost: str, files: Sequence[FileRow]) -> None:
+        """Every point of a document is written: it replaces what stood at its files before, at once."""
+        with self._transaction():
+            self._assign(files)  # before the document is done: its points name these files already
+            self._db.execute(
+                "UPDATE documents SET state = 'done', pages = ?, lost = ? WHERE id = ?",
+                (pages, lost, document_id),
+            )
+
+    def assign(self, files: Sequence[FileRow]) -> None:
+        """Let files stand for documents that are done already."""
+        with self._transaction():
+            self._assign(files)
+
+    def forget(self, paths: Sequence[str]) -> None:
+        """Files are gone: their documents lose a source, and are stale once they have none."""
+        with self._transaction():
+            for path in paths:
+                row = self.file(path)
+                if row is not None:
+                    self._db.execute("DELETE FROM files WHERE path = ?", (path,))
+                    self._settle(row.document_id)
+
+    def touch(self, file: FileRow) -> None:
+        """The file's size or time changed and its content did not."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE files SET size = ?, mtime_ns = ? WHERE path = ?",
+                (file.size, file.mtime_ns, file.path),
+            )
+
+    def relabelled(self, document_id: str) -> None:
+        """The points of a document name its present sources."""
+        with self._transaction():
+            self._db.execute("UPDATE documents SET state = 'done' WHERE id = ?", (document_id,))
+
+    def dropped(self, document_id: str) -> None:
+        """The points of a document are removed."""
+        with self._transaction():
+            self._db.execute("DELETE FROM documents WHERE id = ?", (document_id,))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def _assign(self, files: Sequence[FileRow]) -> None:
+        for new in files:
+            old = self.file(new.path)
+            self._db.execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
+                (new.path, new.source, new.size, new.mtime_ns, new.document_id),
+            )
+            self._settle(new.document_id)
+            if old is not None and old.document_id != new.document_id:
+                self._settle(old.document_id)
+
+    def _settle(self, document_id: str) -> None:
+        """Mark what must follow from a change of a document's files."""
+        state = "relabel" if self.files(document_id) else "stale"
+        self._db.execute(
+            "UPDATE documents SET state = ? WHERE id = ? AND state != 'writing'", (state, document_id)
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if "full" in str(error):
+                raise StorageFull(
+                    f"no space left for {self._path}", "free some space and run again"
+                ) from error
+            raise StoreError(
+                f"{self._path}: {error}", "is the disk writable, and the file docrag's?"
+            ) from error

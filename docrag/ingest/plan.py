@@ -1,0 +1,77 @@
+"""What a sync has to do: which files are new, changed, moved, unchanged or gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from docrag.errors import DocumentError, UnreadableDocument
+from docrag.ingest.manifest import FileRow, Manifest
+
+
+@dataclass(slots=True)
+class Plan:
+    """The files of a sync, each in one list."""
+
+    contents: dict[str, list[FileRow]] = field(default_factory=dict)
+    """Contents to be read, by document id, with the files that hold them."""
+    known: list[FileRow] = field(default_factory=list)
+    """Files whose content is indexed already, from another path."""
+    touched: list[FileRow] = field(default_factory=list)
+    """Files with a new time or size and the content they had."""
+    unchanged: list[FileRow] = field(default_factory=list)
+    gone: list[FileRow] = field(default_factory=list)
+    """Ingested once from the folders of this sync, and no longer there."""
+    failed: list[tuple[str, DocumentError]] = field(default_factory=list)
+
+
+def make_plan(
+    paths: Sequence[Path], files: Sequence[Path], manifest: Manifest, digest: Callable[[Path], str]
+) -> Plan:
+    """Compare files with the manifest; only those whose size or time differs are read and hashed.
+
+    Args:
+        paths: What the user named: folders are looked through for files that are gone.
+        files: The files found there.
+        manifest: What was ingested before.
+        digest: sha256 of a file, hexadecimal.
+    """
+    plan = Plan()
+    found: set[str] = set()
+    for path in files:
+        absolute = os.path.abspath(path)  # noqa: PTH100 (Path.resolve follows links, which are sources of their own)
+        if absolute not in found:
+            found.add(absolute)
+            _place(path, absolute, manifest, digest, plan)
+    for rows in plan.contents.values():
+        rows.sort(
+            key=lambda row: row.path
+        )  # the first one names the document, whatever the order of arguments
+    folders = tuple(os.path.join(os.path.abspath(p), "") for p in paths if p.is_dir())  # noqa: PTH100, PTH118
+    plan.gone = [row for row in manifest.files() if row.path.startswith(folders) and row.path not in found]
+    return plan
+
+
+def _place(path: Path, absolute: str, manifest: Manifest, digest: Callable[[Path], str], plan: Plan) -> None:
+    before = manifest.file(absolute)
+    try:
+        stat = path.stat()
+        if before is not None and (before.size, before.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+            plan.unchanged.append(before)
+            return
+        document_id = digest(path)
+    except OSError as error:
+        plan.failed.append(
+            (str(path), UnreadableDocument(f"{path}: {error.strerror}", "check the file's permissions"))
+        )
+        return
+    now = FileRow(absolute, str(path), stat.st_size, stat.st_mtime_ns, document_id)
+    document = manifest.document(document_id)
+    if before is not None and before.document_id == document_id:
+        plan.touched.append(now)
+    elif document is not None and document.state in ("done", "relabel"):
+        plan.known.append(now)
+    else:
+        plan.contents.setdefault(document_id, []).append(now)

@@ -1,0 +1,64 @@
+"""Points, page images and manifest of an index: three things on disk that must tell one story."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from docrag.ingest.manifest import Manifest
+from docrag.store.images import PageImages
+from docrag.store.payload import source_metadata
+
+if TYPE_CHECKING:
+    from qdrant_client import models
+
+    from docrag.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where documents are kept."""
+
+    store: Store
+    images: PageImages
+    manifest: Manifest
+
+    def count(self, document_id: str) -> int:
+        """Pages of a document that are written."""
+        return self.store.count(_document(document_id))
+
+    def written(self, document_id: str, source: str) -> frozenset[int]:
+        """Numbers of the pages of a document that an earlier, interrupted ingest wrote from the same source."""
+        row = self.manifest.document(document_id)
+        if row is None or row.source != source:
+            return frozenset()
+        records = self.store.scroll(_document(document_id), payload=["metadata"])
+        return frozenset(record.payload["metadata"]["page"] + 1 for record in records)
+
+    def settle(self) -> None:
+        """Let the points follow the manifest: remove stale documents, name the sources of the others."""
+        for row in self.manifest.documents("stale"):
+            self.drop(row.id)
+        for row in self.manifest.documents("relabel"):
+            names = source_metadata(self.manifest.sources(row.id))
+            self.store.set_payload(names, _document(row.id), key="metadata")
+            self.manifest.relabelled(row.id)
+
+    def drop(self, document_id: str) -> None:
+        """Remove a document; harmless when repeated, so a kill in between costs nothing."""
+        self.store.delete(_document(document_id))
+        self.store.flush()
+        self.images.remove(document_id)
+        self.manifest.dropped(document_id)
+
+    def close(self) -> None:
+        """Let go of all three."""
+        self.store.close()
+        self.manifest.close()
+
+
+def _document(document_id: str) -> models.Filter:
+    from qdrant_client import models
+
+    match = models.MatchValue(value=document_id)
+    return models.Filter(must=[models.FieldCondition(key="metadata.document_id", match=match)])

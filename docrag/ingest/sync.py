@@ -1,0 +1,103 @@
+"""Make an index tell what its files tell: the flow behind `Index.ingest`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from docrag.ingest.manifest import FileRow
+from docrag.ingest.pipeline import Pipeline
+from docrag.ingest.plan import Plan, make_plan
+from docrag.ingest.report import FileReport, IngestReport, Progress
+from docrag.ingest.shelf import Shelf
+from docrag.ingest.writer import Writer
+from docrag.read.files import find_files, sha256
+from docrag.read.jobs import Job, ReadOptions
+from docrag.read.pool import ReaderPool
+
+Listener = Callable[[Progress | FileReport], None]
+
+
+def sync(
+    shelf: Shelf,
+    paths: Sequence[Path],
+    *,
+    make_pipeline: Callable[[], Pipeline],
+    options: ReadOptions,
+    workers: int | None,
+    prune: bool,
+    listener: Listener,
+) -> IngestReport:
+    """Bring the index up to date with some files and folders.
+
+    Args:
+        shelf: The index.
+        paths: Files and folders.
+        make_pipeline: Called only when there is something to encode, since models take seconds to load.
+        options: How pages are read.
+        workers: Reading processes; None chooses by the number of cores.
+        prune: Whether to remove files of these folders that are gone.
+        listener: Hears of every file, and of progress in between.
+
+    Raises:
+        NotFound: A path does not exist; nothing is changed then.
+        StoreError: The index cannot be written; what was reported before is safe.
+    """
+    started = time.perf_counter()
+    report = IngestReport()
+
+    def tell(event: Progress | FileReport) -> None:
+        if isinstance(event, FileReport):
+            report.files.append(event)
+        listener(event)
+
+    plan = make_plan(paths, find_files(paths), shelf.manifest, sha256)
+    _forget_abandoned(shelf, plan)
+    shelf.settle()
+    for event in _apply_without_reading(shelf, plan, prune):
+        tell(event)
+    if plan.contents:
+        jobs = (_job(shelf, document_id, rows) for document_id, rows in plan.contents.items())
+        with ReaderPool(options, workers) as pool, Writer(shelf) as writer:
+            for progress in make_pipeline().run(pool.read(list(jobs)), plan.contents, writer, report):
+                tell(progress)
+        shelf.store.optimize()
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _forget_abandoned(shelf: Shelf, plan: Plan) -> None:
+    """Remove what a killed run left of documents that this run does not read."""
+    for row in shelf.manifest.documents("writing"):
+        if row.id not in plan.contents:
+            shelf.drop(row.id)
+
+
+def _apply_without_reading(shelf: Shelf, plan: Plan, prune: bool) -> Iterable[FileReport]:
+    """Everything that needs no reader."""
+    for path, error in plan.failed:
+        yield FileReport(path, "failed", 0, error.message, error.hint)
+    for row in plan.touched:
+        shelf.manifest.touch(row)
+    for row in (*plan.unchanged, *plan.touched):
+        yield FileReport(row.source, "unchanged", _pages(shelf, row))
+    for row in plan.known:
+        status = "updated" if shelf.manifest.file(row.path) else "added"
+        shelf.manifest.assign([row])
+        yield FileReport(row.source, status, _pages(shelf, row))
+    if prune:
+        reports = [FileReport(row.source, "removed", _pages(shelf, row)) for row in plan.gone]
+        shelf.manifest.forget([row.path for row in plan.gone])
+        yield from reports
+    shelf.settle()
+
+
+def _pages(shelf: Shelf, row: FileRow) -> int:
+    document = shelf.manifest.document(row.document_id)
+    return document.pages if document else 0
+
+
+def _job(shelf: Shelf, document_id: str, rows: Sequence[FileRow]) -> Job:
+    sources = tuple(row.source for row in rows)
+    return Job(Path(rows[0].path), document_id, sources, shelf.written(document_id, sources[0]))

@@ -1,0 +1,84 @@
+"""From a query to hits: the flow behind `Index.search`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from docrag.encode.encoders import Encoders
+from docrag.errors import QueryError
+from docrag.search.fusion import fuse
+from docrag.search.plan import DEPTH, queries
+from docrag.search.regions import matched_regions
+from docrag.store.base import Store
+from docrag.store.images import PageImages
+from docrag.store.payload import blocks_of, boxes_of
+from docrag.types import PATCHES, Hit, Mode, PageRecord, SparseVector, Vector
+
+
+def answer(
+    store: Store,
+    images: PageImages,
+    encoders: Encoders,
+    query: str,
+    k: int,
+    mode: Mode,
+    filter: Mapping[str, str] | None,
+) -> list[Hit]:
+    """The pages that answer a query, best first.
+
+    Raises:
+        QueryError: The query is empty, k is not positive, or the mode or the filter cannot be used.
+    """
+    if not query.strip():
+        raise QueryError("the query is empty", "ask a question or give some words")
+    if k < 1:
+        raise QueryError(f"k = {k}", "ask for at least one page")
+    vectors = encoders.encode_query(query)
+    requests = queries(mode, vectors, filter, max(DEPTH, k))
+    rankings = dict(zip(requests, store.query(list(requests.values())), strict=True))
+    ranked = fuse(rankings)[:k]
+    records = {
+        record.id: record for record in store.retrieve([page.id for page in ranked], vectors=[PATCHES])
+    }
+    scores = {signal: {page.id: page.score for page in pages} for signal, pages in rankings.items()}
+    return [
+        _hit(
+            rank,
+            page.score,
+            {s: of[page.id] for s, of in scores.items() if page.id in of},
+            record,
+            images,
+            vectors,
+        )
+        for rank, page in enumerate(ranked, start=1)
+        if (record := records.get(page.id)) is not None  # removed by another thread meanwhile
+    ]
+
+
+def _hit(
+    rank: int,
+    score: float,
+    scores: Mapping[str, float],
+    record: PageRecord,
+    images: PageImages,
+    vectors: Mapping[str, Vector],
+) -> Hit:
+    payload = record.payload
+    metadata = payload["metadata"]
+    patches, query = record.vectors[PATCHES], vectors[PATCHES]
+    assert not isinstance(patches, SparseVector)
+    assert not isinstance(query, SparseVector)
+    return Hit(
+        rank=rank,
+        score=score,
+        scores=scores,
+        file=metadata["source"],
+        page=metadata["page"] + 1,
+        page_id=record.id,
+        text=payload["page_content"],
+        regions=matched_regions(query, np.asarray(patches), boxes_of(payload), blocks_of(payload)),
+        metadata=metadata,
+        image_path=images.path(metadata["document_id"], metadata["page"] + 1),
+    )

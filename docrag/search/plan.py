@@ -1,0 +1,109 @@
+"""From a mode to Qdrant queries: one for each signal, answered in one round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from qdrant_client import models
+
+from docrag.errors import QueryError
+from docrag.types import BM25, CAPTION, IMAGE, MODES, PATCHES, POOLED, Mode, SparseVector, Vector
+
+Signal = Literal["late", "cosine", "text"]
+SIGNALS: Mapping[Mode, tuple[Signal, ...]] = {
+    "hybrid": ("late", "cosine", "text"),
+    "late": ("late",),
+    "cosine": ("cosine",),
+    "text": ("text",),
+}
+DEPTH = 100
+"""Pages that each signal ranks."""
+PREFETCH = {POOLED: 100, BM25: 50, CAPTION: 50, IMAGE: 50}
+"""Pages that each vector proposes for exact MaxSim."""
+
+
+def queries(
+    mode: Mode, vectors: Mapping[str, Vector], filter: Mapping[str, str] | None, depth: int = DEPTH
+) -> dict[Signal, models.QueryRequest]:
+    """The query of each signal that a mode needs.
+
+    Args:
+        mode: hybrid, late, cosine or text.
+        vectors: The query's vector by name.
+        filter: Values that metadata must have, all of them.
+        depth: How many pages each query returns, at least.
+
+    Raises:
+        QueryError: No such mode.
+    """
+    if mode not in MODES:
+        raise QueryError(f"no mode {mode!r}", f"one of {', '.join(MODES)}")
+    makers = {"late": _late, "cosine": _cosine, "text": _text}
+    return {signal: makers[signal](vectors, metadata_filter(filter), depth) for signal in SIGNALS[mode]}
+
+
+def metadata_filter(values: Mapping[str, str] | None) -> models.Filter | None:
+    """A filter on metadata; `source` means any of the paths at which a document stands.
+
+    Raises:
+        QueryError: `page` is not a number.
+    """
+    if not values:
+        return None
+    return models.Filter(must=[_condition(key, value) for key, value in values.items()])
+
+
+def _condition(key: str, value: str) -> models.Condition:
+    if key == "page":
+        if not value.isdecimal() or value == "0":
+            raise QueryError(f"filter page={value}: not a page number", "pages count from 1")
+        return _match("metadata.page", int(value) - 1)
+    if key == "source":
+        return _match("metadata.sources", value)
+    typed: list[str | int | bool] = [value]  # the command line gives text only; metadata may hold numbers
+    if value.lstrip("-").isdecimal():
+        typed.append(int(value))
+    if value in ("true", "false"):
+        typed.append(value == "true")
+    conditions = [_match(f"metadata.{key}", one) for one in typed]
+    return conditions[0] if len(conditions) == 1 else models.Filter(should=conditions)
+
+
+def _match(key: str, value: str | int | bool) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+
+
+def _late(vectors: Mapping[str, Vector], filter: models.Filter | None, depth: int) -> models.QueryRequest:
+    query = _plain(vectors[PATCHES])
+    sources = {
+        POOLED: query,
+        **{name: _plain(vectors[name]) for name in (BM25, CAPTION, IMAGE) if name in vectors},
+    }
+    return models.QueryRequest(
+        prefetch=[
+            models.Prefetch(query=sources[name], using=name, filter=filter, limit=max(PREFETCH[name], depth))
+            for name in sources
+        ],
+        query=query,
+        using=PATCHES,
+        filter=filter,
+        limit=depth,
+        params=models.SearchParams(quantization=models.QuantizationSearchParams(ignore=True)),
+    )
+
+
+def _cosine(vectors: Mapping[str, Vector], filter: models.Filter | None, depth: int) -> models.QueryRequest:
+    name = IMAGE if IMAGE in vectors else CAPTION
+    return models.QueryRequest(query=_plain(vectors[name]), using=name, filter=filter, limit=depth)
+
+
+def _text(vectors: Mapping[str, Vector], filter: models.Filter | None, depth: int) -> models.QueryRequest:
+    return models.QueryRequest(query=_plain(vectors[BM25]), using=BM25, filter=filter, limit=depth)
+
+
+def _plain(vector: Vector) -> list[float] | list[list[float]] | models.SparseVector:
+    if isinstance(vector, SparseVector):
+        return models.SparseVector(indices=list(vector.indices), values=list(vector.values))
+    return np.asarray(vector, np.float32).tolist()  # type: ignore[no-any-return]

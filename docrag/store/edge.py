@@ -45,6 +45,7 @@ class EdgeStore:
         self._shard: edge.EdgeShard | None = shard
         self._turn = threading.Condition()
         self._users = 0
+        self._exclusive = False
         self._written = 0
 
     @classmethod
@@ -158,7 +159,8 @@ class EdgeStore:
         """How many records have each value of an indexed keyword field."""
         with self._use() as shard:
             found = shard.facet(edge.FacetRequest(key, limit=_FACETS, exact=True))
-        return {str(hit.value): hit.count for hit in found.hits}
+        # The engine also names values whose records are all gone.
+        return {str(hit.value): hit.count for hit in found.hits if hit.count}
 
     def optimize(self) -> None:
         """Give back the space of removed and replaced pages, once they are a fifth of the index.
@@ -178,8 +180,7 @@ class EdgeStore:
 
     def close(self) -> None:
         """Flush and let go of the index when the calls under way have returned; twice is harmless."""
-        with self._turn:
-            self._turn.wait_for(lambda: not self._users)
+        with self._alone():
             shard, self._shard = self._shard, None
             if shard is not None:
                 with engine.named_errors(self.path):
@@ -201,8 +202,7 @@ class EdgeStore:
 
     def _renew(self) -> None:
         """Close and open: the only way to make the engine forget what it has mapped."""
-        with self._turn:
-            self._turn.wait_for(lambda: not self._users)
+        with self._alone():
             shard, self._shard = self._shard, None
             if shard is None:
                 raise _closed(self.path)
@@ -212,9 +212,23 @@ class EdgeStore:
             self._written = 0
 
     @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other call is under way, and none begins."""
+        with self._turn:
+            self._turn.wait_for(lambda: not self._exclusive)
+            self._exclusive = True
+            try:
+                self._turn.wait_for(lambda: not self._users)
+                yield
+            finally:
+                self._exclusive = False
+                self._turn.notify_all()
+
+    @contextmanager
     def _use(self) -> Iterator[edge.EdgeShard]:
         """The shard, which is neither closed nor renewed meanwhile, and whose errors get their names."""
         with self._turn:
+            self._turn.wait_for(lambda: not self._exclusive)
             if self._shard is None:
                 raise _closed(self.path)
             shard = self._shard

@@ -74,8 +74,8 @@ def config(layout: Layout) -> edge.EdgeConfig:
     """Settings for the pages that one process searches, tens of thousands at most.
 
     The optimiser has only to clear away removed pages. With indexing it took 3.6 s and 1.6 GiB for 1,945
-    pages of 380 x 384 floats, and a query in two stages still took 27 ms (65 ms at 6,000 pages): its time is in
-    MaxSim, which has no index here. From about 8,000 pages on, a server is the better place.
+    pages of 380 x 384 floats, and a query in two stages still took 27 ms (65 ms at 6,000 pages): its time is
+    in MaxSim, which has no index here. From about 8,000 pages on, a server is the better place.
     """
     dense = {spec.name: _dense_params(spec) for spec in layout.vectors if spec.kind != "sparse"}
     sparse = {

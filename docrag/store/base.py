@@ -48,7 +48,9 @@ class Store(Protocol):
         """Every record that matches, without vectors."""
         ...
 
-    def set_payload(self, values: Mapping[str, Any], filter: models.Filter, *, key: str | None = None) -> None:
+    def set_payload(
+        self, values: Mapping[str, Any], filter: models.Filter, *, key: str | None = None
+    ) -> None:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
         ...
 

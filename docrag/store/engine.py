@@ -25,7 +25,7 @@ from docrag.types import PATCHES, PageRecord, SparseVector, Vector
 
 RESERVE = 64 * 2**20
 """Bytes that stay free: the write-ahead log grows by segments of 32 MiB, and a full disk kills the process
-(SIGBUS, seen on a tmpfs of 40 MiB)."""
+(SIGBUS, seen on ext4 and tmpfs)."""
 
 _MARK = "edge_config.json"
 _NEVER_KB = 2**40

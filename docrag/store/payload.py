@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,12 +58,15 @@ def blocks_of(payload: Mapping[str, Any]) -> tuple[Block, ...]:
     )
 
 
+def source_metadata(sources: Sequence[str]) -> dict[str, Any]:
+    """The part of a page's metadata that says where its document stands; the first source is its name."""
+    return {"source": sources[0], "sources": list(sources), "file_name": Path(sources[0]).name}
+
+
 def _metadata(page: Page, caption: str) -> dict[str, Any]:
     document = page.document
     return {
-        "source": document.sources[0],
-        "sources": list(document.sources),
-        "file_name": document.name,
+        **source_metadata(document.sources),
         "document_id": document.id,
         # As PyMuPDFLoader counts; people see page_label or the number from 1.
         "page": page.number - 1,

@@ -104,6 +104,8 @@ def _heading_text(block: Block) -> str:
     shorter than the lines below it.
     """
     lines = [" ".join(line.split()) for line in block.text.splitlines()]
+    # A running head may be held together with the heading below it.
+    lines = list(dropwhile(_BOILERPLATE.fullmatch, lines)) or [""]
     text = " ".join(lines)
     run_in = _RUN_IN.match(text)
     if run_in:
@@ -113,8 +115,12 @@ def _heading_text(block: Block) -> str:
     text = text.strip(" \u2013\u2014_-")
     letters = sum(map(str.isalpha, text))
     readable = len(text) <= _HEADING_LIMIT and letters >= 4 and letters >= 0.6 * len(text.replace(" ", ""))
-    broken_off = text.endswith((",", ";", "…", " of", " the", " and", " to")) or text[:1].islower()
-    skip = broken_off or _BOILERPLATE.fullmatch(text) or _FIGURE.match(text)
+    unlike = (
+        text.endswith((",", ";", "…", " of", " the", " and", " to"))
+        or text[:1].islower()
+        or text[:1] in "\u2022\u25aa\u25cf"
+    )
+    skip = unlike or _BOILERPLATE.fullmatch(text) or _FIGURE.match(text)
     return text if readable and not skip else ""
 
 

@@ -91,6 +91,18 @@ def test_heads_of_columns_are_no_headings():
     )
 
 
+def test_a_running_head_in_the_same_block_does_not_hide_the_heading():
+    assert (
+        caption(page(("Table of Contents\nFreight rates", 13), (BODY, 10)))
+        == "harbour ferries 2023 > Freight rates"
+    )
+
+
+def test_bullets_are_no_headings():
+    text = caption(page(("\u2022 Larger than the rest", 14), (BODY, 10), ("Freight", 13)))
+    assert text == "harbour ferries 2023 > Freight"
+
+
 def test_a_page_without_headings_gives_its_first_words():
     assert caption(page(("Table of Contents\n" + BODY, 10))).startswith(
         "harbour ferries 2023 > Passengers on the"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,7 @@ from docrag.errors import UnreadableDocument, UnsupportedFile
 from docrag.read.files import IMAGE_SUFFIXES
 from docrag.read.source import TextLayer, size_in_pixels
 
-# MPO is what many phones write: a JPEG with a second picture behind it.
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF")
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 _LIKELY_DPI = range(30, 2401)
 
 
@@ -30,9 +31,9 @@ class ImageSource:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._image = self._open()
-        frames = getattr(self._image, "n_frames", 1) if self._image.format == "TIFF" else 1
-        self.total_pages: int = frames
+        with self._open() as image:
+            frames: int = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+        self.total_pages = frames
         # Decoded now, so that a file that is cut off is refused before it counts as a document.
         self._decoded = self._decode(1)
 
@@ -49,22 +50,7 @@ class ImageSource:
         return picture.resize(size_in_pixels(*picture.size, side, max_pixels), Image.Resampling.LANCZOS)
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._image.close()
-
-    def _open(self) -> Image.Image:
-        """Open the file without decoding it."""
-        name = self._path.name
-        try:
-            # Below twice its limit Pillow only warns; scans of plans are that large.
-            with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-                return Image.open(self._path, formats=_FORMATS)
-        except Image.DecompressionBombError as error:
-            raise UnreadableDocument(f"{name} has too many pixels: {error}", "save it smaller") from error
-        except UnidentifiedImageError as error:
-            if self._path.suffix.lower() in IMAGE_SUFFIXES:
-                raise UnreadableDocument(f"{name} is not an image, or broken", "save it again") from error
-            raise UnsupportedFile(f"{name} is neither a PDF nor an image", "convert it to PDF") from error
+        """The file is only open while a page is decoded."""
 
     def _frame(self, number: int) -> tuple[int, Image.Image, float]:
         """Number, RGB picture and dots per inch of a frame; the last one is kept."""
@@ -74,15 +60,36 @@ class ImageSource:
 
     def _decode(self, number: int) -> tuple[int, Image.Image, float]:
         try:
-            if self.total_pages > 1:
-                self._image.seek(number - 1)
-            dpi = float(self._image.info.get("dpi", (72, 72))[0])
-            with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-                picture = to_rgb(ImageOps.exif_transpose(self._image))
+            with self._open() as image:
+                if self.total_pages > 1:
+                    image.seek(number - 1)
+                dpi = float(image.info.get("dpi", (72, 72))[0])
+                picture = to_rgb(ImageOps.exif_transpose(image))
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             reason = f"{self._path.name} is cut off or broken: {error}"
             raise UnreadableDocument(reason, "copy or save it again") from error
         return number, picture, dpi if round(dpi) in _LIKELY_DPI else 72.0
+
+    @contextmanager
+    def _open(self) -> Iterator[Image.Image]:
+        """The file, not decoded yet."""
+        name = self._path.name
+        try:
+            # Below twice its limit Pillow only warns; scans of plans are that large.
+            with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+                image = Image.open(self._path, formats=_FORMATS)
+        except Image.DecompressionBombError as error:
+            raise UnreadableDocument(f"{name} has too many pixels: {error}", "save it smaller") from error
+        except UnidentifiedImageError as error:
+            if self._path.suffix.lower() in IMAGE_SUFFIXES:
+                raise UnreadableDocument(f"{name} is not an image, or broken", "save it again") from error
+            raise UnsupportedFile(f"{name} is neither a PDF nor an image", "convert it to PDF") from error
+        except OSError as error:
+            raise UnreadableDocument(
+                f"{name} is cut off or broken: {error}", "copy or save it again"
+            ) from error
+        with image:
+            yield image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -88,6 +88,9 @@ def start(options: ReadOptions, parent: int) -> None:
     # Stop at once when told to, also within C code, where no Python handler would run.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with(parent)
+    # Loaded now, since it takes a second that would count as the first document's.
+    import docrag.read.pdf  # noqa: F401
+
     _worker = Worker(options)
 
 

@@ -24,7 +24,7 @@ def caption(page: Page) -> str:
     return text_layer.caption(page).replace("\u203a", ">")
 
 
-def test_larger_letters_are_headings_in_reading_order():
+def test_larger_letters_are_headings_in_reading_order() -> None:
     text = caption(page(("Revenue by segment", 16), (BODY, 10), ("Freight", 13), (BODY, 10)))
     assert text == "harbour ferries 2023 > Revenue by segment > Freight"
 
@@ -32,16 +32,16 @@ def test_larger_letters_are_headings_in_reading_order():
 @pytest.mark.parametrize(
     "heading", ["3.2 Results", "Item 7. Controls and procedures", "4 Related work", "A.1 Proofs"]
 )
-def test_numbered_headings_need_no_larger_letters(heading: str):
+def test_numbered_headings_need_no_larger_letters(heading: str) -> None:
     assert caption(page((BODY, 10), (heading, 10), (BODY, 10))) == f"harbour ferries 2023 > {heading}"
 
 
-def test_a_numbered_heading_is_cut_from_the_paragraph_behind_it():
+def test_a_numbered_heading_is_cut_from_the_paragraph_behind_it() -> None:
     text = caption(page((f"3.1. Repair of hulls. {BODY}", 10)))
     assert text == "harbour ferries 2023 > 3.1. Repair of hulls"
 
 
-def test_steps_and_sentences_are_no_headings():
+def test_steps_and_sentences_are_no_headings() -> None:
     text = caption(page(("2. Press the red button, then wait.", 10), (BODY, 10)))
     assert text.startswith("harbour ferries 2023 > 2. Press the red button, then wait. Passengers")
 
@@ -59,27 +59,27 @@ def test_steps_and_sentences_are_no_headings():
         "Cuadro 5: Ingresos",
     ],
 )
-def test_figure_and_table_captions(line: str):
+def test_figure_and_table_captions(line: str) -> None:
     assert caption(page((BODY, 10), (line, 9))) == f"harbour ferries 2023. {line}"
 
 
-def test_a_sentence_that_begins_with_a_figure_is_no_caption():
+def test_a_sentence_that_begins_with_a_figure_is_no_caption() -> None:
     assert "Figure 7 shows" not in caption(page((f"4.1 Results\n{BODY}\nFigure 7 shows the rise.", 10)))
 
 
-def test_two_captions_in_one_block_are_told_apart():
+def test_two_captions_in_one_block_are_told_apart() -> None:
     text = caption(page(("Table 1: Revenue\nmillion crowns\nTable 2: Crew", 9), (BODY, 10)))
     assert text == "harbour ferries 2023. Table 1: Revenue million crowns. Table 2: Crew"
 
 
-def test_what_the_title_says_already_is_not_repeated():
+def test_what_the_title_says_already_is_not_repeated() -> None:
     assert (
         caption(page(("Harbour Ferries", 20), ("Freight", 14), (BODY, 10)))
         == "harbour ferries 2023 > Freight"
     )
 
 
-def test_heads_of_columns_are_no_headings():
+def test_heads_of_columns_are_no_headings() -> None:
     document = Document("0" * 64, ("fares.pdf",), 1)
     left, right = (
         Block("Single Ticket", (0.1, 0.1, 0.3, 0.12), 0.01),
@@ -91,40 +91,40 @@ def test_heads_of_columns_are_no_headings():
     )
 
 
-def test_a_running_head_in_the_same_block_does_not_hide_the_heading():
+def test_a_running_head_in_the_same_block_does_not_hide_the_heading() -> None:
     assert (
         caption(page(("Table of Contents\nFreight rates", 13), (BODY, 10)))
         == "harbour ferries 2023 > Freight rates"
     )
 
 
-def test_bullets_are_no_headings():
+def test_bullets_are_no_headings() -> None:
     text = caption(page(("\u2022 Larger than the rest", 14), (BODY, 10), ("Freight", 13)))
     assert text == "harbour ferries 2023 > Freight"
 
 
-def test_a_page_without_headings_gives_its_first_words():
+def test_a_page_without_headings_gives_its_first_words() -> None:
     assert caption(page(("Table of Contents\n" + BODY, 10))).startswith(
         "harbour ferries 2023 > Passengers on the"
     )
 
 
-def test_a_page_without_text_gives_its_number():
+def test_a_page_without_text_gives_its_number() -> None:
     assert caption(page(number=7)) == "harbour ferries 2023, page 7"
 
 
-def test_captions_are_bounded_and_on_one_line():
+def test_captions_are_bounded_and_on_one_line() -> None:
     text = caption(page(*[(f"Table {n}: {BODY}", 10) for n in range(1, 9)]))
     assert 300 < len(text) <= CAPTION_LIMIT
     assert "\n" not in text
 
 
-def test_blocks_of_unknown_size_are_no_headings():
+def test_blocks_of_unknown_size_are_no_headings() -> None:
     assert caption(page((BODY, 0))).startswith("harbour ferries 2023 > Passengers")
 
 
 @pytest.mark.parametrize("captioner", [TextLayerCaptioner(), NoCaptioner()])
-def test_captioners_give_one_caption_a_page_in_order(captioner: Captioner):
+def test_captioners_give_one_caption_a_page_in_order(captioner: Captioner) -> None:
     pages: Sequence[Page] = [page(number=1), page(number=2)]
     assert captioner.caption(pages) == ["harbour ferries 2023, page 1", "harbour ferries 2023, page 2"]
     assert captioner.caption([]) == []

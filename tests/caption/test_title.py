@@ -22,7 +22,7 @@ def document(name: str, title: str = "", opening: str = OPENING) -> Document:
         ("invoice_0e94b4197b10096b1f4c699701570fbf.pdf", "invoice"),
     ],
 )
-def test_words_of_the_file_name(name: str, title: str):
+def test_words_of_the_file_name(name: str, title: str) -> None:
     assert title_of(document(name)) == title
 
 
@@ -39,14 +39,14 @@ def test_words_of_the_file_name(name: str, title: str):
         "20240301.pdf",
     ],
 )
-def test_names_given_by_machines_say_nothing(name: str):
+def test_names_given_by_machines_say_nothing(name: str) -> None:
     assert title_of(document(name)) == OPENING
 
 
 @pytest.mark.parametrize(
     "title", ["", "untitled", "Microsoft Word - Document1", "0001018724-18-000005", "Slide 1"]
 )
-def test_metadata_titles_given_by_machines_say_nothing(title: str):
+def test_metadata_titles_given_by_machines_say_nothing(title: str) -> None:
     assert title_of(document("ferry_report.pdf", title)) == "ferry report"
 
 
@@ -59,24 +59,24 @@ def test_metadata_titles_given_by_machines_say_nothing(title: str):
         ("Microsoft Word - overhaul.docx", "ferry report: overhaul"),
     ],
 )
-def test_the_metadata_title_is_added_unless_it_repeats_the_name(title: str, expected: str):
+def test_the_metadata_title_is_added_unless_it_repeats_the_name(title: str, expected: str) -> None:
     assert title_of(document("ferry_report.pdf", title)) == expected
 
 
-def test_ruled_lines_and_letterspacing_are_dropped_from_the_opening():
+def test_ruled_lines_and_letterspacing_are_dropped_from_the_opening() -> None:
     assert title_of(document("scan1.pdf", "", "R E P O R T ______ Overhaul of Skua")) == "Overhaul of Skua"
 
 
-def test_a_document_about_which_nothing_is_known_is_called_by_its_file_name():
+def test_a_document_about_which_nothing_is_known_is_called_by_its_file_name() -> None:
     assert title_of(document("scan1.pdf", "", "")) == "scan1.pdf"
 
 
-def test_titles_are_short_and_on_one_line():
+def test_titles_are_short_and_on_one_line() -> None:
     title = title_of(document("ferry.pdf", "A very long title\n" * 20))
     assert len(title) <= TITLE_LIMIT
     assert "\n" not in title
 
 
-def test_shorten_cuts_between_words_or_inside_a_word_that_fills_the_line():
+def test_shorten_cuts_between_words_or_inside_a_word_that_fills_the_line() -> None:
     assert shorten("one two three", 8) == "one …"
     assert shorten("x" * 30, 10) == "x" * 9 + "…"

@@ -4,7 +4,7 @@ import pymupdf
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from docrag.demo import QUESTIONS, documents, make
+from docrag.demo import QUESTIONS, Question, documents, make
 
 ANSWERS = {
     "skerry_lines_annual_report_2023.pdf": ["Kiosk and catering", "24.6"],
@@ -31,46 +31,46 @@ def picture(path: Path) -> Image.Image:
     return Image.frombytes("L", (pixmap.width, pixmap.height), pixmap.samples)
 
 
-def test_nothing_else_is_shipped():
+def test_nothing_else_is_shipped() -> None:
     assert sorted(path.name for path in documents().iterdir()) == sorted(NAMES)
 
 
-def test_the_documents_are_small():
+def test_the_documents_are_small() -> None:
     assert sum(path.stat().st_size for path in documents().iterdir()) < 400_000
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_shipped_documents_are_those_that_the_script_makes(rebuilt: Path, name: str):
+def test_the_shipped_documents_are_those_that_the_script_makes(rebuilt: Path, name: str) -> None:
     # Not byte by byte: another release of PyMuPDF or libjpeg writes the same pages in other bytes.
     assert pages(documents() / name) == pages(rebuilt / name)
     difference = ImageChops.difference(picture(documents() / name), picture(rebuilt / name))
     assert ImageStat.Stat(difference).mean[0] < 2
 
 
-def test_making_twice_gives_the_same_bytes(rebuilt: Path, tmp_path: Path):
+def test_making_twice_gives_the_same_bytes(rebuilt: Path, tmp_path: Path) -> None:
     for path in make.make(tmp_path):
         assert path.read_bytes() == (rebuilt / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_titles_are_set(name: str):
+def test_titles_are_set(name: str) -> None:
     with pymupdf.open(documents() / name) as document:
         assert document.metadata["title"] == make.BUILDERS[name][0]
 
 
-def test_the_report_has_page_labels():
+def test_the_report_has_page_labels() -> None:
     with pymupdf.open(documents() / "skerry_lines_annual_report_2023.pdf") as document:
         assert [page.get_label() for page in document] == ["i", "ii", "1", "2", "3"]
 
 
-def test_the_scan_has_no_text_layer():
+def test_the_scan_has_no_text_layer() -> None:
     with pymupdf.open(documents() / "scan_20240212.pdf") as document:
         assert [page.get_text() for page in document] == [""]
         assert len(document[0].get_images()) == 1
 
 
 @pytest.mark.parametrize("question", [q for q in QUESTIONS if q.file in ANSWERS], ids=lambda q: q.file)
-def test_answers_stand_on_one_page(question):
+def test_answers_stand_on_one_page(question: Question) -> None:
     found = [
         number
         for number, text in enumerate(pages(documents() / question.file), start=1)
@@ -79,7 +79,7 @@ def test_answers_stand_on_one_page(question):
     assert found == [question.page]
 
 
-def test_the_typed_page_behind_the_scan_answers_its_question():
+def test_the_typed_page_behind_the_scan_answers_its_question() -> None:
     from docrag.demo.maintenance_scan import typed
 
     text = " ".join(typed().document[0].get_text().split())
@@ -88,7 +88,7 @@ def test_the_typed_page_behind_the_scan_answers_its_question():
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "scan" not in name])
-def test_no_text_overlaps_or_leaves_the_page(name: str):
+def test_no_text_overlaps_or_leaves_the_page(name: str) -> None:
     with pymupdf.open(documents() / name) as document:
         for page in document:
             words = [pymupdf.Rect(word[:4]) for word in page.get_text("words")]

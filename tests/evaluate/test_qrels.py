@@ -14,14 +14,14 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def test_queries_in_the_order_of_the_file(tmp_path: Path):
+def test_queries_in_the_order_of_the_file(tmp_path: Path) -> None:
     rows = [{"_id": "b", "text": "Why?", "metadata": {"source": "made"}}, {"_id": "a", "text": "How?"}]
     queries = read_queries(written(tmp_path / "q.jsonl", "\n".join(map(json.dumps, rows)) + "\n\n"))
     assert list(queries) == ["b", "a"]
     assert (queries["b"].text, queries["b"].source, queries["a"].source) == ("Why?", "made", "")
 
 
-def test_line_separators_inside_json_do_not_end_a_line(tmp_path: Path):
+def test_line_separators_inside_json_do_not_end_a_line(tmp_path: Path) -> None:
     queries = read_queries(written(tmp_path / "q.jsonl", '{"_id": "a", "text": "one\u2028two"}\r\n'))
     assert queries["a"].text == "one\u2028two"
 
@@ -38,7 +38,7 @@ def test_line_separators_inside_json_do_not_end_a_line(tmp_path: Path):
         ('{"_id": "a", "text": "Why?"}', "twice"),
     ],
 )
-def test_a_malformed_query_is_named_with_its_line(tmp_path: Path, line: str, complaint: str):
+def test_a_malformed_query_is_named_with_its_line(tmp_path: Path, line: str, complaint: str) -> None:
     path = written(tmp_path / "q.jsonl", '{"_id": "a", "text": "How?"}\n' + line)
     with pytest.raises(SettingsError, match=complaint) as raised:
         read_queries(path)
@@ -46,7 +46,7 @@ def test_a_malformed_query_is_named_with_its_line(tmp_path: Path, line: str, com
     assert raised.value.hint
 
 
-def test_qrels_keep_names_with_spaces_and_number_signs(tmp_path: Path):
+def test_qrels_keep_names_with_spaces_and_number_signs(tmp_path: Path) -> None:
     text = "\ufeff" + HEADER + "q1\tAnnual report #3.pdf#12\t2\nq1\tb.pdf#1\t0\nq2\tb.pdf#1\t1\n"
     assert read_qrels(written(tmp_path / "qrels.tsv", text)) == {
         "q1": {"Annual report #3.pdf#12": 2, "b.pdf#1": 0},
@@ -54,7 +54,7 @@ def test_qrels_keep_names_with_spaces_and_number_signs(tmp_path: Path):
     }
 
 
-def test_a_judgement_given_twice_alike_counts_once(tmp_path: Path):
+def test_a_judgement_given_twice_alike_counts_once(tmp_path: Path) -> None:
     assert read_qrels(written(tmp_path / "qrels.tsv", HEADER + "q\ta.pdf#1\t1\n" * 2)) == {
         "q": {"a.pdf#1": 1}
     }
@@ -74,7 +74,7 @@ def test_a_judgement_given_twice_alike_counts_once(tmp_path: Path):
         ("p\ta.pdf#1\t2", "judged twice"),
     ],
 )
-def test_a_malformed_judgement_is_named_with_its_line(tmp_path: Path, line: str, complaint: str):
+def test_a_malformed_judgement_is_named_with_its_line(tmp_path: Path, line: str, complaint: str) -> None:
     path = written(tmp_path / "qrels.tsv", HEADER + "p\ta.pdf#1\t1\n" + line)
     with pytest.raises(SettingsError, match=complaint) as raised:
         read_qrels(path)
@@ -83,12 +83,12 @@ def test_a_malformed_judgement_is_named_with_its_line(tmp_path: Path, line: str,
 
 
 @pytest.mark.parametrize("text", ["", "q\ta.pdf#1\t1\n"])
-def test_qrels_without_a_header_are_refused(tmp_path: Path, text: str):
+def test_qrels_without_a_header_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError, match="no header"):
         read_qrels(written(tmp_path / "qrels.tsv", text))
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path):
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot read"):
         read_queries(tmp_path / "absent.jsonl")
     (tmp_path / "latin.tsv").write_bytes(b"\xe9\n")

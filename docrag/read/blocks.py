@@ -96,43 +96,6 @@ def text_of(words: Iterable[PlacedWord]) -> str:
     return "\n".join(" ".join(word.text for word in row) for row in _rows(words))
 
 
-def reading_order(boxes: Sequence[Box]) -> list[int]:
-    """Positions of boxes in the order in which a person reads them: down a column, then the next one.
-
-    The page is cut, and its parts again, at the widest stripe that no box touches: between columns where
-    there is one over the whole height, else between rows (recursive XY-cut).
-    """
-    return _cut(list(range(len(boxes))), boxes)
-
-
-def _cut(members: list[int], boxes: Sequence[Box]) -> list[int]:
-    """The members of a part of the page in reading order."""
-    if len(members) < 2:
-        return members
-    letter = float(np.median([boxes[i][3] - boxes[i][1] for i in members]))
-    box = _union([boxes[i] for i in members])
-    # What is only a few lines high is a row of cells or a caption, and not columns.
-    columns = box[3] - box[1] > 4 * letter
-    parts = (_part(members, boxes, 0, letter) if columns else None) or _part(members, boxes, 1, 0.0)
-    if parts is None:
-        return sorted(members, key=lambda i: (boxes[i][0], boxes[i][1]))
-    return _cut(parts[0], boxes) + _cut(parts[1], boxes)
-
-
-def _part(
-    members: list[int], boxes: Sequence[Box], axis: int, least: float
-) -> tuple[list[int], list[int]] | None:
-    """The members before and behind the widest gap along an axis; None where none is wider than `least`."""
-    ordered = sorted(members, key=lambda i: boxes[i][axis])
-    widest, position, reach = least, 0, boxes[ordered[0]][axis + 2]
-    for at, member in enumerate(ordered[1:], start=1):
-        gap = boxes[member][axis] - reach
-        if gap > widest:
-            widest, position = gap, at
-        reach = max(reach, boxes[member][axis + 2])
-    return (ordered[:position], ordered[position:]) if position else None
-
-
 def _join(pieces: Sequence[Fragment], belongs: Callable[[Fragment, Fragment], bool]) -> list[Fragment]:
     """Join each fragment to the one before where `belongs` says so and the two cover no third one."""
     boxes = np.array([piece.box for piece in pieces], dtype=np.float64).reshape(-1, 4)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from docrag.read.blocks import PlacedWord, lay_out, reading_order
+from docrag.read.blocks import PlacedWord, lay_out
+from docrag.read.order import reading_order
 from docrag.types import Block, Box, Word
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ class Line(NamedTuple):
     """(4, 2) x and y in pixels: top left, top right, bottom right, bottom left, as the line runs."""
 
     @property
-    def box(self) -> Box:
-        """The upright box around it."""
-        (x0, y0), (x1, y1) = self.corners.min(axis=0), self.corners.max(axis=0)
-        return float(x0), float(y0), float(x1), float(y1)
+    def slope(self) -> float:
+        """How far it sinks on its way to the right, as a share of the way."""
+        across, down = self.corners[1] - self.corners[0]
+        return float(down / across) if across > abs(down) else 0.0
 
 
 class Reader:
@@ -68,19 +69,23 @@ def lay_out_lines(
     lines: list[Line], width: float, height: float
 ) -> tuple[tuple[Word, ...], tuple[Block, ...]]:
     """Words and blocks of the lines that were found on a picture of so many pixels."""
-    order = reading_order([line.box for line in lines])
-    placed = (word for block, at in enumerate(order) for word in split_line(lines[at], block))
+    rows = reading_order(_straight_boxes(lines))
+    placed = (
+        word
+        for row, members in enumerate(rows)
+        for cell, member in enumerate(members)
+        for word in split_line(lines[member], row, cell)
+    )
     return lay_out(placed, width, height)
 
 
-def split_line(line: Line, block: int) -> Iterator[PlacedWord]:
+def split_line(line: Line, block: int, number: int) -> Iterator[PlacedWord]:
     """The words of a line; each gets as much of it as it has letters."""
     left, right = line.corners[[0, 3]], line.corners[[1, 2]]
     for match in _WORDS.finditer(line.text):
         start, end = (place / len(line.text) for place in match.span())
         ends = np.concatenate([left + (right - left) * start, left + (right - left) * end])
-        (x0, y0), (x1, y1) = ends.min(axis=0), ends.max(axis=0)
-        yield PlacedWord(match.group(), (float(x0), float(y0), float(x1), float(y1)), block, 0)
+        yield PlacedWord(match.group(), _box(ends), block, number)
 
 
 def _lines(found: Any) -> list[Line]:
@@ -91,3 +96,26 @@ def _lines(found: Any) -> list[Line]:
         Line(text, np.asarray(box, dtype=np.float32))
         for text, box in zip(found.txts, found.boxes, strict=True)
     ]
+
+
+def _straight_boxes(lines: list[Line]) -> list[Box]:
+    """The middle of each line as it would stand if the page lay straight.
+
+    On a slanted page rows overlap, and so they do with the margin that the detector leaves around lines.
+    """
+    if not lines:
+        return []
+    # Long lines know best.
+    slope = np.average([line.slope for line in lines], weights=[len(line.text) for line in lines])
+    turn = np.array([[1.0, -slope], [slope, 1.0]])  # small angles only: sine is slope, cosine 1
+    boxes = []
+    for line in lines:
+        x0, y0, x1, y1 = _box(line.corners @ turn)
+        boxes.append((x0, y0 + (y1 - y0) / 4, x1, y1 - (y1 - y0) / 4))
+    return boxes
+
+
+def _box(corners: NDArray[np.floating[Any]]) -> Box:
+    """The upright box around some points, (n, 2)."""
+    (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
+    return float(x0), float(y0), float(x1), float(y1)

@@ -1,4 +1,4 @@
-from docrag.read.blocks import HELD_CHARS, JOINED_CHARS, PlacedWord, lay_out, reading_order
+from docrag.read.blocks import HELD_CHARS, JOINED_CHARS, PlacedWord, lay_out
 
 
 def line(text, x, y, block, number=0, letter=10, wide=6):
@@ -76,16 +76,3 @@ def test_size_of_text_that_runs_up_the_page_is_the_width_of_its_letters():
 
 def test_a_page_without_words_has_no_blocks():
     assert lay_out([], 600, 800) == ((), ())
-
-
-def test_reading_order_goes_down_a_column_first():
-    title = (50, 50, 550, 70)
-    left = [(50, 100 + 20 * n, 290, 112 + 20 * n) for n in range(5)]
-    right = [(310, 100 + 20 * n, 550, 112 + 20 * n) for n in range(5)]
-    mixed = [box for pair in zip(left, right, strict=True) for box in pair]
-    boxes = [title, *mixed]
-    assert reading_order(boxes) == [0, 1, 3, 5, 7, 9, 2, 4, 6, 8, 10]
-
-
-def test_reading_order_of_a_row_is_from_left_to_right():
-    assert reading_order([(300, 100, 350, 110), (50, 101, 100, 111)]) == [1, 0]

@@ -15,7 +15,7 @@ def upright(text, x0, y0, x1, y1):
 
 
 def test_words_share_their_line_by_letters():
-    words = list(split_line(upright("ab cdef", 0, 10, 70, 20), 3))
+    words = list(split_line(upright("ab cdef", 0, 10, 70, 20), 3, 0))
     assert [word.text for word in words] == ["ab", "cdef"]
     assert [word.box for word in words] == [(0, 10, 20, 20), (30, 10, 70, 20)]
     assert {word.block for word in words} == {3}
@@ -23,18 +23,18 @@ def test_words_share_their_line_by_letters():
 
 def test_boxes_of_a_slanted_line_follow_it():
     line = Line("ab cd", np.array([[0, 0], [100, 10], [100, 30], [0, 20]], dtype=np.float32))
-    first, second = split_line(line, 0)
+    first, second = split_line(line, 0, 0)
     assert first.box[1] < second.box[1]
     assert second.box == pytest.approx((60.0, 6.0, 100.0, 30.0))
 
 
 def test_lines_are_laid_out_column_by_column():
     lines = [
-        upright(f"{side}{n}", x, 20 * n, x + 100, 20 * n + 14)
+        upright(f"{side}{n}", x, 20 * n, x + 200, 20 * n + 14)
         for n in range(6)
-        for side, x in (("l", 0), ("r", 200))
+        for side, x in (("l", 0), ("r", 250))
     ]
-    words, blocks = lay_out_lines(lines, 300, 200)
+    words, blocks = lay_out_lines(lines, 500, 200)
     assert [word.text for word in words] == [f"{side}{n}" for side in "lr" for n in range(6)]
     assert len(blocks) == 2
 

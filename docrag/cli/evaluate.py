@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import track
@@ -15,6 +15,7 @@ from docrag.cli.console import IndexOption, JsonOption, errors, print_json, resu
 from docrag.types import Hit, Mode
 
 if TYPE_CHECKING:
+    from docrag.evaluate.qrels import JudgedQuery, Qrels
     from docrag.index import Index
 
 DEPTH = 10
@@ -36,32 +37,32 @@ def evaluate(
 
     asked = read_queries(queries)
     judged = read_qrels(qrels)
-    run: dict[str, list[str]] = {}
-    seconds: list[float] = []
     with Index.open(settings=load_settings(index=index), create=False) as opened:
-        _warm(opened, mode)
-        for query_id, pages in track(
-            judged.items(), console=errors, transient=True, disable=not errors.is_terminal
-        ):
-            if query_id in asked:
-                started = time.perf_counter()
-                hits = opened.search(asked[query_id].text, k=DEPTH, mode=mode)
-                seconds.append(time.perf_counter() - started)
-                run[query_id] = [corpus_id(hit, pages) for hit in hits]
+        run, seconds = search_all(opened, asked, judged, mode)
     measured = report(mode, run, judged, asked, seconds)
     if as_json:
         print_json(measured)
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(f"{mode}, {measured['queries']} queries")
-    for name in measured["metrics"]:
-        table.add_column(name, justify="right")
-    for source, metrics in {"all": measured["metrics"], **measured["by_source"]}.items():
-        table.add_row(source, *(f"{value:.3f}" for value in metrics.values()))
-    results.print(table)
-    results.print(
-        "a search took {p50:.0f} ms (median), {p95:.0f} ms (95th percentile)".format(**measured["latency_ms"])
-    )
+    else:
+        print_measured(measured)
+
+
+def search_all(
+    index: Index, asked: Mapping[str, JudgedQuery], judged: Qrels, mode: Mode
+) -> tuple[dict[str, list[str]], list[float]]:
+    """Ask every judged question: corpus ids best first, by query id, and the seconds of each search."""
+    # Loads models and maps vectors: latency is that of a process that goes on.
+    index.search("page", k=1, mode=mode)
+    run: dict[str, list[str]] = {}
+    seconds: list[float] = []
+    for query_id, pages in track(
+        judged.items(), console=errors, transient=True, disable=not errors.is_terminal
+    ):
+        if query_id in asked:
+            started = time.perf_counter()
+            hits = index.search(asked[query_id].text, k=DEPTH, mode=mode)
+            seconds.append(time.perf_counter() - started)
+            run[query_id] = [corpus_id(hit, pages) for hit in hits]
+    return run, seconds
 
 
 def corpus_id(hit: Hit, judged: Mapping[str, int]) -> str:
@@ -70,6 +71,16 @@ def corpus_id(hit: Hit, judged: Mapping[str, int]) -> str:
     return next((name for name in names if name in judged), names[0])
 
 
-def _warm(index: Index, mode: Mode) -> None:
-    """Load models and map the vectors first: latency is that of a process that goes on."""
-    index.search("page", k=1, mode=mode)
+def print_measured(measured: Mapping[str, Any]) -> None:
+    """A table with a row for all questions and one for each source."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"{measured['mode']}, {measured['queries']} queries")
+    for name in measured["metrics"]:
+        table.add_column(name, justify="right")
+    for source, metrics in {"all": measured["metrics"], **measured["by_source"]}.items():
+        table.add_row(source, *(f"{value:.3f}" for value in metrics.values()))
+    results.print(table)
+    latency = measured["latency_ms"]
+    results.print(
+        f"a search took {latency['p50']:.0f} ms (median), {latency['p95']:.0f} ms (95th percentile)"
+    )

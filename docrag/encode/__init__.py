@@ -1,0 +1,1 @@
+"""Turn pages, captions and queries into vectors: one file a model family."""

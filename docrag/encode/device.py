@@ -6,7 +6,7 @@ import torch
 
 
 def best_device() -> str:
-    """cuda or mps where torch finds one, else cpu."""
+    """Cuda or mps where torch finds one, else cpu."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

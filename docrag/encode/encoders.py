@@ -1,4 +1,4 @@
-"""The encoders of one index, side by side: what turns a page into its named vectors, and a query into the same."""
+"""The encoders of one index, side by side: they turn pages and queries into the same named vectors."""
 
 from __future__ import annotations
 

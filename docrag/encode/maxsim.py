@@ -1,4 +1,4 @@
-"""MaxSim, the late-interaction score (Khattab & Zaharia 2020, ColBERT), in numpy: the oracle and the regions' score."""
+"""MaxSim, the late-interaction score (Khattab & Zaharia 2020, ColBERT), in numpy: the oracle of tests."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class MiniLM:
     def pieces(self, words: Sequence[str]) -> Pieces:
         """The word pieces of a text that was split into words, or of whole texts."""
         encoding = self.tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False)
-        return Pieces(encoding.ids, encoding.word_ids, content(encoding.tokens))
+        return Pieces(encoding.ids, [word or 0 for word in encoding.word_ids], content(encoding.tokens))
 
     def hidden_states(self, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """The last hidden state of each token: (length, 384) a sequence, in the order given.
@@ -227,7 +227,8 @@ def windows(length: int, most: int) -> list[slice]:
 
 def normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length 1."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+    lengths = np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+    return np.asarray(rows / lengths, np.float32)
 
 
 def _kept(page: Page, title: Pieces, text: Pieces, states: Sequence[NDArray[np.float32]]) -> MultiVector:

@@ -1,4 +1,4 @@
-"""Fewer vectors a page: the mean of each row, for the prefetch stage (Qdrant's PDF tutorial does the same)."""
+"""Fewer vectors a page: the mean of each row, for the prefetch, as in Qdrant's PDF tutorial."""
 
 from __future__ import annotations
 

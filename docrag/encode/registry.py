@@ -1,4 +1,4 @@
-"""Which class encodes under which name: tables of strings, so that no family is imported before it is used."""
+"""Which class encodes under which name: tables of strings, so that only what is used is imported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXT_ENCODERS: Mapping[str, str] = {
     "minilm": "docrag.encode.minilm:MiniLMText",
 }
 ENTRY_POINTS = "docrag.encoders"
-"""Entry-point group in which other packages offer page encoders: name = "module:Class", called without arguments."""
+"""Entry-point group in which other packages offer page encoders; the class is called without arguments."""
 
 
 def page_encoder(name: str) -> PageEncoder:
@@ -28,7 +28,7 @@ def page_encoder(name: str) -> PageEncoder:
         UnknownModel: Neither docrag nor an installed package offers one.
         ModelUnavailable: Its package cannot be imported.
     """
-    return cast(PageEncoder, _construct(name, PAGE_ENCODERS | _outside()))
+    return cast(PageEncoder, _construct(name, {**PAGE_ENCODERS, **_outside()}))
 
 
 def text_encoder(name: str) -> TextEncoder:
@@ -38,7 +38,7 @@ def text_encoder(name: str) -> TextEncoder:
 
 def list_models() -> list[dict[str, str | int]]:
     """What there is to know of every encoder, with the option that takes it."""
-    encoders = [(name, page_encoder(name).spec) for name in sorted(PAGE_ENCODERS | _outside())]
+    encoders = [(name, page_encoder(name).spec) for name in sorted({**PAGE_ENCODERS, **_outside()})]
     rows = [("--late" if spec.kind == "late" else "--image", name, spec) for name, spec in encoders]
     rows += [("--text", name, text_encoder(name).spec) for name in sorted(TEXT_ENCODERS)]
     return [{"name": name, "option": option, **asdict(spec)} for option, name, spec in rows]

@@ -24,7 +24,8 @@ State = Literal["writing", "done", "relabel", "stale"]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
-    id TEXT PRIMARY KEY, state TEXT NOT NULL, source TEXT NOT NULL, pages INTEGER NOT NULL, lost TEXT NOT NULL);
+    id TEXT PRIMARY KEY, state TEXT NOT NULL, source TEXT NOT NULL,
+    pages INTEGER NOT NULL, lost TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, source TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     document_id TEXT NOT NULL REFERENCES documents (id));

@@ -28,7 +28,7 @@ class Shelf:
         return self.store.count(_document(document_id))
 
     def written(self, document_id: str, source: str) -> frozenset[int]:
-        """Numbers of the pages of a document that an earlier, interrupted ingest wrote from the same source."""
+        """Numbers of the pages that an interrupted ingest wrote of a document from the same source."""
         row = self.manifest.document(document_id)
         if row is None or row.source != source:
             return frozenset()

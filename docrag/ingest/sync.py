@@ -9,7 +9,7 @@ from pathlib import Path
 from docrag.ingest.manifest import FileRow
 from docrag.ingest.pipeline import Pipeline
 from docrag.ingest.plan import Plan, make_plan
-from docrag.ingest.report import FileReport, IngestReport, Progress
+from docrag.ingest.report import FileReport, IngestReport, Progress, Status
 from docrag.ingest.shelf import Shelf
 from docrag.ingest.writer import Writer
 from docrag.read.files import find_files, sha256
@@ -83,7 +83,7 @@ def _apply_without_reading(shelf: Shelf, plan: Plan, prune: bool) -> Iterable[Fi
     for row in (*plan.unchanged, *plan.touched):
         yield FileReport(row.source, "unchanged", _pages(shelf, row))
     for row in plan.known:
-        status = "updated" if shelf.manifest.file(row.path) else "added"
+        status: Status = "updated" if shelf.manifest.file(row.path) else "added"
         shelf.manifest.assign([row])
         yield FileReport(row.source, status, _pages(shelf, row))
     if prune:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from docrag.ingest.manifest import FileRow
-from docrag.ingest.report import FileReport
+from docrag.ingest.report import FileReport, Status
 from docrag.ingest.shelf import Shelf
 from docrag.types import Document, Page, PageRecord
 
@@ -107,7 +107,7 @@ class Writer:
             return [FileReport(file.source, "failed", 0, done.lost, done.hint) for file in done.files]
         reports = []
         for file in done.files:
-            status = "updated" if shelf.manifest.file(file.path) else "added"
+            status: Status = "updated" if shelf.manifest.file(file.path) else "added"
             reports.append(FileReport(file.source, status, pages, done.lost or None, done.hint))
         shelf.manifest.finish(document.id, pages, done.lost, done.files)
         shelf.settle()

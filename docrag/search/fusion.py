@@ -25,10 +25,14 @@ def fuse(rankings: Mapping[Signal, Sequence[ScoredId]]) -> list[ScoredId]:
         Best first, ties in the order of ids, so that the same index always answers the same.
     """
     if len(rankings) == 1:
-        return list(next(iter(rankings.values())))
+        return _sorted(next(iter(rankings.values())))
     total = sum(WEIGHTS[signal] for signal in rankings)
     scores: dict[str, float] = {}
     for signal, pages in rankings.items():
         for rank, page in enumerate(pages, start=1):
             scores[page.id] = scores.get(page.id, 0.0) + WEIGHTS[signal] / total * (K + 1) / (K + rank)
-    return [ScoredId(*item) for item in sorted(scores.items(), key=lambda item: (-item[1], item[0]))]
+    return _sorted([ScoredId(*item) for item in scores.items()])
+
+
+def _sorted(pages: Sequence[ScoredId]) -> list[ScoredId]:
+    return sorted(pages, key=lambda page: (-page.score, page.id))

@@ -41,7 +41,14 @@ def queries(
     if mode not in MODES:
         raise QueryError(f"no mode {mode!r}", f"one of {', '.join(MODES)}")
     makers = {"late": _late, "cosine": _cosine, "text": _text}
-    return {signal: makers[signal](vectors, metadata_filter(filter), depth) for signal in SIGNALS[mode]}
+    usable = {name: vector for name, vector in vectors.items() if not _empty(vector)}
+    wanted = [signal for signal in SIGNALS[mode] if signal != "text" or BM25 in usable]
+    return {signal: makers[signal](usable, metadata_filter(filter), depth) for signal in wanted}
+
+
+def _empty(vector: Vector) -> bool:
+    """Whether a query has no terms at all, as one of stop words; Qdrant refuses such a vector."""
+    return isinstance(vector, SparseVector) and not vector.indices
 
 
 def metadata_filter(values: Mapping[str, str] | None) -> models.Filter | None:
@@ -67,7 +74,7 @@ def _condition(key: str, value: str) -> models.Condition:
         typed.append(int(value))
     if value in ("true", "false"):
         typed.append(value == "true")
-    conditions = [_match(f"metadata.{key}", one) for one in typed]
+    conditions: list[models.Condition] = [_match(f"metadata.{key}", one) for one in typed]
     return conditions[0] if len(conditions) == 1 else models.Filter(should=conditions)
 
 

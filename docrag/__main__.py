@@ -1,0 +1,6 @@
+"""`python -m docrag` is the command `docrag`."""
+
+from docrag.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""An ingest that is killed and run again gives the index of an undisturbed one; tests/benchmarks/kills.py does many."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.ingest.kills import ingest_until_killed, snapshot
+from tests.samples import APPLE, CLOCK, FERRY, write_pdf
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("docs")
+    for i, text in enumerate((FERRY, APPLE, CLOCK)):
+        write_pdf(root / f"{i}.pdf", *(f"{text} Chapter {n}." + " more" * n for n in range(40)))
+    return root
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_gives_the_same_index(folder, tmp_path):
+    whole = tmp_path / "whole"
+    seconds = ingest_until_killed(folder, whole, None)
+    expected = snapshot(whole, ["ferry timetable", "apple storage", "pendulum chapter 7"])
+    assert len(expected.page_ids) == 120
+    draw = random.Random(7)
+    for attempt in range(3):
+        index = tmp_path / f"index{attempt}"
+        ingest_until_killed(folder, index, draw.uniform(0.3, 1.0) * seconds)
+        ingest_until_killed(folder, index, None)
+        assert snapshot(index, ["ferry timetable", "apple storage", "pendulum chapter 7"]) == expected

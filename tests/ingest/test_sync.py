@@ -1,0 +1,150 @@
+"""Ingest as a sync, seen from outside: what is found after each kind of change."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from docrag import Index
+from docrag.errors import NotFound
+from tests.samples import APPLE, CLOCK, FERRY, later, write_pdf
+
+
+def found(index: Index, query: str) -> list[str]:
+    return [Path(hit.file).name for hit in index.search(query, k=3, mode="text")]
+
+
+def test_new_files_are_added(index, folder, status_of):
+    report = index.ingest(folder)
+    assert status_of(report) == {"ferry.pdf": "added", "apple.pdf": "added"}
+    assert report.pages == 3
+    assert index.status().pages == 3
+    assert found(index, "ferry timetable")[0] == "ferry.pdf"
+
+
+def test_unchanged_files_are_not_read_again(index, folder, status_of, monkeypatch):
+    index.ingest(folder)
+
+    def fail(path: Path) -> str:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("docrag.ingest.sync.sha256", fail)
+    report = index.ingest(folder)
+    assert status_of(report) == {"ferry.pdf": "unchanged", "apple.pdf": "unchanged"}
+    assert report.pages == 0
+
+
+def test_a_touched_file_is_hashed_and_not_encoded(index, folder, status_of):
+    index.ingest(folder)
+    later(folder / "apple.pdf")
+    report = index.ingest(folder)
+    assert status_of(report)["apple.pdf"] == "unchanged"
+    assert report.pages == 0
+
+
+def test_a_changed_file_replaces_its_old_version(index, folder, status_of):
+    index.ingest(folder)
+    write_pdf(folder / "apple.pdf", CLOCK)
+    later(folder / "apple.pdf")
+    report = index.ingest(folder)
+    assert status_of(report) == {"ferry.pdf": "unchanged", "apple.pdf": "updated"}
+    assert found(index, "orchards pruning") == []
+    assert found(index, "escapement pendulum") == ["apple.pdf"]
+    assert index.status().documents == 2
+
+
+def test_a_file_that_breaks_keeps_its_indexed_version(index, folder, status_of):
+    index.ingest(folder)
+    (folder / "apple.pdf").write_text("no PDF any more")
+    report = index.ingest(folder)
+    assert status_of(report)["apple.pdf"] == "failed"
+    assert report.failures[0].error
+    assert found(index, "orchards pruning") == ["apple.pdf"]
+
+
+def test_gone_files_stay_until_pruned(index, folder, status_of):
+    index.ingest(folder)
+    (folder / "apple.pdf").unlink()
+    assert status_of(index.ingest(folder)) == {"ferry.pdf": "unchanged"}
+    assert found(index, "orchards") == ["apple.pdf"]
+    assert status_of(index.ingest(folder, prune=True)) == {"ferry.pdf": "unchanged", "apple.pdf": "removed"}
+    assert found(index, "orchards") == []
+
+
+def test_prune_touches_the_named_folders_only(index, folder, tmp_path):
+    other = write_pdf(tmp_path / "docs2" / "clock.pdf", CLOCK)
+    index.ingest([folder, other.parent])
+    other.unlink()
+    index.ingest(folder, prune=True)
+    assert found(index, "pendulum") == ["clock.pdf"]
+
+
+def test_one_content_at_two_paths_is_one_document(index, folder, status_of):
+    shutil.copy(folder / "ferry.pdf", folder / "ferry copy.pdf")
+    report = index.ingest(folder)
+    assert status_of(report) == {"ferry.pdf": "added", "ferry copy.pdf": "added", "apple.pdf": "added"}
+    assert (index.status().documents, index.status().files, index.status().pages) == (2, 3, 3)
+    hit = index.search("ferry timetable", k=1)[0]
+    assert [Path(source).name for source in hit.metadata["sources"]] == ["ferry copy.pdf", "ferry.pdf"]
+
+
+def test_a_copy_that_comes_later_costs_no_encoding(index, folder, status_of):
+    index.ingest(folder)
+    shutil.copy(folder / "ferry.pdf", folder / "later.pdf")
+    report = index.ingest(folder)
+    assert (status_of(report)["later.pdf"], report.pages) == ("added", 0)
+    for source in (folder / "ferry.pdf", folder / "later.pdf"):
+        assert index.search("ferry", k=1, filter={"source": str(source)})
+
+
+def test_a_document_lives_as_long_as_one_of_its_files(index, folder):
+    shutil.copy(folder / "ferry.pdf", folder / "copy.pdf")
+    index.ingest(folder)
+    assert index.remove(folder / "copy.pdf") == 0
+    assert index.search("ferry", k=1)[0].metadata["sources"] == [str(folder / "ferry.pdf")]
+    assert index.remove(folder / "ferry.pdf") == 2
+    assert found(index, "ferry") == []
+
+
+def test_a_renamed_file_is_found_under_its_new_name(index, folder):
+    index.ingest(folder)
+    (folder / "apple.pdf").rename(folder / "orchard.pdf")
+    report = index.ingest(folder, prune=True)
+    assert report.pages == 0
+    assert found(index, "pruning") == ["orchard.pdf"]
+
+
+def test_swapped_contents_stay_with_their_files(index, folder):
+    index.ingest(folder)
+    write_pdf(folder / "apple.pdf", FERRY, "Page two: fares for cars, bicycles and foot passengers.")
+    write_pdf(folder / "ferry.pdf", APPLE)
+    later(folder / "apple.pdf")
+    later(folder / "ferry.pdf")
+    index.ingest(folder)
+    assert found(index, "orchards") == ["ferry.pdf"]
+    assert found(index, "timetable") == ["apple.pdf"]
+
+
+def test_images_of_removed_documents_go(index, folder):
+    index.ingest(folder)
+    image = index.search("orchards", k=1)[0].image_path
+    assert image.is_file()
+    index.remove(folder / "apple.pdf")
+    assert not image.exists()
+
+
+def test_a_missing_path_changes_nothing(index, folder):
+    with pytest.raises(NotFound):
+        index.ingest([folder, folder / "nowhere"])
+    assert index.status().pages == 0
+
+
+def test_a_file_that_was_never_ingested_cannot_be_removed(index, folder):
+    with pytest.raises(NotFound, match="apple"):
+        index.remove(folder / "apple.pdf")
+
+
+def test_an_empty_folder_is_no_error(index, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert index.ingest(tmp_path / "empty").files == []

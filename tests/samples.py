@@ -1,0 +1,43 @@
+"""Small documents and pages that tests make."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pymupdf
+
+from docrag.types import Block, Document, Page, Word
+
+FERRY = "The ferry timetable of the northern islands. Departures from the east harbour at dawn."
+APPLE = "Apple orchards need pruning in late winter. Storage of apples in cold cellars."
+CLOCK = "Clock repair: the escapement wheel and the pendulum must be cleaned and oiled."
+
+
+def write_pdf(path: Path, *pages: str) -> Path:
+    """A PDF with a page for each text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pymupdf.open() as file:
+        for text in pages:
+            file.new_page(width=400, height=500).insert_textbox((40, 40, 360, 460), text, fontsize=12)
+        file.save(path, no_new_id=True)
+    return path
+
+
+def later(path: Path) -> None:
+    """Give a file another time, so that it cannot pass for unchanged."""
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+
+
+def make_page(text: str, *, title: str = "", number: int = 1, document_id: str = "ab" * 32) -> Page:
+    """A page with one block a line, ten words a line at most at sensible places."""
+    words: list[Word] = []
+    blocks: list[Block] = []
+    for row, line in enumerate(text.splitlines()):
+        y = 0.05 + 0.05 * row
+        for column, word in enumerate(line.split()):
+            words.append(Word(word, (0.1 + 0.08 * column, y, 0.17 + 0.08 * column, y + 0.02), row))
+        blocks.append(Block(line, (0.1, y, 0.9, y + 0.02), 0.02))
+    document = Document(document_id, ("folder/report.pdf",), 3, title)
+    return Page(document, number, str(number), 612, 792, tuple(words), tuple(blocks))

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from docrag.errors import QueryError
+from docrag.search.plan import metadata_filter, queries
+from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
+
+VECTORS = {
+    PATCHES: np.eye(2, 4, dtype=np.float32),
+    CAPTION: np.array([1, 0, 0], np.float32),
+    BM25: SparseVector((3, 9), (1.0, 1.0)),
+}
+
+
+def test_hybrid_asks_every_signal():
+    assert list(queries("hybrid", VECTORS, None)) == ["late", "cosine", "text"]
+
+
+@pytest.mark.parametrize(("mode", "using"), [("late", PATCHES), ("cosine", CAPTION), ("text", BM25)])
+def test_a_single_mode_asks_its_own_vector(mode, using):
+    [(signal, request)] = queries(mode, VECTORS, None).items()
+    assert (signal, request.using) == (mode, using)
+
+
+def test_late_rescores_what_the_other_vectors_propose():
+    request = queries("late", VECTORS, {"file_name": "a.pdf"}, depth=70)["late"]
+    assert {prefetch.using for prefetch in request.prefetch} == {POOLED, CAPTION, BM25}
+    assert all(prefetch.filter == request.filter and prefetch.limit >= 70 for prefetch in request.prefetch)
+    assert request.params.quantization.ignore is True
+
+
+def test_a_query_of_stop_words_leaves_the_text_signal_out():
+    vectors = {**VECTORS, BM25: SparseVector((), ())}
+    plan = queries("hybrid", vectors, None)
+    assert list(plan) == ["late", "cosine"]
+    assert BM25 not in {prefetch.using for prefetch in plan["late"].prefetch}
+    assert queries("text", vectors, None) == {}
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(QueryError, match="psychic"):
+        queries("psychic", VECTORS, None)
+
+
+def test_filters_mean_and():
+    condition = metadata_filter({"file_name": "a.pdf", "source": "x/a.pdf"})
+    assert [one.key for one in condition.must] == ["metadata.file_name", "metadata.sources"]
+
+
+def test_pages_count_from_one_towards_people():
+    assert metadata_filter({"page": "3"}).must[0].match.value == 2
+    with pytest.raises(QueryError, match="page"):
+        metadata_filter({"page": "0"})
+
+
+def test_numbers_and_truth_values_match_as_such_too():
+    [either] = metadata_filter({"total_pages": "12"}).must
+    assert [one.match.value for one in either.should] == ["12", 12]
+    [either] = metadata_filter({"ocr": "true"}).must
+    assert [one.match.value for one in either.should] == ["true", True]
+
+
+def test_no_filter_is_none():
+    assert metadata_filter(None) is None
+    assert metadata_filter({}) is None

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -72,7 +72,7 @@ class ReaderPool:
         """End all workers."""
         self._processes.stop()
 
-    def read(self, jobs: Iterable[Job]) -> Iterator[Event]:
+    def read(self, jobs: Iterable[Job]) -> Generator[Event, None, None]:
         """Read documents; jobs are taken as workers become free.
 
         For each job comes `Opened`, then `PageRead` or `PageLost` for every page in any order, then `Closed`;
@@ -92,7 +92,7 @@ class _Reading:
     """Documents with pages that were not submitted yet, in order."""
     tasks: dict[Future[Any], _Task] = field(default_factory=dict)
 
-    def run(self, jobs: Iterator[Job]) -> Iterator[Event]:
+    def run(self, jobs: Iterator[Job]) -> Generator[Event, None, None]:
         """All events of the jobs."""
         patience = max(self.options.page_timeout, self.options.ocr_timeout) + _PATIENCE
         try:

@@ -1,7 +1,9 @@
 from docrag.read.blocks import HELD_CHARS, JOINED_CHARS, PlacedWord, lay_out
 
 
-def line(text, x, y, block, number=0, letter=10, wide=6):
+def line(
+    text: str, x: float, y: float, block: int, number: int = 0, letter: float = 10, wide: float = 6
+) -> list[PlacedWord]:
     """The words of a line of letters `wide` across."""
     words = []
     for word in text.split():
@@ -10,7 +12,7 @@ def line(text, x, y, block, number=0, letter=10, wide=6):
     return words
 
 
-def texts(words, width=600, height=800):
+def texts(words: list[PlacedWord], width: float = 600, height: float = 800) -> list[str]:
     return [block.text for block in lay_out(words, width, height)[1]]
 
 

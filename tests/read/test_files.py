@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -6,7 +7,7 @@ from docrag.errors import NotFound
 from docrag.read import find_files, sha256
 
 
-def touch(folder, *names):
+def touch(folder: Path, *names: str) -> None:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

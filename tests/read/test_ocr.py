@@ -10,7 +10,7 @@ from docrag.read.ocr import Line, Reader, lay_out_lines, split_line
 from docrag.read.pdf import PdfSource
 
 
-def upright(text, x0, y0, x1, y1):
+def upright(text: str, x0: float, y0: float, x1: float, y1: float) -> Line:
     return Line(text, np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.float32))
 
 

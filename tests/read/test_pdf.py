@@ -9,7 +9,7 @@ from docrag.read.source import is_blank, open_source
 LIMIT = 4_000_000
 
 
-def two_lines(page):
+def two_lines(page: pymupdf.Page) -> None:
     page.insert_text((120, 200), "HELLO WORLD", fontsize=30)
     page.insert_text((120, 500), "second", fontsize=20)
 

@@ -6,14 +6,17 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped, unused-ignore]
 import pymupdf
 import pytest
 from PIL import Image
 
 from docrag.read import (
     Closed,
+    Job,
     Opened,
     PageLost,
     PageRead,
@@ -26,18 +29,18 @@ from docrag.read.files import find_files
 TEXT = "Eleven words are enough that nobody takes this page for a scan. "
 
 
-def workers():
+def workers() -> list[psutil.Process]:
     """Worker processes of this process; multiprocessing's resource tracker is none."""
     children = psutil.Process().children(recursive=True)
     return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
 
 
-def read_all(jobs, options=None, count=1):
+def read_all(jobs: Iterable[Job], options: ReadOptions | None = None, count: int = 1) -> list[Any]:
     with ReaderPool(options, count) as pool:
         return list(pool.read(jobs))
 
 
-def of(events, kind):
+def of(events: list[Any], kind: type) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
@@ -155,7 +158,7 @@ def test_a_crash_costs_only_its_page(make_pdf, job, helper):
 def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job):
     paths = [make_pdf(TEXT, name=f"{n}.pdf") for n in range(30)]
 
-    def kill_first():
+    def kill_first() -> Iterator[Job]:
         for n, path in enumerate(paths):
             if n == 10:
                 for child in workers():
@@ -176,9 +179,9 @@ def test_errors_of_a_page_come_with_their_reason(make_pdf, job, helper):
 
 def test_jobs_are_taken_as_they_are_needed(make_pdf, job):
     made = job(make_pdf(*[TEXT] * 4))
-    taken = []
+    taken: list[int] = []
 
-    def endless():
+    def endless() -> Iterator[Job]:
         for n in itertools.count():
             taken.append(n)
             yield made
@@ -198,7 +201,7 @@ def test_an_exception_of_the_caller_ends_the_workers(make_pdf, job, helper):
     helper("time.sleep(600)")
     begun = time.monotonic()
 
-    def fail_early():
+    def fail_early() -> None:
         with ReaderPool(workers=2) as pool:
             for _ in pool.read([job(make_pdf(TEXT, TEXT))]):
                 raise ZeroDivisionError
@@ -257,6 +260,7 @@ def test_ctrl_c_brings_no_tracebacks_of_workers(make_pdf, tmp_path):
     command = [sys.executable, script]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as parent:
+        assert parent.stdout is not None
         assert parent.stdout.readline() == "begun\n"
         time.sleep(0.7)  # workers are starting
         os.killpg(parent.pid, signal.SIGINT)
@@ -277,6 +281,7 @@ def test_no_worker_outlives_a_parent_that_was_killed(real, tmp_path):
         "            print('opened', flush=True)\n"
     )
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
         assert parent.stdout.readline() == "opened\n"
         time.sleep(1.5)  # pages 1 and 2 are being rendered, without end
         children = psutil.Process(parent.pid).children(recursive=True)

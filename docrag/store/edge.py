@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from qdrant_client import models
 from docrag.errors import StoreError
 from docrag.store import engine, translate
 from docrag.store.layout import Layout, check
+from docrag.store.lock import FolderLock, Turns
 from docrag.types import PageRecord, ScoredId
 
 KEYWORDS = ("metadata.document_id", "metadata.source", "metadata.sources", "metadata.file_name")
@@ -39,13 +39,12 @@ class EdgeStore:
     Use `create` or `open`.
     """
 
-    def __init__(self, path: Path, layout: Layout, shard: edge.EdgeShard) -> None:
+    def __init__(self, path: Path, layout: Layout, shard: edge.EdgeShard, lock: FolderLock) -> None:
         self.path = path
         self.layout = layout
         self._shard: edge.EdgeShard | None = shard
-        self._turn = threading.Condition()
-        self._users = 0
-        self._exclusive = False
+        self._lock = lock
+        self._turns = Turns()
         self._written = 0
 
     @classmethod
@@ -54,12 +53,14 @@ class EdgeStore:
 
         Raises:
             StoreError: There is something at the path already.
+            IndexInUse: Another process is making it.
             StorageFull: The disk is full.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise StoreError(f"{path} exists already", "open it, or choose another folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        engine.create(path, layout, KEYWORDS, INTEGERS)
+        with FolderLock(path):
+            engine.create(path, layout, KEYWORDS, INTEGERS)
         return cls.open(path, layout)
 
     @classmethod
@@ -71,7 +72,13 @@ class EdgeStore:
             IndexInUse: Another process, or this one, has it open.
             IndexMismatch: It has other vectors than the layout.
         """
-        return cls(path, layout, engine.load(path, layout))
+        engine.require_index(path)
+        lock = FolderLock(path)
+        try:
+            return cls(path, layout, engine.load(path, layout), lock)
+        except BaseException:
+            lock.release()
+            raise
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Write records, all of them validated first; an id that exists is replaced.
@@ -180,12 +187,15 @@ class EdgeStore:
 
     def close(self) -> None:
         """Flush and let go of the index when the calls under way have returned; twice is harmless."""
-        with self._alone():
+        with self._turns.alone():
             shard, self._shard = self._shard, None
-            if shard is not None:
-                with engine.named_errors(self.path):
-                    shard.flush()
-                    shard.close()
+            try:
+                if shard is not None:
+                    with engine.named_errors(self.path):
+                        shard.flush()
+                        shard.close()
+            finally:
+                self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -202,7 +212,7 @@ class EdgeStore:
 
     def _renew(self) -> None:
         """Close and open: the only way to make the engine forget what it has mapped."""
-        with self._alone():
+        with self._turns.alone():
             shard, self._shard = self._shard, None
             if shard is None:
                 raise _closed(self.path)
@@ -212,34 +222,12 @@ class EdgeStore:
             self._written = 0
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other call is under way, and none begins."""
-        with self._turn:
-            self._turn.wait_for(lambda: not self._exclusive)
-            self._exclusive = True
-            try:
-                self._turn.wait_for(lambda: not self._users)
-                yield
-            finally:
-                self._exclusive = False
-                self._turn.notify_all()
-
-    @contextmanager
     def _use(self) -> Iterator[edge.EdgeShard]:
         """The shard, which is neither closed nor renewed meanwhile, and whose errors get their names."""
-        with self._turn:
-            self._turn.wait_for(lambda: not self._exclusive)
+        with self._turns.shared(), engine.named_errors(self.path):
             if self._shard is None:
                 raise _closed(self.path)
-            shard = self._shard
-            self._users += 1
-        try:
-            with engine.named_errors(self.path):
-                yield shard
-        finally:
-            with self._turn:
-                self._users -= 1
-                self._turn.notify_all()
+            yield self._shard
 
 
 def _payload_keys(keys: Sequence[str] | None) -> bool | list[str]:

@@ -55,17 +55,24 @@ def create(path: Path, layout: Layout, keywords: Sequence[str], integers: Sequen
         draft.rename(path)
 
 
-def load(path: Path, layout: Layout) -> edge.EdgeShard:
-    """Open the shard at a path.
+def require_index(path: Path) -> None:
+    """Refuse a folder without a shard: the engine would make an empty one in it, without our payload indexes.
 
     Raises:
         IndexNotFound: There is none.
-        IndexInUse: It is open already.
-        IndexMismatch: It has other vectors.
     """
-    # The engine would make an empty shard, without our payload indexes, in a folder that has none.
     if not (path / _MARK).is_file():
         raise IndexNotFound(f"nothing is indexed in {path}", "ingest something first")
+
+
+def load(path: Path, layout: Layout) -> edge.EdgeShard:
+    """Open the shard at a path, which the caller has locked.
+
+    Raises:
+        IndexNotFound: There is none.
+        IndexMismatch: It has other vectors.
+    """
+    require_index(path)
     with named_errors(path):
         return edge.EdgeShard.load(str(path), config(layout))
 

@@ -71,9 +71,15 @@ def test_what_was_flushed_survives_a_kill(tmp_path: Path, layout: Layout, flushe
 def test_a_second_process_is_told_that_the_index_is_in_use(tmp_path: Path, layout: Layout):
     with start_writer(tmp_path / "shard") as writer:
         flushed(writer)
-        with pytest.raises(IndexInUse, match="close the other process"):
-            EdgeStore.open(tmp_path / "shard", layout)
+        for _ in range(5):
+            with pytest.raises(IndexInUse, match="close the other process"):
+                EdgeStore.open(tmp_path / "shard", layout)
+        # The attempts have not disturbed it: the engine's own lock comes too late for that.
+        for _ in range(3):
+            assert flushed(writer) > 0
+        assert writer.poll() is None
         writer.kill()
+    assert writer.returncode == -signal.SIGKILL
     EdgeStore.open(tmp_path / "shard", layout).close()
 
 
@@ -133,7 +139,7 @@ def test_create_needs_space_too(tmp_path: Path, layout: Layout, monkeypatch: pyt
     monkeypatch.setattr(engine, "RESERVE", 2**60)
     with pytest.raises(StorageFull, match="needed"):
         EdgeStore.create(tmp_path / "shard", layout)
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "shard").exists()
 
 
 def test_nothing_of_a_batch_is_written_where_it_does_not_fit(

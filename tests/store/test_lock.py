@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from docrag.errors import IndexInUse, StoreError
+from docrag.store.lock import FolderLock, Turns
+
+
+def test_a_folder_is_held_once(tmp_path: Path):
+    with FolderLock(tmp_path / "shard"), pytest.raises(IndexInUse, match="open already"):
+        FolderLock(tmp_path / "shard")
+    lock = FolderLock(tmp_path / "shard")
+    lock.release()
+    lock.release()
+    FolderLock(tmp_path / "shard").release()
+
+
+def test_a_link_to_the_folder_is_the_same_folder(tmp_path: Path):
+    (tmp_path / "shard").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "shard")
+    with FolderLock(tmp_path / "shard"), pytest.raises(IndexInUse):
+        FolderLock(tmp_path / "link")
+
+
+def test_where_no_lock_can_be_made_the_system_says_why(tmp_path: Path):
+    with pytest.raises(StoreError, match="No such file"):
+        FolderLock(tmp_path / "missing" / "shard")
+
+
+def test_who_waits_to_be_alone_goes_before_new_calls():
+    turns, order = Turns(), []
+    inside, leave = threading.Event(), threading.Event()
+
+    def call() -> None:
+        with turns.shared():
+            inside.set()
+            leave.wait(10)
+        order.append("first call")
+
+    def alone() -> None:
+        with turns.alone():
+            order.append("alone")
+
+    def late() -> None:
+        with turns.shared():
+            order.append("late call")
+
+    threads = [threading.Thread(target=target) for target in (call, alone, late)]
+    threads[0].start()
+    assert inside.wait(10)
+    threads[1].start()
+    while not turns._exclusive:
+        threading.Event().wait(0.001)
+    threads[2].start()
+    leave.set()
+    for thread in threads:
+        thread.join(10)
+    assert order.index("alone") < order.index("late call")

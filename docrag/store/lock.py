@@ -19,7 +19,7 @@ class FolderLock:
     """Keeps a folder for this object, by a file beside it; ends with the process, however that ends.
 
     qdrant-edge locks its log too, but only after it has opened the storage: attempts that it refused changed
-    files under the process at work, whose next flush then failed ("tracker journal is shorter than expected").
+    files under the process at work, whose next flush failed ("tracker journal is shorter than expected").
 
     Raises:
         IndexInUse: Someone holds the folder.

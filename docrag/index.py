@@ -18,9 +18,9 @@ from docrag.types import Hit, Mode
 
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
-    from docrag.store.layout import Fingerprint
     from docrag.ingest.shelf import Shelf
     from docrag.ingest.sync import Listener
+    from docrag.store.layout import Fingerprint
 
 
 FINGERPRINT = "fingerprint.json"

@@ -16,7 +16,7 @@ from docrag.errors import SettingsError
 
 
 class Settings(BaseSettings):
-    """Everything a user can set once for all commands; the field comments are what the README says of them."""
+    """Everything that a user can set once for all commands."""
 
     model_config = SettingsConfigDict(env_prefix="DOCRAG_", toml_file="docrag.toml", extra="forbid")
 

@@ -80,9 +80,9 @@ class Document:
     """Paths as ingested, the first one first."""
     total_pages: int
     title: str = ""
-    """The title in the file's own metadata; often empty or useless."""
-    opening: str = ""
-    """The first words of the first page, for documents whose title says nothing."""
+    """What it is called; as read, the title in the file's own metadata, which is often empty or useless."""
+    headline: str = ""
+    """The lines in the largest letters of its first page."""
 
     @property
     def name(self) -> str:
@@ -124,9 +124,11 @@ class MultiVector:
     """What an encoder gives for one page or query; single-vector models give one row."""
 
     vectors: NDArray[np.float32]
-    """(n, dim), rows L2-normalised, no padding, no NaN."""
+    """(n, dim), rows L2-normalised, no padding, no NaN; a query's rows may differ in length to weigh them."""
     boxes: NDArray[np.float32] | None = None
     """(n, 4) in page units, NaN rows for vectors that stand nowhere; None for queries."""
+    summary: NDArray[np.float32] | None = None
+    """(dim,) the page as one vector, L2-normalised, where the model gives it in the same pass."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What to call a document: the words of its file name, then what its metadata or its first words add."""
+"""What to call a document: the words of its file name, then what its headline or its metadata adds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from docrag.types import Document
 
 TITLE_LIMIT = 150
 """Characters; the title stands in front of every window of every page, so it must stay short."""
-_OPENING_LIMIT = 100
-
 _DATE = re.compile(r"(\d{4})[-_.](\d{2})[-_.](\d{2})(?!\d)")
 # A point between digits is part of a version: "v2.18.0".
 _SEPARATORS = re.compile(r"(?:[\s_+~()\[\]-]|\.(?!\d)|(?<!\d)\.)+")
@@ -34,7 +32,9 @@ _SUFFIX = re.compile(r"\.(?:pdf|docx?|pptx?|xlsx?|odt|rtf|tex|dvi|indd|qxd|html?
 
 
 def title_of(document: Document) -> str:
-    """The document's title: file name, metadata title, or opening, whatever of them says something.
+    """What the document is called: the words of its file name, and its headline or else its metadata title.
+
+    Metadata titles come second since they are often accession numbers or those of a template.
 
     Returns:
         1 to 150 characters on one line. Where nothing says anything, the file name as it is.
@@ -45,16 +45,14 @@ def title_of(document: Document) -> str:
     'Maintenance log of MV Skua'
     """
     name = _words_of_name(document.name)
-    title = _words_of_metadata(document.title)
+    headline = shorten(_LEADERS.sub(" ", document.headline), TITLE_LIMIT)
+    title = headline or _words_of_metadata(document.title)
     parts = [name, title]
     if terms(title) <= terms(name):
         parts = [name]
     elif terms(name) <= terms(title):
         parts = [title]
-    said = ": ".join(part for part in parts if part) or shorten(
-        _LEADERS.sub(" ", document.opening), _OPENING_LIMIT
-    )
-    return shorten(said or document.name, TITLE_LIMIT)
+    return shorten(": ".join(part for part in parts if part) or document.name, TITLE_LIMIT)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from qdrant_edge import Bm25, Bm25Config
 from qdrant_edge import SparseVector as EdgeSparseVector
 
+from docrag.encode.years import split_years
 from docrag.errors import SettingsError
 from docrag.types import SparseVector
+
+K, B, AVERAGE_LENGTH = 1.5, 0.9, 400.0
+"""Saturation, length normalisation, and terms of an average page: 0.659 nDCG@10 on the development set, where
+Qdrant's 1.2, 0.75, 256 gave 0.651."""
 
 
 class Bm25Encoder:
@@ -21,7 +26,7 @@ class Bm25Encoder:
     def __init__(self, language: str = "english") -> None:
         self._language = language
         try:
-            self._bm25 = Bm25(Bm25Config(language=language))
+            self._bm25 = Bm25(Bm25Config(language=language, k=K, b=B, avg_len=AVERAGE_LENGTH))
         except ValueError as error:
             raise SettingsError(
                 f"language {language!r}: {error}", "an English name, such as german"
@@ -29,15 +34,19 @@ class Bm25Encoder:
 
     def fingerprint(self) -> dict[str, str]:
         """What must be equal for two sets of term weights to be comparable."""
-        return {"family": "bm25", "language": self._language}
+        return {
+            "family": "bm25",
+            "language": self._language,
+            "recipe": f"k {K}, b {B}, length {AVERAGE_LENGTH}",
+        }
 
     def encode_passages(self, texts: Sequence[str]) -> list[SparseVector]:
         """Saturated, length-normalised term weights of each text."""
-        return [_sparse(self._bm25.embed_document(text)) for text in texts]
+        return [_sparse(self._bm25.embed_document(split_years(text))) for text in texts]
 
     def encode_queries(self, texts: Sequence[str]) -> list[SparseVector]:
         """Weight 1 for each term of each query."""
-        return [_sparse(self._bm25.embed_query(text)) for text in texts]
+        return [_sparse(self._bm25.embed_query(split_years(text))) for text in texts]
 
 
 def _sparse(vector: EdgeSparseVector) -> SparseVector:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from docrag.encode.base import PageEncoder, TextEncoder
 from docrag.encode.bm25 import Bm25Encoder
@@ -20,7 +21,7 @@ class PageVectors:
     """What is stored of a page: its named vectors, and where those of `patches` stand."""
 
     vectors: dict[str, Vector]
-    boxes: np.ndarray[Any, np.dtype[np.float32]] | None
+    boxes: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,11 @@ class Encoders:
 
     def encode_pages(self, pages: Sequence[Page], captions: Sequence[str]) -> list[PageVectors]:
         """All vectors of each page, in order."""
-        texts = [f"{caption}\n{page.text}" for caption, page in zip(captions, pages, strict=True)]
+        texts = [f"{page.document.title}\n{page.text}" for page in pages]
         late = self.late.encode_pages(pages)
-        dense = self.text.encode_passages(texts)
+        dense = self._summaries(late) or self.text.encode_passages(
+            [f"{caption}\n{page.text}" for caption, page in zip(captions, pages, strict=True)]
+        )
         terms = self.terms.encode_passages(texts)
         images: Sequence[MultiVector | None] = (
             self.image.encode_pages(pages) if self.image else [None] * len(pages)
@@ -68,6 +71,13 @@ class Encoders:
                 vectors[IMAGE] = image.vectors[0]
             records.append(PageVectors(vectors, multi.boxes))
         return records
+
+    def _summaries(self, late: Sequence[MultiVector]) -> list[NDArray[np.float32]]:
+        """One vector a page, where the captions' model is that of the pages, which has read them already."""
+        ours, theirs = self.late.spec, self.text.spec
+        if (ours.library, ours.digest) != (theirs.library, theirs.digest):
+            return []
+        return [multi.summary for multi in late if multi.summary is not None]
 
     def encode_query(self, text: str) -> dict[str, Vector]:
         """The query's vector in each named space."""

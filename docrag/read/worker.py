@@ -104,7 +104,7 @@ def open_document(path: Path, document_id: str, sources: tuple[str, ...]) -> Doc
     try:
         with worker.limit(worker.options.page_timeout):
             source = worker.source(path)
-            return Document(document_id, sources, source.total_pages, source.title, source.opening)
+            return Document(document_id, sources, source.total_pages, source.title, source.headline)
     except DocumentError:
         raise
     except Exception as error:

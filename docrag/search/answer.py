@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from docrag.encode.encoders import Encoders
 from docrag.errors import QueryError
 from docrag.search.fusion import fuse
-from docrag.search.plan import DEPTH, queries
+from docrag.search.plan import DEPTH, Signal, queries
 from docrag.search.regions import matched_regions
+from docrag.search.title_match import TitleMatch
 from docrag.store.base import Store
 from docrag.store.images import PageImages
 from docrag.store.payload import blocks_of, boxes_of
-from docrag.types import PATCHES, Hit, Mode, PageRecord, SparseVector, Vector
+from docrag.types import PATCHES, Hit, Mode, PageRecord, ScoredId, SparseVector, Vector
 
 
 def answer(
@@ -38,7 +39,7 @@ def answer(
     vectors = encoders.encode_query(query)
     requests = queries(mode, vectors, filter, max(DEPTH, k))
     rankings = dict(zip(requests, store.query(list(requests.values())), strict=True))
-    ranked = fuse(rankings)[:k]
+    ranked = fuse(rankings, _title_match(store, query, rankings) if len(rankings) > 1 else None)[:k]
     records = {
         record.id: record for record in store.retrieve([page.id for page in ranked], vectors=[PATCHES])
     }
@@ -55,6 +56,14 @@ def answer(
         for rank, page in enumerate(ranked, start=1)
         if (record := records.get(page.id)) is not None  # removed by another thread meanwhile
     ]
+
+
+def _title_match(store: Store, query: str, rankings: Mapping[Signal, Sequence[ScoredId]]) -> dict[str, float]:
+    """For each page that a signal found, the share of the query that its document's title holds."""
+    match = TitleMatch(query)
+    found = sorted({page.id for pages in rankings.values() for page in pages})
+    records = store.retrieve(found, payload=["metadata"])
+    return {record.id: match.share(record.payload["metadata"]["title"]) for record in records}
 
 
 def _hit(

@@ -96,7 +96,7 @@ def _late(vectors: Mapping[str, Vector], filter: models.Filter | None, depth: in
         query=query,
         using=PATCHES,
         filter=filter,
-        limit=depth,
+        limit=len(sources) * depth,  # the exact score of all that was proposed
         params=models.SearchParams(quantization=models.QuantizationSearchParams(ignore=True)),
     )
 

@@ -3,11 +3,11 @@ import pytest
 from docrag.caption.title import TITLE_LIMIT, shorten, title_of
 from docrag.types import Document
 
-OPENING = "Maintenance log of the motor vessel Skua, spring overhaul"
+HEADLINE = "Maintenance log of the motor vessel Skua, spring overhaul"
 
 
-def document(name: str, title: str = "", opening: str = OPENING) -> Document:
-    return Document("0" * 64, (f"/somewhere/{name}",), 3, title, opening)
+def document(name: str, title: str = "", headline: str = "") -> Document:
+    return Document("0" * 64, (f"/somewhere/{name}",), 3, title, headline)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_words_of_the_file_name(name: str, title: str) -> None:
     ],
 )
 def test_names_given_by_machines_say_nothing(name: str) -> None:
-    assert title_of(document(name)) == OPENING
+    assert title_of(document(name, "", HEADLINE)) == HEADLINE
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,12 @@ def test_the_metadata_title_is_added_unless_it_repeats_the_name(title: str, expe
     assert title_of(document("ferry_report.pdf", title)) == expected
 
 
-def test_ruled_lines_and_letterspacing_are_dropped_from_the_opening() -> None:
+def test_the_headline_says_more_than_the_metadata() -> None:
+    assert title_of(document("ferry.pdf", "Draft 7", HEADLINE)) == f"ferry: {HEADLINE}"
+    assert title_of(document("overhaul_of_skua.pdf", "", "Overhaul of Skua")) == "overhaul of skua"
+
+
+def test_ruled_lines_and_letterspacing_are_dropped_from_the_headline() -> None:
     assert title_of(document("scan1.pdf", "", "R E P O R T ______ Overhaul of Skua")) == "Overhaul of Skua"
 
 

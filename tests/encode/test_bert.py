@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from docrag.encode.bert import Bert
-from docrag.encode.minilm import weights_directory
+from docrag.encode.minilm_model import weights_directory
 
 
 @pytest.fixture(scope="module")

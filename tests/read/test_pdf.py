@@ -66,7 +66,7 @@ def test_words_off_the_page_are_dropped_and_boxes_clipped(make_pdf):
     assert layer.words[0].box[2] == 1.0
 
 
-def test_labels_title_and_opening(make_pdf):
+def test_labels_title_and_headline(make_pdf):
     path = make_pdf(
         "word " * 60,
         "two",
@@ -80,8 +80,8 @@ def test_labels_title_and_opening(make_pdf):
     source = PdfSource(path)
     assert [source.text_layer(number).label for number in (1, 2, 3)] == ["iv", "v", "A-1"]
     assert source.title == "Annual report"
-    assert source.opening.startswith("word word")
-    assert len(source.opening) <= 150
+    assert source.headline.startswith("word word")
+    assert len(source.headline) <= 200
 
 
 def test_without_labels_a_page_is_called_by_its_number(make_pdf):

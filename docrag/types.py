@@ -128,7 +128,7 @@ class MultiVector:
     boxes: NDArray[np.float32] | None = None
     """(n, 4) in page units, NaN rows for vectors that stand nowhere; None for queries."""
     summary: NDArray[np.float32] | None = None
-    """(dim,) the page as one vector, L2-normalised, where the model gives it in the same pass."""
+    """(dim,) page or query as one vector, L2-normalised, where the model gives it in the same pass."""
 
 
 @dataclass(frozen=True, slots=True)

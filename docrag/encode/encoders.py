@@ -73,7 +73,7 @@ class Encoders:
         return records
 
     def _summaries(self, late: Sequence[MultiVector]) -> list[NDArray[np.float32]]:
-        """One vector a page, where the captions' model is that of the pages, which has read them already."""
+        """One vector each, where the captions' model is that of the pages, which has read them already."""
         ours, theirs = self.late.spec, self.text.spec
         if (ours.library, ours.digest) != (theirs.library, theirs.digest):
             return []
@@ -81,9 +81,10 @@ class Encoders:
 
     def encode_query(self, text: str) -> dict[str, Vector]:
         """The query's vector in each named space."""
+        late = self.late.encode_queries([text])
         vectors: dict[str, Vector] = {
-            PATCHES: self.late.encode_queries([text])[0].vectors,
-            CAPTION: self.text.encode_queries([text])[0],
+            PATCHES: late[0].vectors,
+            CAPTION: (self._summaries(late) or self.text.encode_queries([text]))[0],
             BM25: self.terms.encode_queries([text])[0],
         }
         if self.image is not None:

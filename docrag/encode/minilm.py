@@ -181,9 +181,10 @@ def query_vectors(tokens: Sequence[str], state: NDArray[np.float32]) -> MultiVec
     weights = np.array(
         [NUMBER_WEIGHT if any(c.isdigit() for c in token) else 1.0 for token in tokens], np.float32
     )[says]
-    whole = normalised(state.mean(axis=0)) * WHOLE_QUERY_WEIGHT * max(1.0, float(weights.sum()))
+    summary = normalised(state.mean(axis=0))
+    whole = summary * np.float32(WHOLE_QUERY_WEIGHT * max(1.0, float(weights.sum())))
     rows = normalised(state[1:-1][says]) * weights[:, None]
-    return MultiVector(np.concatenate([rows, whole[None]]).astype(np.float32))
+    return MultiVector(np.concatenate([rows, whole[None]]), summary=summary)
 
 
 def equal_parts(length: int, count: int) -> list[slice]:

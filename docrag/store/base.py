@@ -38,7 +38,7 @@ class Store(Protocol):
         Args:
             ids: Page ids.
             vectors: Names of the vectors to read.
-            payload: Top-level payload keys to read; None reads all.
+            payload: Payload keys to read, nested ones with dots; None reads all.
         """
         ...
 

@@ -120,7 +120,7 @@ class EdgeStore:
         Args:
             ids: Page ids.
             vectors: Names of the vectors to read.
-            payload: Top-level payload keys to read; None reads all.
+            payload: Payload keys to read, nested ones with dots; None reads all.
         """
         with self._use() as shard:
             found = shard.retrieve(list(ids), _payload_keys(payload), list(vectors) or False)

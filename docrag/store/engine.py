@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -127,8 +128,25 @@ def point(record: PageRecord) -> edge.Point:
 
 def record(found: Any) -> PageRecord:
     """A record as the engine gives it."""
-    vectors = {name: _vector(value) for name, value in (found.vector or {}).items()}
+    with no_collection():
+        vectors = {name: _vector(value) for name, value in (found.vector or {}).items()}
     return PageRecord(str(found.id), vectors, found.payload or {})
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep the garbage collector out while vectors are lists of floats.
+
+    Hundreds of new lists a page set off collections that find nothing and take longer than
+    the reading: 10 pages of 440 x 384 floats took 60 to 150 ms with them and 40 without.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def size(record: PageRecord) -> int:

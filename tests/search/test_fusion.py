@@ -9,8 +9,21 @@ def ranking(*ids: str) -> list[ScoredId]:
 
 
 def test_a_page_that_all_signals_rank_first_scores_one():
-    best = fuse({"late": ranking("a", "b"), "text": ranking("a", "c"), "cosine": ranking("a")})[0]
+    rankings = {"late": ranking("a", "b"), "text": ranking("a", "c"), "cosine": ranking("a")}
+    best = fuse(rankings, {"a": 1.0, "b": 0.0, "c": 0.5})[0]
     assert (best.id, best.score) == ("a", pytest.approx(1.0))
+
+
+def test_the_scale_of_a_signal_does_not_matter():
+    late = [ScoredId("a", 0.9), ScoredId("b", 0.7), ScoredId("c", 0.5)]
+    text = [ScoredId("c", 4.0), ScoredId("b", 3.0)]
+    tenfold = [ScoredId(page.id, 10 * page.score) for page in late]
+    assert fuse({"late": late, "text": text}) == fuse({"late": tenfold, "text": text})
+
+
+def test_a_title_that_names_what_is_asked_decides_between_equals():
+    rankings = {"late": ranking("a", "b", "c"), "text": [ScoredId("b", 5.0), ScoredId("a", 4.9)]}
+    assert fuse(rankings, {"a": 0.0, "b": 1.0, "c": 0.0})[0].id == "b"
 
 
 def test_agreement_beats_one_good_rank():

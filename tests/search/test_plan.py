@@ -23,7 +23,7 @@ def test_a_single_mode_asks_its_own_vector(mode, using):
 
 
 def test_late_rescores_what_the_other_vectors_propose():
-    request = queries("late", VECTORS, {"file_name": "a.pdf"}, depth=70)["late"]
+    request = queries("late", VECTORS, {"file_name": "a.pdf"}, k=70)["late"]
     assert {prefetch.using for prefetch in request.prefetch} == {POOLED, CAPTION, BM25}
     assert all(prefetch.filter == request.filter and prefetch.limit >= 70 for prefetch in request.prefetch)
     assert request.params.quantization.ignore is True

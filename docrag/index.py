@@ -46,12 +46,13 @@ class Index:
     """Pages of documents that can be searched; make one with `Index.open`.
 
     >>> import tempfile
-    >>> from docrag import Index, demo
+    >>> from docrag import Index
+    >>> from docrag.demo import documents
     >>> with tempfile.TemporaryDirectory() as folder, Index.open(f"{folder}/index") as index:
-    ...     report = index.ingest([demo.documents() / "manual.pdf"])
-    ...     hit = index.search("What should I do when the pump makes noise?", k=1)[0]
-    ...     print(Path(hit.file).name)
-    manual.pdf
+    ...     report = index.ingest(documents() / "tarn12_manual.pdf")
+    ...     hit = index.search("What do four red flashes mean?", k=1)[0]
+    ...     print(hit.page, hit.regions[0].text.split()[:5], hit.image().size)
+    4 ['Lamp', 'blinks', 'red', 'four', 'times'] (904, 1280)
     """
 
     def __init__(self, home: Path, shelf: Shelf, encoders: Encoders, settings: Settings) -> None:

@@ -27,4 +27,3 @@ def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
         report = index.ingest(demo.documents())
         assert not report.failures
         yield index
-

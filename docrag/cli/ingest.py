@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 from rich import progress
-from rich.table import Table
 
 from docrag.cli.console import IndexOption, JsonOption, errors, print_json, results
 from docrag.ingest.report import FileReport, IngestReport, Progress
@@ -87,15 +86,7 @@ def _print_report(report: IngestReport) -> None:
     ]
     speed = f", {report.pages} pages in {report.seconds:.1f} s ({counts['pages_per_second']:.1f} pages/s)"
     results.print("documents: " + ", ".join(parts) + (speed if report.pages else ""))
-    if report.failures:
-        table = Table(
-            "file",
-            "what happened",
-            "what to do",
-            box=None,
-            title="Not or not wholly read",
-            title_justify="left",
-        )
-        for file in report.failures:
-            table.add_row(file.file, file.error, file.hint)
-        errors.print(table, soft_wrap=False)
+    for file in report.failures:
+        errors.print(f"{file.status:<9} {file.file}: {file.error}", markup=False)
+        if file.hint:
+            errors.print(f"{'':<9} {file.hint}", markup=False, style="dim")

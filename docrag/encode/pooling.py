@@ -9,9 +9,12 @@ from docrag.types import MultiVector
 
 ROW_GAP = 0.5
 """Two vectors stand in one row when their middles differ by less than this share of the median height."""
+MOST_ROWS = 32
+"""Rows of a page, at most: the prefetch finds as much as with one for each line (0.970 of the exact ten best
+against 0.973 on the development set) at half the cost."""
 
 
-def pool_rows(page: MultiVector, most: int = 64) -> NDArray[np.float32]:
+def pool_rows(page: MultiVector, most: int = MOST_ROWS) -> NDArray[np.float32]:
     """The normalised mean of each row of the page, vectors that stand nowhere kept as they are.
 
     Rows follow from the boxes alone, so that grids of patches and words of a text are pooled alike.

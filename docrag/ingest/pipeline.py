@@ -12,7 +12,7 @@ from docrag.ingest.manifest import FileRow
 from docrag.ingest.prefetch import Prefetch
 from docrag.ingest.report import FileReport, IngestReport, Progress
 from docrag.ingest.writer import Batch, Finished, Writer
-from docrag.read.jobs import Closed, Event, Opened, PageLost, PageRead, Refused
+from docrag.read.jobs import Closed, Event, Opened, PageLost, PageRead, Refused, TextLost
 from docrag.store.payload import page_payload
 from docrag.types import Document, Page, PageRecord
 
@@ -84,6 +84,8 @@ class Pipeline:
                     batch.pages.append(replace(page, document=self._documents[job_id]))
                 case PageLost(number=number, error=error):
                     self._known -= 1
+                    self._lost[job_id].append((number, error))
+                case TextLost(number=number, error=error):
                     self._lost[job_id].append((number, error))
                 case Closed():
                     lost, hint = describe_lost(self._lost.pop(job_id))

@@ -5,7 +5,7 @@ Importing this loads neither PyMuPDF nor OCR.
 """
 
 from docrag.read.files import find_files, sha256
-from docrag.read.jobs import Closed, Event, Job, Opened, PageLost, PageRead, ReadOptions, Refused
+from docrag.read.jobs import Closed, Event, Job, Opened, PageLost, PageRead, ReadOptions, Refused, TextLost
 from docrag.read.pool import ReaderPool
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "ReadOptions",
     "ReaderPool",
     "Refused",
+    "TextLost",
     "find_files",
     "sha256",
 ]

@@ -71,6 +71,16 @@ class PageLost:
 
 
 @dataclass(frozen=True, slots=True)
+class TextLost:
+    """OCR could not read a page; it follows as `PageRead`, with its picture and the words it has."""
+
+    job: Job
+    number: int
+    """From 1."""
+    error: PageFailed
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """Every page of a document was read or lost."""
 
@@ -85,4 +95,4 @@ class Refused:
     error: DocumentError
 
 
-Event = Opened | PageRead | PageLost | Closed | Refused
+Event = Opened | PageRead | PageLost | TextLost | Closed | Refused

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from collections import deque
@@ -15,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from docrag.errors import DocumentError, PageFailed, UnreadableDocument
-from docrag.read.jobs import Closed, Event, Job, Opened, PageLost, PageRead, ReadOptions, Refused
+from docrag.read.jobs import Closed, Event, Job, Opened, PageLost, PageRead, ReadOptions, Refused, TextLost
 from docrag.read.processes import Processes
 from docrag.read.worker import FirstReading, open_document, read_page, recognise_page
 from docrag.types import Document, Page
@@ -24,7 +23,6 @@ TASKS_PER_WORKER = 3
 """Tasks in flight for each worker: enough that none waits, few enough that memory stays flat."""
 _ATTEMPTS = 3
 _PATIENCE = 60.0
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -76,7 +74,8 @@ class ReaderPool:
         """Read documents; jobs are taken as workers become free.
 
         For each job comes `Opened`, then `PageRead` or `PageLost` for every page in any order, then `Closed`;
-        or `Refused` alone. Several documents may be under way at a time.
+        or `Refused` alone. `TextLost` comes before the `PageRead` of a page that OCR could not read. Several
+        documents may be under way at a time.
         """
         return _Reading(self._processes, self.options, self.workers * TASKS_PER_WORKER).run(iter(jobs))
 
@@ -168,7 +167,7 @@ class _Reading:
     def _read(self, progress: _Progress, number: int, future: Future[Any]) -> Iterator[Event]:
         error = future.exception()
         if error is not None:
-            yield PageLost(progress.job, number, self._loss(error, progress.job, number))
+            yield PageLost(progress.job, number, self._loss(error, self.options.page_timeout, "it"))
             yield from self._settled(progress)
             return
         first: FirstReading = future.result()
@@ -184,8 +183,7 @@ class _Reading:
         """A page keeps the words that it has where OCR fails or finds none."""
         error = future.exception()
         if error is not None:
-            reason = _in_words(error, self.options.ocr_timeout)
-            _log.warning("no OCR of page %d of %s: %s", page.number, progress.job.path, reason)
+            yield TextLost(progress.job, page.number, self._loss(error, self.options.ocr_timeout, "its text"))
         else:
             words, blocks = future.result()
             if words:
@@ -205,15 +203,16 @@ class _Reading:
         reason = _in_words(error, self.options.page_timeout)
         return UnreadableDocument(f"{job.path.name} cannot be opened: {reason}")
 
-    def _loss(self, error: BaseException, job: Job, number: int) -> PageFailed:
-        if isinstance(error, PageFailed):
-            return error
-        reason = _in_words(error, self.options.page_timeout)
-        return PageFailed(f"page {number} of {job.path.name} cannot be read: {reason}")
+    def _loss(self, error: BaseException, seconds: float, what: str) -> PageFailed:
+        """Why a page, or its text, was lost; which page stands beside it."""
+        hint = "allow more with --page-timeout" if isinstance(error, TimeoutError) else ""
+        return PageFailed(f"{what} cannot be read: {_in_words(error, seconds)}", hint)
 
 
 def _in_words(error: BaseException, seconds: float) -> str:
     """What befell a task, in one line."""
+    if isinstance(error, DocumentError):
+        return error.message
     if isinstance(error, TimeoutError):
         return f"it took longer than {seconds:g} s"
     code = getattr(error, "exitcode", None)

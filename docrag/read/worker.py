@@ -119,7 +119,7 @@ def read_page(path: Path, document: Document, number: int) -> FirstReading:
     """
     worker = _here()
     options = worker.options
-    with _page_errors(path, number), worker.limit(options.page_timeout):
+    with _page_errors(), worker.limit(options.page_timeout):
         source = worker.source(path)
         layer = source.text_layer(number)
         picture = source.picture(number, options.image_side, options.max_pixels)
@@ -141,17 +141,17 @@ def recognise_page(path: Path, number: int) -> tuple[tuple[Word, ...], tuple[Blo
     from docrag.read.ocr import OCR_SIDE
 
     worker = _here()
-    with _page_errors(path, number), worker.limit(worker.options.ocr_timeout):
+    with _page_errors(), worker.limit(worker.options.ocr_timeout):
         return worker.ocr().words(worker.source(path).picture(number, OCR_SIDE, worker.options.max_pixels))
 
 
 @contextmanager
-def _page_errors(path: Path, number: int) -> Iterator[None]:
+def _page_errors() -> Iterator[None]:
     """Turn whatever goes wrong into one error that can cross to the parent; MuPDF's own cannot be pickled."""
     try:
         yield
     except Exception as error:
-        raise PageFailed(f"page {number} of {path.name} cannot be read: {_reason(error)}") from error
+        raise PageFailed(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:

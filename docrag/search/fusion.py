@@ -13,8 +13,8 @@ from docrag.search.plan import Signal
 from docrag.types import ScoredId
 
 WEIGHTS: Mapping[Signal, float] = {"late": 1.0, "text": 0.5, "cosine": 0.0}
-"""Chosen on the development set. There the one vector of a whole page proposes pages that the others miss, but
-any weight of its own cost 0.005 or more."""
+"""Chosen on the development set. There the one vector of a whole page proposes pages that the others miss,
+but any weight of its own cost 0.005 or more."""
 TITLE_WEIGHT = 0.8
 """Of the share of the question's words that stand in the document's title."""
 

@@ -53,7 +53,7 @@ def test_without_boxes_nothing_is_pooled(boxes: np.ndarray | None):
 
 def test_many_rows_are_joined():
     vectors = unit(np.random.default_rng(0).normal(size=(300, 8)))
-    assert len(pool_rows(MultiVector(vectors, grid(300, 1)), most=64)) <= 64
+    assert len(pool_rows(MultiVector(vectors, grid(300, 1)), most=20)) <= 20
 
 
 def test_opposite_vectors_of_a_row_leave_no_nan():

@@ -10,10 +10,13 @@ import pytest
 from docrag import Index, Settings
 from tests.samples import APPLE, FERRY, write_pdf
 
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two documents, three pages."""
-    write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, "Page two: fares for cars, bicycles and foot passengers.")
+    write_pdf(
+        tmp_path / "docs" / "ferry.pdf", FERRY, "Page two: fares for cars, bicycles and foot passengers."
+    )
     write_pdf(tmp_path / "docs" / "apple.pdf", APPLE)
     return tmp_path / "docs"
 
@@ -28,4 +31,3 @@ def index(tmp_path: Path) -> Iterator[Index]:
 def status_of() -> Callable[[object], dict[str, str]]:
     """File name -> status of an ingest report."""
     return lambda report: {Path(file.file).name: file.status for file in report.files}
-

@@ -41,17 +41,23 @@ def ingest_until_killed(folder: Path, index: Path, seconds: float | None) -> flo
 
 
 def snapshot(index: Path, queries: Sequence[str]) -> Snapshot:
-    """What an index holds and answers; scores to three digits, since batches round differently in bfloat16."""
+    """What an index holds and answers."""
     with Index.open(index, create=False) as opened:
         shelf = opened._shelf
         records = list(shelf.store.scroll(payload=["metadata"]))
         images = {
-            str(shelf.images.path(record.payload["metadata"]["document_id"], record.payload["metadata"]["page"] + 1))
+            str(
+                shelf.images.path(
+                    record.payload["metadata"]["document_id"], record.payload["metadata"]["page"] + 1
+                )
+            )
             for record in records
         }
         present = {path for path in images if Path(path).is_file()}
         answers = tuple(
-            tuple((hit.page_id, round(hit.scores["text"], 3)) for hit in opened.search(query, k=5, mode="text"))
+            tuple(
+                (hit.page_id, round(hit.scores["text"], 3)) for hit in opened.search(query, k=5, mode="text")
+            )
             for query in queries
         )
         assert present == images

@@ -1,4 +1,4 @@
-"""An ingest that is killed and run again gives the index of an undisturbed one; tests/benchmarks/kills.py does many."""
+"""An ingest that is killed and run again gives the same index; tests/benchmarks/kills.py does it often."""
 
 from __future__ import annotations
 

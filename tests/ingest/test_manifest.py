@@ -59,5 +59,5 @@ def test_a_failed_change_leaves_nothing_behind(manifest):
 
 def test_a_file_that_is_no_database_is_named(tmp_path):
     (tmp_path / "manifest.sqlite").write_text("this is no database, and long enough to be told so" * 20)
-    with pytest.raises(StoreError, match="manifest.sqlite"):
+    with pytest.raises(StoreError, match=r"manifest\.sqlite"):
         Manifest(tmp_path / "manifest.sqlite")

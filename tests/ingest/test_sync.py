@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from docrag import Index
 from docrag.errors import NotFound
 from tests.samples import APPLE, CLOCK, FERRY, later, write_pdf

@@ -23,6 +23,7 @@ from docrag.read import (
     ReaderPool,
     ReadOptions,
     Refused,
+    TextLost,
 )
 from docrag.read.files import find_files
 
@@ -113,14 +114,15 @@ def test_scans_are_read_by_ocr_and_blank_pages_are_not(make_pdf, job, tmp_path):
     assert not any(event.page.words for event in of(without, PageRead))
 
 
-def test_a_page_keeps_its_words_where_ocr_takes_too_long(make_pdf, job, caplog):
+def test_a_page_keeps_its_picture_where_ocr_takes_too_long(make_pdf, job):
     def draw(page):
         page.draw_rect(page.rect, fill=(0, 0, 0.2))
 
     events = read_all([job(make_pdf(draw))], ReadOptions(ocr_timeout=0.01))
-    assert [type(event) for event in events] == [Opened, PageRead, Closed]
-    assert not events[1].page.ocr
-    assert not caplog.records or "longer than" in caplog.text
+    assert [type(event) for event in events] == [Opened, TextLost, PageRead, Closed]
+    assert "longer than 0.01 s" in events[1].error.message
+    assert events[2].page.image is not None
+    assert not events[2].page.ocr
 
 
 def test_a_stuck_page_costs_only_itself(make_pdf, job, helper):
@@ -174,7 +176,7 @@ def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job):
 def test_errors_of_a_page_come_with_their_reason(make_pdf, job, helper):
     helper("if number == 1:\n    raise worker.PageFailed('page 1 is odd')")
     [lost] = of(read_all([job(make_pdf(TEXT, TEXT))]), PageLost)
-    assert lost.error.message == "page 1 is odd"
+    assert lost.error.message == "it cannot be read: page 1 is odd"
 
 
 def test_jobs_are_taken_as_they_are_needed(make_pdf, job):

@@ -1,0 +1,145 @@
+"""Every command, its JSON and its exit codes: the contract that scripts rely on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from docrag.demo import QUESTIONS, documents
+from tests.samples import APPLE, FERRY, write_pdf
+
+HIT_KEYS = {"rank", "score", "scores", "file", "page", "page_id", "text", "regions"}
+
+
+def test_ingest_prints_a_line_for_each_document_and_a_summary(docrag, tmp_path):
+    write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, APPLE)
+    (tmp_path / "docs" / "broken.pdf").write_text("not a PDF")
+    arguments = ("ingest", tmp_path / "docs", "--index", tmp_path / "index", "--json")
+    first = docrag(*arguments)
+    *files, last = first.lines
+    by_name = {Path(line["file"]).name: line for line in files}
+    assert first.code == 3
+    assert (by_name["ferry.pdf"]["status"], by_name["ferry.pdf"]["pages"], by_name["ferry.pdf"]["error"]) == (
+        "added",
+        2,
+        None,
+    )
+    assert by_name["broken.pdf"]["status"] == "failed"
+    assert "not a PDF" in by_name["broken.pdf"]["error"]
+    assert (last["summary"]["added"], last["summary"]["failed"], last["summary"]["pages"]) == (1, 1, 2)
+    (tmp_path / "docs" / "broken.pdf").unlink()
+    assert docrag(*arguments).code == 0
+
+
+def test_ingest_tells_people_what_failed_and_what_to_do(docrag, tmp_path):
+    (tmp_path / "broken.pdf").write_text("not a PDF")
+    done = docrag("ingest", tmp_path / "broken.pdf", "--index", tmp_path / "index")
+    assert done.code == 3
+    assert "1 failed" in done.out
+    assert "broken.pdf" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_search_json(docrag, demo_uri):
+    question = QUESTIONS[0]
+    done = docrag("search", question.text, "--index", demo_uri, "-k", "3", "--json")
+    [answer] = done.lines
+    assert done.code == 0
+    assert (answer["query"], answer["mode"], len(answer["hits"])) == (question.text, "hybrid", 3)
+    assert answer["took_ms"] > 0
+    best = answer["hits"][0]
+    assert set(best) == HIT_KEYS
+    assert (best["rank"], best["page"], Path(best["file"]).name) == (1, question.page, question.file)
+    assert set(best["scores"]) <= {"late", "cosine", "text"}
+    region = best["regions"][0]
+    assert set(region) == {"box", "score", "text"}
+    assert all(0 <= side <= 1 for side in region["box"])
+
+
+def test_search_prints_file_page_and_region(docrag, demo_uri):
+    done = docrag("search", QUESTIONS[2].text, "--index", demo_uri, "-k", "1")
+    assert QUESTIONS[2].file in done.out.replace("\n", "")
+    assert str(QUESTIONS[2].page) in done.out
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "late", "cosine", "text"])
+def test_every_mode_searches(docrag, demo_uri, mode):
+    [answer] = docrag("search", "ferry", "--index", demo_uri, "--mode", mode, "--json").lines
+    assert answer["hits"]
+    if mode != "hybrid":
+        assert set(answer["hits"][0]["scores"]) == {mode}
+
+
+def test_filters_mean_and(docrag, demo_uri):
+    file = documents() / QUESTIONS[0].file
+    asked = ("search", "ferry", "--index", demo_uri, "--json", "--filter", f"source={file}")
+    [answer] = docrag(*asked, "--filter", "page=2").lines
+    assert [(hit["file"], hit["page"]) for hit in answer["hits"]] == [(str(file), 2)]
+    [answer] = docrag(*asked, "--filter", "file_name=other.pdf").lines
+    assert answer["hits"] == []
+
+
+def test_search_open_writes_the_marked_page(docrag, demo_uri):
+    [answer] = docrag("search", "ferry", "--index", demo_uri, "--open", "--json").lines
+    with Image.open(answer["marked"]) as marked:
+        assert max(marked.size) == 1280
+    printed = docrag("search", "ferry", "--index", demo_uri, "--open").out
+    assert "marked page: " in printed
+
+
+def test_status_and_remove(docrag, demo_uri, tmp_path):
+    uri = shutil.copytree(demo_uri, tmp_path / "copy")
+    [held] = docrag("status", "--index", uri, "--json").lines
+    assert (held["documents"], held["files"]) == (5, 5)
+    [removed] = docrag("remove", documents() / QUESTIONS[0].file, "--index", uri, "--json").lines
+    assert (removed["status"], removed["error"]) == ("removed", None)
+    [after] = docrag("status", "--index", uri, "--json").lines
+    assert after["pages"] == held["pages"] - removed["pages"]
+    assert "4 in 4 files" in docrag("status", "--index", uri).out
+    gone = docrag("remove", documents() / QUESTIONS[0].file, "--index", uri)
+    assert gone.code == 1
+    assert "not in the index" in gone.err
+
+
+def test_eval_json(docrag, demo_uri, tmp_path):
+    asked, judged = tmp_path / "queries.jsonl", tmp_path / "qrels.tsv"
+    rows = [{"_id": str(i), "text": q.text, "metadata": {"source": "demo"}} for i, q in enumerate(QUESTIONS)]
+    asked.write_text("\n".join(map(json.dumps, rows)))
+    lines = ["query-id\tcorpus-id\tscore", *(f"{i}\t{q.file}#{q.page}\t1" for i, q in enumerate(QUESTIONS))]
+    judged.write_text("\n".join(lines))
+    arguments = ("eval", "--queries", asked, "--qrels", judged, "--index", demo_uri)
+    [measured] = docrag(*arguments, "--json").lines
+    assert (measured["mode"], measured["queries"]) == ("hybrid", 3)
+    assert measured["metrics"]["R@1"] == 1.0
+    assert measured["by_source"]["demo"] == measured["metrics"]
+    assert 0 < measured["latency_ms"]["p50"] <= measured["latency_ms"]["p95"]
+    assert "nDCG@10" in docrag(*arguments, "--mode", "late").out
+
+
+def test_models_lists_minilm(docrag):
+    [listed] = docrag("models", "--json").lines
+    assert {row["option"] for row in listed["models"] if row["name"] == "minilm"} == {"--late", "--text"}
+    assert "minilm" in docrag("models").out
+
+
+def test_doctor(docrag, demo_uri, tmp_path):
+    done = docrag("doctor", "--index", demo_uri, "--json")
+    [checks] = done.lines
+    assert done.code == 0
+    assert all(check["ok"] for check in checks.values())
+    assert "5 documents" in checks["store"]["detail"]
+    assert "no index" in docrag("doctor", "--index", tmp_path / "none").out
+
+
+def test_demo_answers_its_questions(docrag, tmp_path):
+    [shown] = docrag("demo", "--index", tmp_path / "demo", "--json").lines
+    assert shown["summary"]["failed"] == 0
+    for question, answer in zip(QUESTIONS, shown["answers"], strict=True):
+        hit = answer["hit"]
+        assert (Path(hit["file"]).name, hit["page"]) == (question.file, question.page)
+        assert hit["regions"]
+        assert Path(answer["marked"]).is_file()

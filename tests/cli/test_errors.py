@@ -1,0 +1,110 @@
+"""Bad input: one line that says what happened, one that says what to do, the right exit code, no traceback."""
+
+from __future__ import annotations
+
+import shutil
+
+import pymupdf
+import pytest
+
+from docrag import Index
+from tests.samples import FERRY, write_pdf
+
+
+def assert_told(outcome, code: int, *words: str) -> None:
+    """The command failed as a person would want it to."""
+    assert outcome.code == code, outcome.err
+    assert "Traceback" not in outcome.err
+    message = " ".join(outcome.err.split())
+    for word in words:
+        assert word in message
+    assert "hint:" in outcome.err
+
+
+def test_a_missing_folder(docrag, tmp_path):
+    assert_told(docrag("ingest", tmp_path / "nowhere", "--index", tmp_path / "index"), 1, "nowhere")
+
+
+def test_no_index(docrag, tmp_path):
+    for command in (["search", "ferry"], ["status"], ["remove", "x.pdf"]):
+        assert_told(docrag(*command, "--index", tmp_path / "none"), 1, "no index", "docrag ingest")
+
+
+def test_an_empty_query(docrag, demo_uri):
+    assert_told(docrag("search", "  ", "--index", demo_uri), 2, "query is empty")
+
+
+@pytest.mark.parametrize("filter", ["page", "=x", "page=0", "page=two"])
+def test_a_filter_that_is_none(docrag, demo_uri, filter):
+    assert_told(
+        docrag("search", "ferry", "--index", demo_uri, "--filter", filter),
+        2,
+        "page" if "page" in filter else "=",
+    )
+
+
+def test_an_unknown_model(docrag, tmp_path):
+    assert_told(
+        docrag("ingest", tmp_path, "--index", tmp_path / "index", "--late", "nonesuch"),
+        2,
+        "nonesuch",
+        "minilm",
+    )
+
+
+def test_an_unknown_mode_is_a_usage_error(docrag, demo_uri):
+    assert docrag("search", "ferry", "--index", demo_uri, "--mode", "psychic").code == 2
+
+
+def test_an_index_made_by_another_encoder(docrag, demo_uri, tmp_path):
+    uri = shutil.copytree(demo_uri, tmp_path / "copy")
+    told = uri / "fingerprint.json"
+    told.write_text(told.read_text().replace("version 1", "version 0"))
+    assert_told(docrag("search", "ferry", "--index", uri), 1, "built with", "asked for")
+
+
+def test_an_index_in_use_by_another_process(docrag_process, demo_uri, tmp_path):
+    uri = shutil.copytree(demo_uri, tmp_path / "copy")
+    with Index.open(uri):
+        assert_told(docrag_process("search", "ferry", "--index", uri), 1, "open already")
+
+
+def test_a_directory_that_is_something_else(docrag, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    assert_told(docrag("ingest", tmp_path, "--index", tmp_path / "letters"), 1, "no index")
+
+
+@pytest.mark.parametrize(
+    ("passwords", "reason"), [([], "no password was given"), (["wrong"], "none of the passwords")]
+)
+def test_a_password_missing_or_wrong(docrag, tmp_path, passwords, reason):
+    plain = write_pdf(tmp_path / "plain.pdf", FERRY)
+    locked = tmp_path / "locked.pdf"
+    with pymupdf.open(plain) as file:
+        file.save(locked, encryption=pymupdf.PDF_ENCRYPT_AES_256, user_pw="s3cret", owner_pw="owner")
+    given = [word for password in passwords for word in ("--password", password)]
+    failed = docrag("ingest", locked, "--index", tmp_path / "index", *given)
+    assert failed.code == 3
+    assert reason in failed.err
+    assert "--password" in failed.err
+    assert docrag("ingest", locked, "--index", tmp_path / "index", *given, "--password", "s3cret").code == 0
+
+
+def test_a_setting_that_cannot_be_used(docrag, demo_uri, monkeypatch):
+    monkeypatch.setenv("DOCRAG_RENDER_SIDE", "huge")
+    assert_told(docrag("status", "--index", demo_uri), 2, "render_side")
+
+
+def test_a_settings_file_that_cannot_be_read(docrag, tmp_path, monkeypatch):
+    (tmp_path / "docrag.toml").write_text("index = [")
+    monkeypatch.chdir(tmp_path)
+    assert_told(docrag("status"), 2, "docrag.toml")
+
+
+def test_questions_that_cannot_be_read(docrag, demo_uri, tmp_path):
+    (tmp_path / "q.jsonl").write_text("{}\n")
+    outcome = docrag(
+        "eval", "--queries", tmp_path / "q.jsonl", "--qrels", tmp_path / "none.tsv", "--index", demo_uri
+    )
+    assert_told(outcome, 2, "q.jsonl")

@@ -1,4 +1,4 @@
-"""Bad input: one line that says what happened, one that says what to do, the right exit code, no traceback."""
+"""Bad input: one line that says what happened, one that says what to do, the right code, no traceback."""
 
 from __future__ import annotations
 
@@ -36,20 +36,12 @@ def test_an_empty_query(docrag, demo_uri):
 
 @pytest.mark.parametrize("filter", ["page", "=x", "page=0", "page=two"])
 def test_a_filter_that_is_none(docrag, demo_uri, filter):
-    assert_told(
-        docrag("search", "ferry", "--index", demo_uri, "--filter", filter),
-        2,
-        "page" if "page" in filter else "=",
-    )
+    assert_told(docrag("search", "ferry", "--index", demo_uri, "--filter", filter), 2, filter)
 
 
 def test_an_unknown_model(docrag, tmp_path):
-    assert_told(
-        docrag("ingest", tmp_path, "--index", tmp_path / "index", "--late", "nonesuch"),
-        2,
-        "nonesuch",
-        "minilm",
-    )
+    outcome = docrag("ingest", tmp_path, "--index", tmp_path / "index", "--late", "nonesuch")
+    assert_told(outcome, 2, "nonesuch", "minilm")
 
 
 def test_an_unknown_mode_is_a_usage_error(docrag, demo_uri):
@@ -104,7 +96,5 @@ def test_a_settings_file_that_cannot_be_read(docrag, tmp_path, monkeypatch):
 
 def test_questions_that_cannot_be_read(docrag, demo_uri, tmp_path):
     (tmp_path / "q.jsonl").write_text("{}\n")
-    outcome = docrag(
-        "eval", "--queries", tmp_path / "q.jsonl", "--qrels", tmp_path / "none.tsv", "--index", demo_uri
-    )
-    assert_told(outcome, 2, "q.jsonl")
+    files = ("--queries", tmp_path / "q.jsonl", "--qrels", tmp_path / "none.tsv")
+    assert_told(docrag("eval", *files, "--index", demo_uri), 2, "q.jsonl")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ingest.kills import ingest_until_killed, snapshot
+from tests.ingest.kills import differences, ingest_until_killed, snapshot
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
 
@@ -21,13 +21,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_killed_and_run_again_gives_the_same_index(folder, tmp_path):
+    queries = ["ferry timetable", "apple storage", "pendulum chapter 7"]
     whole = tmp_path / "whole"
-    seconds = ingest_until_killed(folder, whole, None)
-    expected = snapshot(whole, ["ferry timetable", "apple storage", "pendulum chapter 7"])
-    assert len(expected.page_ids) == 120
+    seconds = ingest_until_killed(folder, whole, None).seconds
+    expected = snapshot(whole, queries)
+    assert len(expected.pages) == expected.count == len(expected.images) == 120
     draw = random.Random(7)
     for attempt in range(3):
         index = tmp_path / f"index{attempt}"
-        ingest_until_killed(folder, index, draw.uniform(0.3, 1.0) * seconds)
-        ingest_until_killed(folder, index, None)
-        assert snapshot(index, ["ferry timetable", "apple storage", "pendulum chapter 7"]) == expected
+        killed = ingest_until_killed(folder, index, draw.uniform(0.3, 1.0) * seconds)
+        again = ingest_until_killed(folder, index, None)
+        assert differences(expected, snapshot(index, queries)) == []
+        assert killed.left_over == again.left_over == ()

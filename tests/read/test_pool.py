@@ -116,7 +116,7 @@ def test_scans_are_read_by_ocr_and_blank_pages_are_not(make_pdf, job, tmp_path):
 
 def test_a_page_keeps_its_picture_where_ocr_takes_too_long(make_pdf, job):
     def draw(page):
-        page.draw_rect(page.rect, fill=(0, 0, 0.2))
+        page.draw_rect((0, 0, 500, 400), fill=(0, 0, 0.2))
 
     events = read_all([job(make_pdf(draw))], ReadOptions(ocr_timeout=0.01))
     assert [type(event) for event in events] == [Opened, TextLost, PageRead, Closed]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from docrag.demo import QUESTIONS, documents
-from docrag.settings import Settings
+from docrag.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -67,10 +67,13 @@ def test_python(workplace: Path):
     assert f"{QUESTIONS[1].file} {QUESTIONS[1].page} " in run([sys.executable, "-c", code], workplace)
 
 
-def test_settings():
+def test_settings(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     [text] = blocks("toml")
-    for name, value in tomllib.loads(text).items():
-        assert type(value)(Settings.model_fields[name].default or value) == value or name == "index"
+    (workplace / "toml").mkdir()
+    (workplace / "toml" / "docrag.toml").write_text(text)
+    monkeypatch.chdir(workplace / "toml")
+    settings = load_settings()
+    assert {name: getattr(settings, name) for name in tomllib.loads(text)} == tomllib.loads(text)
 
 
 def test_the_map_names_what_is_there():

@@ -31,13 +31,15 @@ def later(path: Path) -> None:
 
 
 def make_page(text: str, *, title: str = "", number: int = 1, document_id: str = "ab" * 32) -> Page:
-    """A page with one block a line, ten words a line at most at sensible places."""
+    """A page with a block for each line, its words spread over the width."""
     words: list[Word] = []
     blocks: list[Block] = []
     for row, line in enumerate(text.splitlines()):
         y = 0.05 + 0.05 * row
+        width = 0.8 / max(1, len(line.split()))
         for column, word in enumerate(line.split()):
-            words.append(Word(word, (0.1 + 0.08 * column, y, 0.17 + 0.08 * column, y + 0.02), row))
+            x = 0.1 + width * column
+            words.append(Word(word, (x, y, x + 0.9 * width, y + 0.02), row))
         blocks.append(Block(line, (0.1, y, 0.9, y + 0.02), 0.02))
     document = Document(document_id, ("folder/report.pdf",), 3, title)
     return Page(document, number, str(number), 612, 792, tuple(words), tuple(blocks))

@@ -69,16 +69,14 @@ def _condition(key: str, value: str) -> models.Condition:
         return _match("metadata.page", int(value) - 1)
     if key == "source":
         return _match("metadata.sources", value)
-    typed: list[str | int | bool] = [value]  # the command line gives text only; metadata may hold numbers
+    typed: list[str | int] = [value]  # the command line gives text only; metadata may hold numbers
     if value.lstrip("-").isdecimal():
         typed.append(int(value))
-    if value in ("true", "false"):
-        typed.append(value == "true")
     conditions: list[models.Condition] = [_match(f"metadata.{key}", one) for one in typed]
     return conditions[0] if len(conditions) == 1 else models.Filter(should=conditions)
 
 
-def _match(key: str, value: str | int | bool) -> models.FieldCondition:
+def _match(key: str, value: str | int) -> models.FieldCondition:
     return models.FieldCondition(key=key, match=models.MatchValue(value=value))
 
 

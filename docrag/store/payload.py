@@ -76,7 +76,8 @@ def _metadata(page: Page, caption: str) -> dict[str, Any]:
         "caption": caption,
         "width": page.width,
         "height": page.height,
-        "ocr": page.ocr,
+        # Words, since qdrant-edge matches no truth values (it takes True for 1).
+        "words_from": "ocr" if page.ocr else "text layer",
     }
 
 

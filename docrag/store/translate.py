@@ -165,10 +165,16 @@ def _condition(source: Any) -> Any:
 
 
 _MATCHES: dict[type[BaseModel], Callable[[Any], Any]] = {
-    models.MatchValue: lambda match: edge.MatchValue(match.value),
+    models.MatchValue: lambda match: edge.MatchValue(_number_or_text(match.value)),
     models.MatchAny: lambda match: edge.MatchAny(match.any),
     models.MatchText: lambda match: edge.MatchText(match.text),
 }
+
+
+def _number_or_text(value: int | str | bool) -> int | str:
+    if isinstance(value, bool):  # the engine takes True for 1, and finds nothing
+        raise _uncovered("a match of a truth value")
+    return value
 
 
 def _match(source: Any) -> Any:

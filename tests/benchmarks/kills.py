@@ -1,6 +1,8 @@
 """Kill an ingest of real documents at random moments, run it again, and compare with one left in peace.
 
-python -m tests.benchmarks.kills --times 20
+    python -m tests.benchmarks.kills --times 20
+
+Each ingest is a process that imports docrag anew: an edit of docrag meanwhile shows as a difference.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class Index:
         )
 
     def search(
-        self, query: str, k: int = 10, mode: Mode = "hybrid", filter: Mapping[str, str] | None = None
+        self, query: str, k: int = 10, mode: Mode = "hybrid", filter: Mapping[str, str | int] | None = None
     ) -> list[Hit]:
         """The pages that answer a query, best first.
 
@@ -159,7 +159,7 @@ class Index:
         return answer(self._shelf.store, self._shelf.images, self._encoders, query, k, mode, filter)
 
     async def asearch(
-        self, query: str, k: int = 10, mode: Mode = "hybrid", filter: Mapping[str, str] | None = None
+        self, query: str, k: int = 10, mode: Mode = "hybrid", filter: Mapping[str, str | int] | None = None
     ) -> list[Hit]:
         """The same as search, in a thread, so that an event loop goes on meanwhile."""
         return await asyncio.to_thread(self.search, query, k, mode, filter)
@@ -168,7 +168,7 @@ class Index:
         """Forget a file; its pages go unless the same content stands at another path too.
 
         Args:
-            path: The path as ingested, or any that leads to the same place.
+            path: The path as ingested, or as seen from the working directory.
 
         Returns:
             How many pages were removed.
@@ -178,9 +178,12 @@ class Index:
         """
         manifest = self._shelf.manifest
         absolute = os.path.abspath(path)  # noqa: PTH100 (links are sources of their own)
-        rows = [row for row in manifest.files() if row.path == absolute or row.source == str(path)]
+        files = manifest.files()
+        rows = [row for row in files if row.path == absolute] or [
+            row for row in files if row.source == str(path)
+        ]
         if not rows:
-            raise NotFound(f"{path} is not in the index", "`docrag status` lists what is")
+            raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
         before = self._shelf.store.count()
         manifest.forget([row.path for row in rows])
         self._shelf.settle()
@@ -191,7 +194,7 @@ class Index:
         manifest = self._shelf.manifest
         return Status(
             uri=str(self._home),
-            documents=len(manifest.documents()),
+            documents=len([row for row in manifest.documents() if row.state != "writing"]),
             files=len(manifest.files()),
             pages=self._shelf.store.count(),
             disk_bytes=sum(file.stat().st_blocks * 512 for file in self._home.rglob("*") if file.is_file()),

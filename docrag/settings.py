@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DOCRAG_", toml_file="docrag.toml", extra="forbid")
 
     index: str = "./docrag-index"
-    """Where the index is: a directory, or a Qdrant address with a collection."""
+    """The directory of the index."""
     late: str | None = None
     """The late-interaction encoder; else the one the index was built with, minilm for a new one."""
     image: str | None = None

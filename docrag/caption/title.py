@@ -7,7 +7,7 @@ import re
 from docrag.types import Document
 
 TITLE_LIMIT = 150
-"""Characters; the title stands in front of every window of every page, so it must stay short."""
+"""Characters; the title is among the terms and vectors of every page, so it must stay short."""
 _DATE = re.compile(r"(\d{4})[-_.](\d{2})[-_.](\d{2})(?!\d)")
 # A point between digits is part of a version: "v2.18.0".
 _SEPARATORS = re.compile(r"(?:[\s_+~()\[\]-]|\.(?!\d)|(?<!\d)\.)+")

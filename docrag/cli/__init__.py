@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -45,4 +47,11 @@ def common(
 
 def main() -> None:
     """Run a command; exit code 0 well, 1 failed, 2 usage, 3 some documents failed, 130 interrupted."""
+    signal.signal(signal.SIGINT, _interrupt)
     app()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """The first Ctrl-C ends the command in good order; a second one must not end that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -17,8 +17,8 @@ P = ParamSpec("P")
 
 INTERRUPTED = 130
 
-results = Console(highlight=False)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+results = Console(highlight=False, markup=False)
+errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 IndexOption = Annotated[
     str | None, typer.Option("--index", metavar="URI", help="The index [DOCRAG_INDEX, else ./docrag-index].")
@@ -40,9 +40,9 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except DocragError as error:
-            errors.print(f"error: {error.message}", style="bold red", markup=False)
+            errors.print(f"error: {error.message}", style="bold red")
             if error.hint:
-                errors.print(f"hint:  {error.hint}", markup=False)
+                errors.print(f"hint:  {error.hint}")
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             errors.print("interrupted: what was reported is safe, and the same command goes on from there")

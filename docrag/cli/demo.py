@@ -32,8 +32,8 @@ def demo(index: IndexOption = None, as_json: JsonOption = False) -> None:
                 results.print(question.text, style="bold")
                 region = shorten(hit.regions[0].text, 300) if hit.regions else ""
                 results.print(f"  {Path(hit.file).name}, page {hit.page} (score {hit.score:.3f})")
-                results.print(f"  {region}", markup=False)
-                results.print(f"  marked page: {marked}\n", soft_wrap=True, markup=False)
+                results.print(f"  {region}")
+                results.print(f"  marked page: {marked}\n", soft_wrap=True)
     if as_json:
         print_json({"index": where, "summary": report.summary(), "answers": answers})
     else:

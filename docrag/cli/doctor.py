@@ -36,7 +36,7 @@ def doctor(index: IndexOption = None, as_json: JsonOption = False) -> None:
         print_json({name: {"ok": ok, "detail": detail} for name, (ok, detail) in answers.items()})
     else:
         for name, (ok, detail) in answers.items():
-            results.print(f"{'ok  ' if ok else 'FAIL'} {name:<7} {detail}", soft_wrap=True, markup=False)
+            results.print(f"{'ok  ' if ok else 'FAIL'} {name:<7} {detail}", soft_wrap=True)
     if not all(ok for ok, _ in answers.values()):
         raise typer.Exit(1)
 

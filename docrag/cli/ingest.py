@@ -20,7 +20,7 @@ class Monitor:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self.bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
+            progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.TextColumn("{task.completed:.0f}/{task.total:.0f} pages"),
             progress.TextColumn("{task.fields[speed]}"),
@@ -87,6 +87,6 @@ def _print_report(report: IngestReport) -> None:
     speed = f", {report.pages} pages in {report.seconds:.1f} s ({counts['pages_per_second']:.1f} pages/s)"
     results.print("documents: " + ", ".join(parts) + (speed if report.pages else ""))
     for file in report.failures:
-        errors.print(f"{file.status:<9} {file.file}: {file.error}", markup=False)
+        errors.print(f"{file.status:<9} {file.file}: {file.error}")
         if file.hint:
-            errors.print(f"{'':<9} {file.hint}", markup=False, style="dim")
+            errors.print(f"{'':<9} {file.hint}", style="dim")

@@ -106,7 +106,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
     table.add_column("best region", overflow="fold")
     for hit in hits:
         text = hit.regions[0].text if hit.regions else hit.text
-        table.add_row(f"{hit.score:.3f}", Path(hit.file).name, str(hit.page), Text(shorten(text, 240)))
+        table.add_row(f"{hit.score:.3f}", Text(Path(hit.file).name), str(hit.page), Text(shorten(text, 240)))
     results.print(table)
 
 

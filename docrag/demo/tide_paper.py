@@ -28,8 +28,7 @@ def build() -> pymupdf.Document:
     return sheet.document
 
 
-def _first(sheet: Typesetter) -> None:
-    sheet.page("1")
+def _front(sheet: Typesetter) -> None:
     sheet.text(WIDTH / 2, 88, TITLE, "tibo", 18, align="centre")
     sheet.text(WIDTH / 2, 110, "Ilse Marwijk, Tomas Brandvold and Adaeze Nwosu", "tiro", 11, align="centre")
     sheet.text(
@@ -47,6 +46,11 @@ def _first(sheet: Typesetter) -> None:
         labels.""",
         font="tiit",
     )
+
+
+def _first(sheet: Typesetter) -> None:
+    sheet.page("1")
+    _front(sheet)
     sheet.heading("1 Introduction", 1.25)
     sheet.paragraph(
         """Pressure sensors drift, foul and are costly to reach. A staff with painted marks does
@@ -66,6 +70,10 @@ def _first(sheet: Typesetter) -> None:
         contradict this, whatever the picture shows."""
     )
     sheet.next_column()
+    _first_right(sheet)
+
+
+def _first_right(sheet: Typesetter) -> None:
     sheet.paragraph("Our contributions are three.")
     sheet.steps(
         "A loss that penalises readings which no sum of tidal constituents explains.",

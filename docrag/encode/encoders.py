@@ -50,11 +50,9 @@ class Encoders:
 
     def encode_pages(self, pages: Sequence[Page], captions: Sequence[str]) -> list[PageVectors]:
         """All vectors of each page, in order."""
-        texts = [f"{page.document.title}\n{page.text}" for page in pages]
+        texts = [f"{caption}\n{page.text}" for caption, page in zip(captions, pages, strict=True)]
         late = self.late.encode_pages(pages)
-        dense = self._summaries(late) or self.text.encode_passages(
-            [f"{caption}\n{page.text}" for caption, page in zip(captions, pages, strict=True)]
-        )
+        dense = self._summaries(late) or self.text.encode_passages(texts)
         terms = self.terms.encode_passages(texts)
         images: Sequence[MultiVector | None] = (
             self.image.encode_pages(pages) if self.image else [None] * len(pages)

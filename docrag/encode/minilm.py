@@ -27,6 +27,8 @@ WINDOW = 256
 """Word pieces of the page in one pass; what the model was trained on."""
 SECTION = 128
 """Word pieces that share a section's vector."""
+MOST_SECTIONS = 256
+"""Sections of a page; on longer pages they are longer, since all its vectors must stay below 2^20 floats."""
 TITLE = 32
 """Word pieces of the document's title that count."""
 TITLE_IN_SECTION, TITLE_IN_SUMMARY = 0.3, 0.5
@@ -131,11 +133,8 @@ def page_vectors(
         Title, sections, words: in this order; its summary is the mean of the page and its title.
     """
     title_mean = normalised(title.mean(axis=0)) if len(title) else np.zeros(DIM, np.float32)
-    sections = (
-        [states[part].mean(axis=0) for part in equal_parts(len(states), round(len(states) / SECTION))]
-        if len(states)
-        else []
-    )
+    parts = equal_parts(len(states), min(round(len(states) / SECTION), MOST_SECTIONS)) if len(states) else []
+    sections = [states[part].mean(axis=0) for part in parts]
     about = normalised(np.array(sections, np.float32).reshape(-1, DIM)) + TITLE_IN_SECTION * title_mean
     vectors, boxes = word_vectors(page, text, states)
     nowhere = np.concatenate([title, normalised(about)])

@@ -3,7 +3,7 @@
 A document's points and the manifest cannot change in one transaction, so a document passes through states,
 and whatever a killed process left half done is told by its state:
 
-    writing   points are being written; none of them count until the document is done
+    writing   points are being written, and found already; the document counts once it is done
     done      every page that could be read is in the store
     relabel   done, but the points do not name its present sources yet
     stale     no file has this content any more; its points are to be removed
@@ -113,9 +113,10 @@ class Manifest:
     def finish(self, document_id: str, pages: int, lost: str, files: Sequence[FileRow]) -> None:
         """Every point of a document is written: it replaces what stood at its files before, at once."""
         with self._transaction():
-            self._assign(files)  # before the document is done: its points name these files already
+            self._assign(files)
+            # Pages that an interrupted run wrote may name files that are gone since.
             self._db.execute(
-                "UPDATE documents SET state = 'done', pages = ?, lost = ? WHERE id = ?",
+                "UPDATE documents SET state = 'relabel', pages = ?, lost = ? WHERE id = ?",
                 (pages, lost, document_id),
             )
 

@@ -91,6 +91,7 @@ class Pipeline:
                     lost, hint = describe_lost(self._lost.pop(job_id))
                     batch.finished.append(Finished(self._documents.pop(job_id), contents[job_id], lost, hint))
                 case Refused(error=error):
+                    batch.refused.append(job_id)
                     refused += [
                         FileReport(row.source, "failed", 0, error.message, error.hint)
                         for row in contents[job_id]

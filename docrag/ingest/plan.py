@@ -54,7 +54,17 @@ def make_plan(
     return plan
 
 
+def _printable(path: Path) -> str:
+    return os.fsencode(path).decode(errors="replace")
+
+
 def _place(path: Path, absolute: str, manifest: Manifest, digest: Callable[[Path], str], plan: Plan) -> None:
+    if _printable(path) != str(path):  # bytes that are no UTF-8, which neither SQLite nor Qdrant can keep
+        error = UnreadableDocument(
+            f"{_printable(path)}: the name is not UTF-8", "rename the file or its folder"
+        )
+        plan.failed.append((_printable(path), error))
+        return
     before = manifest.file(absolute)
     try:
         stat = path.stat()

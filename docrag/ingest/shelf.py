@@ -33,7 +33,9 @@ class Shelf:
         if row is None or row.source != source:
             return frozenset()
         records = self.store.scroll(_document(document_id), payload=["metadata"])
-        return frozenset(record.payload["metadata"]["page"] + 1 for record in records)
+        read = [record.payload["metadata"] for record in records]
+        # A page without words may be one that OCR failed on: it is read again.
+        return frozenset(page["page"] + 1 for page in read if page["words_from"] != "none")
 
     def settle(self) -> None:
         """Let the points follow the manifest: remove stale documents, name the sources of the others."""
@@ -43,6 +45,12 @@ class Shelf:
             names = source_metadata(self.manifest.sources(row.id))
             self.store.set_payload(names, _document(row.id), key="metadata")
             self.manifest.relabelled(row.id)
+
+    def abandon(self, document_id: str) -> None:
+        """Remove what an interrupted ingest left of a document that cannot be read any more."""
+        row = self.manifest.document(document_id)
+        if row is not None and row.state == "writing":
+            self.drop(document_id)
 
     def drop(self, document_id: str) -> None:
         """Remove a document; harmless when repeated, so a kill in between costs nothing."""

@@ -7,7 +7,7 @@ of what it replaces go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -20,6 +20,9 @@ from docrag.types import Document, Page, PageRecord
 
 FLUSH_EVERY = 100
 """Pages between flushes: reopening after a kill replays what was not flushed, 16 ms a page."""
+
+MOST_WAITING = 2
+"""Batches that may wait for the disk, about 30 MB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,15 @@ class Batch:
     """What happened since the last batch."""
 
     begun: list[Document] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    """Ids of documents that cannot be opened."""
     pages: list[Page] = field(default_factory=list)
     records: list[PageRecord] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
 
 
 class Writer:
-    """Writes batches in the order in which they were given; at most two wait."""
+    """Writes batches in the order in which they were given."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -60,29 +65,27 @@ class Writer:
     ) -> None:
         self._thread.shutdown(wait=True, cancel_futures=error is not None)
 
-    def put(self, batch: Batch) -> list[FileReport]:
-        """Give a batch to the writing thread.
-
-        Returns:
-            What became done meanwhile.
+    def put(self, batch: Batch) -> Iterator[FileReport]:
+        """Give a batch to the writing thread, and tell what became done meanwhile.
 
         Raises:
-            StoreError: An earlier batch could not be written.
+            StoreError: An earlier batch could not be written; what was told before is safe.
         """
         self._waiting.append(self._thread.submit(self._write, batch))
-        done = []
-        while self._waiting and (len(self._waiting) > 2 or self._waiting[0].done()):
-            done += self._waiting.pop(0).result()
-        return done
+        while self._waiting and (len(self._waiting) > MOST_WAITING or self._waiting[0].done()):
+            yield from self._waiting.pop(0).result()
 
-    def finish(self) -> list[FileReport]:
-        """Wait until all is written and flushed."""
+    def finish(self) -> Iterator[FileReport]:
+        """Wait until all is written and flushed, and tell what became done."""
         self._waiting.append(self._thread.submit(self._commit))
-        return [report for future in self._waiting for report in future.result()]
+        while self._waiting:
+            yield from self._waiting.pop(0).result()
 
     def _write(self, batch: Batch) -> list[FileReport]:
         for document in batch.begun:
             self._shelf.manifest.begin(document.id, document.sources[0])
+        for document_id in batch.refused:
+            self._shelf.abandon(document_id)
         for page in batch.pages:
             if page.image is not None:
                 self._shelf.images.write(page.document.id, page.number, page.image.jpeg)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from docrag.errors import NotFound
+from docrag.errors import NotFound, UnreadableDocument
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 SUFFIXES = IMAGE_SUFFIXES | {".pdf"}
@@ -20,6 +20,7 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 
     Raises:
         NotFound: A path does not exist.
+        UnreadableDocument: A folder cannot be looked into; to leave it out silently could lose its documents.
     """
     found: dict[Path, None] = {}
     visited: set[tuple[int, int]] = set()
@@ -45,12 +46,16 @@ def sha256(path: Path) -> str:
 
 def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     """The documents in a folder and below; `visited` holds the (device, inode) of folders already seen."""
-    status = folder.stat()
+    try:
+        status = folder.stat()
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise UnreadableDocument(f"{folder}: {error.strerror}", "check the folder's permissions") from error
     # A symlink to a folder above would be walked for ever.
     if (status.st_dev, status.st_ino) in visited:
         return
     visited.add((status.st_dev, status.st_ino))
-    for path in sorted(folder.iterdir()):
+    for path in entries:
         if path.name.startswith("."):
             continue
         if path.is_dir():

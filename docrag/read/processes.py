@@ -49,7 +49,10 @@ class Processes:
         """End all workers, whatever they do; what was submitted is lost."""
         if self._pool is not None:
             self._pool.stop()
-            self._pool.join()
+            try:
+                self._pool.join()
+            except KeyError:  # pebble: a worker ended of itself while it was being stopped
+                self._pool.join()
             self._pool = None
         if self._keeper is not None:
             self._stopped.set()

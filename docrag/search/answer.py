@@ -29,7 +29,7 @@ def answer(
     query: str,
     k: int,
     mode: Mode,
-    filter: Mapping[str, str] | None,
+    filter: Mapping[str, str | int] | None,
 ) -> list[Hit]:
     """The pages that answer a query, best first.
 
@@ -40,6 +40,7 @@ def answer(
         raise QueryError("the query is empty", "ask a question or give some words")
     if k < 1:
         raise QueryError(f"k = {k}", "ask for at least one page")
+    query = query.encode(errors="replace").decode()  # a terminal may give halves of letters
     vectors = encoders.encode_query(query)
     requests = queries(mode, vectors, filter, k)
     rankings = dict(zip(requests, store.query(list(requests.values())), strict=True))

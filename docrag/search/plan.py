@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -25,7 +26,7 @@ PREFETCH = {POOLED: 100, BM25: 50, CAPTION: 50, IMAGE: 50}
 
 
 def queries(
-    mode: Mode, vectors: Mapping[str, Vector], filter: Mapping[str, str] | None, k: int = 10
+    mode: Mode, vectors: Mapping[str, Vector], filter: Mapping[str, str | int] | None, k: int = 10
 ) -> dict[Signal, models.QueryRequest]:
     """The query of each signal that a mode needs.
 
@@ -51,29 +52,34 @@ def _empty(vector: Vector) -> bool:
     return isinstance(vector, SparseVector) and not vector.indices
 
 
-def metadata_filter(values: Mapping[str, str] | None) -> models.Filter | None:
+def metadata_filter(values: Mapping[str, str | int] | None) -> models.Filter | None:
     """A filter on metadata; `source` means any of the paths at which a document stands.
 
     Raises:
-        QueryError: `page` is not a number.
+        QueryError: A key is no name of a field, or `page` is no page number.
     """
     if not values:
         return None
     return models.Filter(must=[_condition(key, value) for key, value in values.items()])
 
 
-def _condition(key: str, value: str) -> models.Condition:
+def _condition(key: str, given: str | int) -> models.Condition:
+    value = str(given)
+    if not re.fullmatch(r"\w[\w.-]*", key):
+        raise QueryError(
+            f"filter {key}={value}: not the name of a metadata field", "such as file_name=report.pdf"
+        )
     if key == "page":
-        if not value.isdecimal() or value == "0":
+        if not re.fullmatch(r"[1-9]\d{0,8}", value):
             raise QueryError(f"filter page={value}: not a page number", "pages count from 1")
         return _match("metadata.page", int(value) - 1)
     if key == "source":
         return _match("metadata.sources", value)
-    typed: list[str | int] = [value]  # the command line gives text only; metadata may hold numbers
-    if value.lstrip("-").isdecimal():
-        typed.append(int(value))
-    conditions: list[models.Condition] = [_match(f"metadata.{key}", one) for one in typed]
-    return conditions[0] if len(conditions) == 1 else models.Filter(should=conditions)
+    if not re.fullmatch(r"-?\d{1,18}", value):
+        return _match(f"metadata.{key}", value)
+    # The command line gives text only; metadata may hold numbers.
+    either: list[models.Condition] = [_match(f"metadata.{key}", one) for one in (value, int(value))]
+    return models.Filter(should=either)
 
 
 def _match(key: str, value: str | int) -> models.FieldCondition:

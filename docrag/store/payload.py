@@ -77,7 +77,7 @@ def _metadata(page: Page, caption: str) -> dict[str, Any]:
         "width": page.width,
         "height": page.height,
         # Words, since qdrant-edge matches no truth values (it takes True for 1).
-        "words_from": "ocr" if page.ocr else "text layer",
+        "words_from": "ocr" if page.ocr else "text layer" if page.words else "none",
     }
 
 

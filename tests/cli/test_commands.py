@@ -143,3 +143,11 @@ def test_demo_answers_its_questions(docrag, tmp_path):
         assert (Path(hit["file"]).name, hit["page"]) == (question.file, question.page)
         assert hit["regions"]
         assert Path(answer["marked"]).is_file()
+
+
+def test_names_with_brackets_are_printed_as_they_are(docrag, tmp_path):
+    path = write_pdf(tmp_path / "a[b] [x].pdf", FERRY)
+    index = tmp_path / "index"
+    assert docrag("ingest", path, "--index", index).code == 0
+    assert "a[b] [x].pdf" in docrag("search", "ferry", "--index", index).out
+    assert "a[b] [x].pdf" in docrag("remove", path, "--index", index).out

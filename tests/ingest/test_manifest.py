@@ -24,6 +24,8 @@ def test_a_document_counts_once_it_is_finished(manifest):
     assert states(manifest) == {"d1": "writing"}
     assert manifest.file("/a.pdf") is None
     manifest.finish("d1", 3, "page 2: broken", [row("/a.pdf", "d1")])
+    assert states(manifest) == {"d1": "relabel"}
+    manifest.relabelled("d1")
     assert states(manifest) == {"d1": "done"}
     assert manifest.file("/a.pdf") == row("/a.pdf", "d1")
     assert manifest.document("d1").lost == "page 2: broken"
@@ -33,7 +35,7 @@ def test_what_a_new_version_replaces_is_stale_in_the_same_moment(manifest):
     for document_id in ("d1", "d2"):
         manifest.begin(document_id, "a.pdf")
         manifest.finish(document_id, 1, "", [row("/a.pdf", document_id)])
-    assert states(manifest) == {"d1": "stale", "d2": "done"}
+    assert states(manifest) == {"d1": "stale", "d2": "relabel"}
 
 
 def test_a_document_that_keeps_a_file_is_relabelled(manifest):

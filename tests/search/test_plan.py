@@ -58,6 +58,23 @@ def test_numbers_match_as_such_too():
     assert [one.match.value for one in either.should] == ["12", 12]
 
 
+@pytest.mark.parametrize(
+    "filter", [{"a b": "x"}, {"": "x"}, {"a[": "x"}, {"page": "two"}, {"page": "9" * 30}], ids=str
+)
+def test_filters_that_qdrant_would_choke_on_are_refused(filter):
+    with pytest.raises(QueryError):
+        metadata_filter(filter)
+
+
+@pytest.mark.parametrize("value", ["--5", "9" * 30, "true", "ä b"])
+def test_what_only_looks_like_a_number_is_text(value):
+    assert metadata_filter({"title": value}).must[0].match.value == value
+
+
+def test_python_may_give_numbers():
+    assert metadata_filter({"page": 2}).must[0].match.value == 1
+
+
 def test_no_filter_is_none():
     assert metadata_filter(None) is None
     assert metadata_filter({}) is None

@@ -101,8 +101,9 @@ def headline(lines: Sequence[tuple[float, str]]) -> str:
     Args:
         lines: Size and text of each line of a page, sizes in points.
 
-    >>> headline([(9, "Form 10-K"), (24, "Annual Report of the Harbour Ferries"), (12, "for the year to June 2023")])
-    'Annual Report of the Harbour Ferries for the year to June 2023'
+    >>> lines = [(9, "Form 10-K"), (24, "Annual Report"), (12, "of the Harbour Ferries Cooperative for 2023")]
+    >>> headline([*lines, (10, "in millions"), (8, "page 1")])
+    'Annual Report of the Harbour Ferries Cooperative for 2023 in millions'
     """
     said = [(round(size, 1), text) for size, text in lines if sum(map(str.isalpha, text)) >= FEW_LETTERS]
     text = ""

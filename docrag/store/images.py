@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -40,8 +39,8 @@ class PageImages:
             StoreError: The folder cannot be written.
         """
         target = self.path(document_id, number)
-        # The process id keeps two ingests of the same file apart.
-        draft = target.with_name(f".{number}.{os.getpid()}.tmp")
+        # One process at a time writes an index, so what a killed one left here is written over by the next.
+        draft = target.with_name(f".{number}.tmp")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             draft.write_bytes(jpeg)

@@ -85,7 +85,7 @@ def _print_report(report: IngestReport) -> None:
         f"{counts[status]} {status}" for status in ("added", "updated", "unchanged", "removed", "failed")
     ]
     speed = f", {report.pages} pages in {report.seconds:.1f} s ({counts['pages_per_second']:.1f} pages/s)"
-    results.print("documents: " + ", ".join(parts) + (speed if report.pages else ""))
+    results.print("documents: " + ", ".join(parts) + (speed if report.pages else ""), soft_wrap=True)
     for file in report.failures:
         errors.print(f"{file.status:<9} {file.file}: {file.error}")
         if file.hint:

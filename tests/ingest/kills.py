@@ -55,15 +55,14 @@ def ingest_until_killed(folder: Path, index: Path, seconds: float | None) -> Run
     """Ingest in a session of its own that is killed with SIGKILL after some seconds, or runs to its end."""
     command = [sys.executable, "-m", "docrag", "ingest", str(folder), "--index", str(index), "--json"]
     started = time.monotonic()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        _, complaint = process.communicate(timeout=seconds)
-        assert process.returncode == 0, complaint
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            _, complaint = process.communicate(timeout=seconds)
+            assert process.returncode == 0, complaint
+        except subprocess.TimeoutExpired:
+            process.kill()
     took = time.monotonic() - started
     return Run(took, process.returncode != 0, _left_over(process.pid))
 

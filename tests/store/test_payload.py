@@ -32,7 +32,7 @@ def test_the_payload_is_what_langchain_and_the_dashboard_read():
         "caption": "A caption",
         "width": 612.0,
         "height": 792.0,
-        "words_from": "text layer",
+        "words_from": "none",
     }
     json.dumps(payload, allow_nan=False)
 

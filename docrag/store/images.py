@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from docrag.errors import StorageFull, StoreError
@@ -59,11 +58,6 @@ class PageImages:
         folder = self._folder(document_id)
         if folder.is_dir():
             shutil.rmtree(folder)
-
-    def documents(self) -> Iterator[str]:
-        """Ids of the documents that have a folder of images."""
-        for folder in self.root.glob("*/*/"):
-            yield folder.name
 
     def _folder(self, document_id: str) -> Path:
         if not _ID.fullmatch(document_id):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from docrag import Index, demo
+from tests.checkpoints.families import save
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -27,3 +29,14 @@ def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
         report = index.ingest(demo.documents())
         assert not report.failures
         yield index
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Gives the tiny checkpoint of a family, as --late or --image takes it; each is built once."""
+
+    @cache
+    def build(family: str) -> str:
+        return save(family, tmp_path_factory.mktemp(family))
+
+    return build

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pymupdf
+from PIL import Image, ImageDraw
 
-from docrag.types import Block, Document, Page, Word
+from docrag.types import Block, Document, Page, PageImage, Word
 
 FERRY = "The ferry timetable of the northern islands. Departures from the east harbour at dawn."
 APPLE = "Apple orchards need pruning in late winter. Storage of apples in cold cellars."
@@ -43,3 +46,22 @@ def make_page(text: str, *, title: str = "", number: int = 1, document_id: str =
         blocks.append(Block(line, (0.1, y, 0.9, y + 0.02), 0.02))
     document = Document(document_id, ("folder/report.pdf",), 3, title)
     return Page(document, number, str(number), 612, 792, tuple(words), tuple(blocks))
+
+
+def make_image(seed: int, width: int = 300, height: int = 400) -> Image.Image:
+    """A picture of coloured boxes, another for each seed."""
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    for i in range(12):
+        x, y = (seed * 97 + i * 61) % width, (seed * 53 + i * 89) % height
+        ink = ((seed * 40 + i * 20) % 256, (i * 70) % 256, (seed * 90) % 256)
+        draw.rectangle((x, y, x + width // 4, y + height // 6), fill=ink)
+    return image
+
+
+def picture_page(seed: int, width: int = 300, height: int = 400) -> Page:
+    """A page with a picture and a line of text."""
+    content = io.BytesIO()
+    make_image(seed, width, height).save(content, "JPEG", quality=95)
+    page = make_page(f"Page with picture {seed}", number=seed + 1)
+    return replace(page, image=PageImage(content.getvalue(), width, height))

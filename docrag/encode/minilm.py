@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from docrag.encode.base import ModelSpec
 from docrag.encode.minilm_model import CLS, DIGEST, DIM, SEP, MiniLM, Pieces, load
+from docrag.encode.norms import normalised
+from docrag.encode.options import EncoderOptions
 from docrag.encode.stop_words import ASKING_WORDS, content
 from docrag.encode.years import split_years
 from docrag.types import MultiVector, Page
@@ -62,9 +64,12 @@ class MiniLMPages:
 
     spec = _spec("late")
 
+    def __init__(self, options: EncoderOptions | None = None) -> None:
+        self._options = options or EncoderOptions()
+
     def encode_pages(self, pages: Sequence[Page]) -> list[MultiVector]:
         """A vector a word that says something, with its box; before them those of title and sections."""
-        model = load()
+        model = load(self._options.devices[0], self._options.dtype)
         titles = _encode_titles(model, [page.document.title for page in pages])
         texts = [model.pieces([word.text for word in page.words]) for page in pages]
         parts = [
@@ -85,7 +90,7 @@ class MiniLMPages:
 
     def encode_queries(self, texts: Sequence[str]) -> list[MultiVector]:
         """A vector a word piece that says something, numbers longer, and one for the whole query."""
-        model = load()
+        model = load(self._options.devices[0], self._options.dtype)
         pieces = [model.pieces([split_years(text)]).cut(LONGEST_QUERY) for text in texts]
         states = model.hidden_states([[CLS, *piece.ids, SEP] for piece in pieces])
         return [query_vectors(piece.tokens, state) for piece, state in zip(pieces, states, strict=True)]
@@ -96,9 +101,12 @@ class MiniLMText:
 
     spec = _spec("text")
 
+    def __init__(self, options: EncoderOptions | None = None) -> None:
+        self._options = options or EncoderOptions()
+
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(len(texts), 384), rows L2-normalised; the first WINDOW word pieces of each text count."""
-        model = load()
+        model = load(self._options.devices[0], self._options.dtype)
         states = model.hidden_states([[CLS, *model.pieces([text]).ids[:WINDOW], SEP] for text in texts])
         return normalised(np.array([state.mean(axis=0) for state in states], np.float32).reshape(-1, DIM))
 
@@ -194,9 +202,3 @@ def equal_parts(length: int, count: int) -> list[slice]:
     """
     count = max(1, count)
     return [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
-
-
-def normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length 1."""
-    lengths = np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
-    return np.asarray(rows / lengths, np.float32)

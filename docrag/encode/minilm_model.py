@@ -56,17 +56,17 @@ class Pieces(NamedTuple):
 class MiniLM:
     """The model and its tokenizer."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, device: str = "auto", dtype: str = "auto") -> None:
         import torch
         from tokenizers import Tokenizer
 
         from docrag.encode.bert import Bert
-        from docrag.encode.device import best_device, best_dtype
+        from docrag.encode.device import choose_device, choose_dtype
 
         verify_digest(directory / "model.safetensors", DIGEST)
         self._torch = torch
-        self._device = best_device()
-        self._bert: Bert = Bert(directory, best_dtype(self._device), self._device)
+        self._device = choose_device(device)
+        self._bert: Bert = Bert(directory, choose_dtype(dtype, self._device), self._device)
         self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
@@ -96,14 +96,15 @@ class MiniLM:
 
 
 @cache
-def load() -> MiniLM:
-    """The model, loaded once a process.
+def load(device: str = "auto", dtype: str = "auto") -> MiniLM:
+    """The model, loaded once a process for each device and precision.
 
     Raises:
+        SettingsError: There is no such device or precision.
         ModelUnavailable: Its package is not installed.
         WeightsMismatch: The weights are not the official ones.
     """
-    return MiniLM(weights_directory())
+    return MiniLM(weights_directory(), device, dtype)
 
 
 def verify_digest(file: Path, expected: str) -> None:

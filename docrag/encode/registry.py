@@ -1,4 +1,9 @@
-"""Which class encodes under which name: tables of strings, so that only what is used is imported."""
+"""Which encoder goes by which name: tables of strings, so that only what is used is imported.
+
+A name is, in this order: an encoder of docrag itself, one of an installed package, a short name of the
+catalogue, or a checkpoint: a directory or organisation/model[@revision], with the library that is to read it
+and a colon before it where more than one can.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,10 @@ from importlib.metadata import entry_points
 from typing import Any, cast
 
 from docrag.encode.base import PageEncoder, TextEncoder
+from docrag.encode.catalogue import CATALOGUE
+from docrag.encode.checkpoint import locate
+from docrag.encode.formats import LIBRARIES, recognise
+from docrag.encode.options import EncoderOptions
 from docrag.errors import ModelUnavailable, UnknownModel
 
 PAGE_ENCODERS: Mapping[str, str] = {
@@ -18,41 +27,72 @@ TEXT_ENCODERS: Mapping[str, str] = {
     "minilm": "docrag.encode.minilm:MiniLMText",
 }
 ENTRY_POINTS = "docrag.encoders"
-"""Entry-point group in which other packages offer page encoders; the class is called without arguments."""
+"""Entry-point group in which other packages offer page encoders; each is called with EncoderOptions."""
 
 
-def page_encoder(name: str) -> PageEncoder:
-    """The page encoder of that name.
+def page_encoder(name: str, options: EncoderOptions | None = None) -> PageEncoder:
+    """The page encoder of that name; weights are loaded when they are first used.
 
     Raises:
-        UnknownModel: Neither docrag nor an installed package offers one.
-        ModelUnavailable: Its package cannot be imported.
+        UnknownModel: There is none.
+        ModelUnavailable: Its package cannot be imported, or its checkpoint is not there.
+        WeightsMismatch: The checkpoint is one of another library, or of no page encoder.
     """
-    return cast(PageEncoder, _construct(name, {**PAGE_ENCODERS, **_outside()}))
+    encoder = _make(name, {**PAGE_ENCODERS, **_outside()}, options or EncoderOptions())
+    if not hasattr(encoder, "encode_pages"):
+        raise UnknownModel(f"{name} encodes texts, not pages", "give it as --text")
+    return cast(PageEncoder, encoder)
 
 
-def text_encoder(name: str) -> TextEncoder:
+def text_encoder(name: str, options: EncoderOptions | None = None) -> TextEncoder:
     """The text encoder of that name; errors as for page_encoder."""
-    return cast(TextEncoder, _construct(name, TEXT_ENCODERS))
+    encoder = _make(name, TEXT_ENCODERS, options or EncoderOptions())
+    if not hasattr(encoder, "encode_passages"):
+        raise UnknownModel(f"{name} encodes pages, not captions", "give it as --late or --image")
+    return cast(TextEncoder, encoder)
+
+
+def name_of(told: Mapping[str, Any]) -> str:
+    """The name under which the encoder of a fingerprint is found again."""
+    if told["library"] not in LIBRARIES:
+        return str(told["family"])
+    revision = f"@{told['revision']}" if told["revision"] else ""
+    return f"{told['library']}:{told['model']}{revision}"
 
 
 def list_models() -> list[dict[str, str | int]]:
-    """What there is to know of every encoder, with the option that takes it."""
+    """What there is to know of every encoder that has a name, with the option that takes it."""
     encoders = [(name, page_encoder(name).spec) for name in sorted({**PAGE_ENCODERS, **_outside()})]
-    rows = [("--late" if spec.kind == "late" else "--image", name, spec) for name, spec in encoders]
-    rows += [("--text", name, text_encoder(name).spec) for name in sorted(TEXT_ENCODERS)]
-    return [{"name": name, "option": option, **asdict(spec)} for option, name, spec in rows]
+    options = [("--late" if spec.kind == "late" else "--image", name, spec) for name, spec in encoders]
+    options += [("--text", name, text_encoder(name).spec) for name in sorted(TEXT_ENCODERS)]
+    rows = [{"name": name, "option": option, **asdict(spec)} for option, name, spec in options]
+    for name, listed in CATALOGUE.items():
+        rows.append({"name": name, **listed._asdict(), "option": f"--{listed.option}"})
+    return rows
+
+
+def _make(name: str, table: Mapping[str, str], options: EncoderOptions) -> Any:
+    if name in table:
+        return _load(name, table[name])(options)
+    listed = CATALOGUE.get(name)
+    asked = f"{listed.library}:{listed.model}" if listed else name
+    library, colon, rest = asked.partition(":")
+    library, rest = (library, rest) if colon and library in LIBRARIES else ("", asked)
+    try:
+        checkpoint = locate(rest)
+    except UnknownModel as error:
+        known = sorted({*table, *CATALOGUE})
+        raise UnknownModel(error.message, f"{error.hint}; names: {', '.join(known)}") from None
+    return _load(name, recognise(checkpoint, library).opens)(checkpoint, options)
+
+
+def _load(name: str, where: str) -> Any:
+    module, _, attribute = where.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise ModelUnavailable(f"{name}: {error}", "install the package that it needs") from error
 
 
 def _outside() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
-
-
-def _construct(name: str, table: Mapping[str, str]) -> Any:
-    if name not in table:
-        raise UnknownModel(f"no model {name!r}", f"one of {', '.join(sorted(table))}; see `docrag models`")
-    module, _, attribute = table[name].partition(":")
-    try:
-        return getattr(import_module(module), attribute)()
-    except ImportError as error:
-        raise ModelUnavailable(f"{name}: {error}", "install the package that it needs") from error

@@ -3,6 +3,7 @@ import torch
 
 from docrag.encode.bert import Bert
 from docrag.encode.minilm_model import weights_directory
+from docrag.encode.torchvision import mend_torchvision
 
 
 @pytest.fixture(scope="module")
@@ -11,6 +12,7 @@ def bert() -> Bert:
 
 
 def test_gives_what_transformers_gives(bert: Bert):
+    mend_torchvision()
     from transformers import BertModel
 
     reference = BertModel.from_pretrained(weights_directory(), add_pooling_layer=False).eval()

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from docrag.encode.base import PageEncoder
-from docrag.encode.registry import PAGE_ENCODERS, page_encoder
-from tests.samples import APPLE, CLOCK, FERRY, make_page
+from docrag.encode.options import EncoderOptions
+from docrag.encode.registry import PAGE_ENCODERS, name_of, page_encoder
+from docrag.errors import WeightsMismatch
+from tests.checkpoints.families import FAMILIES, drop_a_weight
+from tests.samples import APPLE, CLOCK, FERRY, make_page, picture_page
 
-PAGES = [
+WORDS = [
     make_page(FERRY, title="Ferry report 2023"),
     make_page(APPLE * 40, title="Orchards", number=2),
     make_page("", title="Blank", number=3),
     make_page(CLOCK),
     make_page(""),
+]
+PICTURES = [
+    picture_page(1),
+    picture_page(2, 500, 200),
+    picture_page(3, 120, 600),
+    picture_page(4, 30, 30),
+    picture_page(1),
 ]
 QUERIES = [
     "When does the ferry leave?",
@@ -23,18 +35,28 @@ QUERIES = [
     "?!",
     "FY2023 " * 400,
     "Wie heißt das Schiff?",
+    "http://example.org/photo.png",
 ]
-BATCHING = 3e-2
-"""How much a value may change with the batch it is computed in: bfloat16 has 8 significant bits."""
+ALONE = 1e-5
+"""How much a value may change with the batch it is computed in, in float32."""
+LOCAL = sorted(set(PAGE_ENCODERS) - {"voyage-multimodal-3", "voyage-multimodal-3.5"})
 
 
-@pytest.fixture(scope="module", params=sorted(PAGE_ENCODERS))
+@pytest.fixture(scope="module", params=[*LOCAL, *FAMILIES])
 def encoder(request: pytest.FixtureRequest) -> PageEncoder:
-    return page_encoder(request.param)
+    name = request.param
+    if name in FAMILIES:
+        name = request.getfixturevalue("checkpoint")(name)
+    return page_encoder(name, EncoderOptions(device="cpu", dtype="float32", batch_size=3))
 
 
-def test_pages_are_rows_of_the_dimension_and_of_length_one(encoder):
-    for encoded in encoder.encode_pages(PAGES):
+@pytest.fixture(scope="module")
+def pages(encoder):
+    return WORDS if encoder.spec.needs == "words" else PICTURES
+
+
+def test_pages_are_rows_of_the_dimension_and_of_length_one(encoder, pages):
+    for encoded in encoder.encode_pages(pages):
         assert encoded.vectors.dtype == np.float32
         assert encoded.vectors.shape[0] >= 1
         assert encoded.vectors.shape[1] == encoder.spec.dim
@@ -43,8 +65,8 @@ def test_pages_are_rows_of_the_dimension_and_of_length_one(encoder):
             np.testing.assert_allclose(np.linalg.norm(encoded.summary), 1, atol=1e-5)
 
 
-def test_every_vector_has_a_box_within_the_page_or_none(encoder):
-    for encoded in encoder.encode_pages(PAGES):
+def test_every_vector_has_a_box_within_the_page_or_none(encoder, pages):
+    for encoded in encoder.encode_pages(pages):
         assert encoded.boxes.shape == (len(encoded.vectors), 4)
         placed = encoded.boxes[~np.isnan(encoded.boxes[:, 0])]
         assert not np.isnan(placed).any()
@@ -61,23 +83,23 @@ def test_queries_are_finite_and_never_empty(encoder):
         assert encoded.boxes is None
 
 
-def test_a_page_alone_is_the_page_in_a_batch(encoder):
-    for page, batched in zip(PAGES, encoder.encode_pages(PAGES), strict=True):
+def test_a_page_alone_is_the_page_in_a_batch(encoder, pages):
+    for page, batched in zip(pages, encoder.encode_pages(pages), strict=True):
         [alone] = encoder.encode_pages([page])
-        np.testing.assert_allclose(alone.vectors, batched.vectors, atol=BATCHING)
+        np.testing.assert_allclose(alone.vectors, batched.vectors, atol=ALONE)
         np.testing.assert_array_equal(alone.boxes, batched.boxes)
 
 
-def test_order_is_kept(encoder):
-    forwards, backwards = encoder.encode_pages(PAGES), encoder.encode_pages(PAGES[::-1])
+def test_order_is_kept(encoder, pages):
+    forwards, backwards = encoder.encode_pages(pages), encoder.encode_pages(pages[::-1])
     for one, other in zip(forwards, backwards[::-1], strict=True):
-        np.testing.assert_allclose(one.vectors, other.vectors, atol=BATCHING)
+        np.testing.assert_allclose(one.vectors, other.vectors, atol=ALONE)
 
 
 def test_a_query_alone_is_the_query_in_a_batch(encoder):
     for query, batched in zip(QUERIES, encoder.encode_queries(QUERIES), strict=True):
         [alone] = encoder.encode_queries([query])
-        np.testing.assert_allclose(alone.vectors, batched.vectors, atol=2 * BATCHING)
+        np.testing.assert_allclose(alone.vectors, batched.vectors, atol=2 * ALONE)
 
 
 def test_nothing_gives_nothing(encoder):
@@ -89,3 +111,38 @@ def test_the_fingerprint_says_what_was_used(encoder):
     told = encoder.spec.fingerprint()
     assert told["family"] == encoder.spec.family
     assert told["dim"] == encoder.spec.dim
+
+
+def test_pages_differ_and_equal_pages_do_not(encoder, pages):
+    first, *others = encoder.encode_pages(pages)
+    assert not any(np.array_equal(first.vectors, other.vectors) for other in others[:-1])
+    if encoder.spec.needs == "image":
+        np.testing.assert_allclose(first.vectors, others[-1].vectors, atol=ALONE)
+
+
+def test_its_name_finds_it_again(encoder, pages):
+    again = page_encoder(name_of(encoder.spec.fingerprint()), EncoderOptions(device="cpu", dtype="float32"))
+    assert again.spec == encoder.spec
+    [one], [other] = encoder.encode_pages(pages[:1]), again.encode_pages(pages[:1])
+    np.testing.assert_allclose(one.vectors, other.vectors, atol=ALONE)
+
+
+def test_a_late_model_says_where_its_patches_stand(encoder, pages):
+    if encoder.spec.kind != "late":
+        pytest.skip("one vector stands for the whole page")
+    for page, encoded in zip(pages, encoder.encode_pages(pages), strict=True):
+        if encoder.spec.needs == "image" or page.words:
+            assert (~np.isnan(encoded.boxes[:, 0])).any()
+        if encoder.spec.needs == "image":  # its patches cover the page, each place once
+            placed = encoded.boxes[~np.isnan(encoded.boxes[:, 0])]
+            areas = (placed[:, 2] - placed[:, 0]) * (placed[:, 3] - placed[:, 1])
+            np.testing.assert_allclose(areas.sum(), 1, atol=1e-4)
+            assert len(np.unique(placed.round(5), axis=0)) == len(placed)
+
+
+def test_weights_are_never_random(encoder, pages, tmp_path):
+    if encoder.spec.library not in ("colpali-engine", "sentence-transformers", "transformers"):
+        pytest.skip("its weights are no checkpoint of the user's")
+    broken = drop_a_weight(Path(encoder.spec.model), tmp_path / "broken")
+    with pytest.raises(WeightsMismatch, match="lacks"):
+        page_encoder(f"{encoder.spec.library}:{broken}", EncoderOptions(device="cpu")).encode_pages(pages[:1])

@@ -1,0 +1,24 @@
+"""Short names of the checkpoints that people use most; any other id or directory works as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+
+class Listed(NamedTuple):
+    """A checkpoint of the hub, and what is worth knowing before it is downloaded."""
+
+    option: Literal["late", "image", "text"]
+    library: str
+    model: str
+    licence: str
+    """Of the weights, and of those that they were made from where that is stricter."""
+    dim: int
+    vectors: int
+    """For a page of US Letter at the checkpoint's own resolution."""
+
+
+CATALOGUE: Mapping[str, Listed] = {
+    "colqwen2": Listed("late", "colpali-engine", "vidore/colqwen2-v1.0", "Apache-2.0", 128, 755),
+}

@@ -1,0 +1,72 @@
+"""Load weights, and refuse a model of which some stayed random."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from docrag.encode.checkpoint import Checkpoint
+from docrag.encode.device import choose_attention, choose_device, choose_dtype
+from docrag.encode.options import EncoderOptions
+from docrag.errors import ModelUnavailable, WeightsMismatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def load_model(
+    model_class: Any, checkpoint: Checkpoint, options: EncoderOptions, **settings: Any
+) -> PreTrainedModel:
+    """A model of transformers, or of a library built on it, on its device and ready to encode.
+
+    Args:
+        model_class: Has from_pretrained.
+        checkpoint: Where the weights lie.
+        options: Device and precision.
+        settings: For from_pretrained.
+
+    Raises:
+        WeightsMismatch: The checkpoint lacks weights of the model, which would stay random.
+        ModelUnavailable: The checkpoint cannot be read.
+    """
+    device = choose_device(options.device)
+    settings = {"dtype": choose_dtype(options.dtype, device), **settings}
+    settings.setdefault("attn_implementation", choose_attention(device))
+    try:
+        model, told = model_class.from_pretrained(str(checkpoint.path), output_loading_info=True, **settings)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(
+            f"{checkpoint.model} cannot be loaded: {error}", "check or download the checkpoint again"
+        ) from error
+    require_complete(told, checkpoint, model_class.__name__)
+    model.eval().requires_grad_(False)
+    return model
+
+
+def to_device(model: PreTrainedModel, options: EncoderOptions) -> str:
+    """Move a model to its device, and say which."""
+    device = choose_device(options.device)
+    model.to(torch.device(device))
+    return device
+
+
+def require_complete(told: Any, checkpoint: Checkpoint, wanted: str) -> None:
+    """Refuse a checkpoint that lacks weights of the model.
+
+    Args:
+        told: What from_pretrained says with output_loading_info.
+        checkpoint: Where the weights were read.
+        wanted: Class of the model.
+
+    Raises:
+        WeightsMismatch: Some are missing, or have another shape.
+    """
+    lacking = sorted({*map(str, told["missing_keys"]), *map(str, told.get("mismatched_keys") or ())})
+    if not lacking:
+        return
+    raise WeightsMismatch(
+        f"{checkpoint.model} lacks {len(lacking)} weight(s) of {wanted}, such as {lacking[0]}, "
+        "which would stay random",
+        f"it is {checkpoint.architecture or 'of no named class'}; see `docrag models` for what reads what",
+    )

@@ -1,0 +1,38 @@
+"""The image of a page as models take it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from docrag.errors import PageFailed
+from docrag.types import Page
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def page_image(page: Page, longest: int = 0) -> Image:
+    """The page's image in RGB.
+
+    Args:
+        page: As read.
+        longest: Pixels on its long side at most; 0 for as it is.
+
+    Raises:
+        PageFailed: The page was read without an image.
+    """
+    from PIL import Image as pillow
+
+    if page.image is None:
+        raise PageFailed(f"page {page.number} of {page.document.name} has no image", "ingest the file again")
+    with pillow.open(io.BytesIO(page.image.jpeg)) as opened:
+        return fit(opened.convert("RGB"), longest)
+
+
+def fit(image: Image, longest: int) -> Image:
+    """An image made no longer than `longest` pixels on its long side; 0 leaves it as it is."""
+    if not longest or max(image.size) <= longest:
+        return image
+    share = longest / max(image.size)
+    return image.resize((max(1, round(image.width * share)), max(1, round(image.height * share))))

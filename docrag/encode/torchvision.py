@@ -1,0 +1,39 @@
+"""Mend the one torchvision that cannot be imported beside this torch, before anything imports it."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+_declared: list[Any] = []  # torch forgets the operators when nothing holds the library
+
+
+@cache
+def mend_torchvision() -> None:
+    """Declare the two operators that a torchvision built for another torch looks for when it is imported.
+
+    Such a torchvision has no compiled part for this torch, and fails with "operator torchvision::nms does not
+    exist". Nobody here calls these operators; its transforms, which colpali-engine needs, are Python. Where
+    torchvision is absent or works, nothing is done.
+
+    Raises:
+        RuntimeError: torchvision fails for another reason.
+    """
+    if find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if "torchvision::nms does not exist" not in str(error):
+            raise
+        import torch
+
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]  # half imported
+        library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _declared.append(library)
+        import torchvision  # noqa: F401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -73,6 +74,15 @@ class ImageQueryEncoder(PageEncoder, Protocol):
 
     def encode_query_images(self, images: Sequence[Image]) -> list[MultiVector]:
         """One multi-vector an image, in order, without boxes."""
+        ...
+
+
+@runtime_checkable
+class AudioQueryEncoder(PageEncoder, Protocol):
+    """A page encoder that takes a recording as a query too."""
+
+    def encode_query_audio(self, paths: Sequence[Path]) -> list[MultiVector]:
+        """One multi-vector a sound file, in order, without boxes."""
         ...
 
 

@@ -7,6 +7,7 @@ DocragError                   message, hint; exit_code for the command line
     UnknownModel              no family goes by that name
     ModelUnavailable          the library or the weights are not there
     WeightsMismatch           the weights are not the ones that were expected
+    RemoteError               a model behind an address did not answer, refused, or answered nonsense
   DocumentError               one file cannot be read; the others go on
     NotFound                  the path does not exist
     UnsupportedFile           not a PDF or an image
@@ -71,6 +72,20 @@ class ModelUnavailable(ModelError):
 
 class WeightsMismatch(ModelError):
     """The weights are not the ones that were expected."""
+
+
+class RemoteError(ModelError):
+    """A model behind an address did not answer, refused, or answered something that cannot be used.
+
+    Args:
+        message: Names the address, never the key.
+        hint: What to try.
+        status: HTTP status of a refusal; 0 where there was none.
+    """
+
+    def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint)
+        self.status = status
 
 
 class DocumentError(DocragError):

@@ -12,7 +12,7 @@ import pytest
 import docrag
 
 ROOT = Path(docrag.__file__).parent
-GROUND = {"types", "errors", "settings"}
+GROUND = {"types", "errors", "settings", "http"}
 STAGES = {"read", "caption", "encode", "store"}
 FLOWS = {"ingest", "search"}
 FACES = {"cli", "serve"}
@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "evaluate": GROUND | {"evaluate"},
     "demo": GROUND | {"demo"},
     **{flow: GROUND | STAGES | {flow} for flow in FLOWS},
-    "index": GROUND | STAGES | FLOWS,
+    **{hand: GROUND | STAGES | FLOWS | {"home"} for hand in ("home", "index", "labelling")},
 }
 MODULES = sorted(ROOT.rglob("*.py"))
 

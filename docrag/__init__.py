@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from docrag.encode.base import ModelSpec, PageEncoder, TextEncoder
+    from docrag.encode.options import EncoderOptions
+    from docrag.encode.registry import page_encoder, text_encoder
     from docrag.errors import DocragError
     from docrag.index import Index, Status
     from docrag.ingest.report import FileReport, IngestReport, Progress
+    from docrag.labelling import label_files
     from docrag.settings import Settings
     from docrag.types import Hit, Mode, MultiVector, Page, Region
 
@@ -24,6 +27,7 @@ _HOMES = {
     "DocragError": "docrag.errors",
     "FileReport": "docrag.ingest.report",
     "Hit": "docrag.types",
+    "EncoderOptions": "docrag.encode.options",
     "Index": "docrag.index",
     "IngestReport": "docrag.ingest.report",
     "Mode": "docrag.types",
@@ -36,10 +40,14 @@ _HOMES = {
     "Settings": "docrag.settings",
     "Status": "docrag.index",
     "TextEncoder": "docrag.encode.base",
+    "label_files": "docrag.labelling",
+    "page_encoder": "docrag.encode.registry",
+    "text_encoder": "docrag.encode.registry",
 }
 
 __all__ = [
     "DocragError",
+    "EncoderOptions",
     "FileReport",
     "Hit",
     "Index",
@@ -54,6 +62,9 @@ __all__ = [
     "Settings",
     "Status",
     "TextEncoder",
+    "label_files",
+    "page_encoder",
+    "text_encoder",
 ]
 
 

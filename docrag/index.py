@@ -10,22 +10,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from docrag.errors import IndexNotFound, NotFound, SettingsError, StoreError
-from docrag.ingest.manifest import Manifest
+from docrag.errors import NotFound
+from docrag.home import captioner_of, choose_encoders, directory_of, open_shelf, stored_fingerprint
 from docrag.ingest.report import IngestReport
 from docrag.settings import Settings, load_settings
 from docrag.types import Hit, Mode
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from docrag.encode.encoders import Encoders
     from docrag.ingest.shelf import Shelf
     from docrag.ingest.sync import Listener
-    from docrag.store.layout import Fingerprint
-
-
-FINGERPRINT = "fingerprint.json"
-DEFAULT_ENCODER = "minilm"
-DEFAULT_LANGUAGE = "english"
+    from docrag.search.label import LabelledPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +89,9 @@ class Index:
         flags = {"index": uri, "late": late, "image": image, "text": text}
         given = {name: str(value) for name, value in flags.items() if value is not None}
         settings = settings.model_copy(update=given) if settings else load_settings(**given)
-        home = _directory(settings.index)
-        encoders = _encoders(settings, _stored_fingerprint(home, create=create))
-        return cls(home, _open_shelf(home, encoders), encoders, settings)
+        home = directory_of(settings.index)
+        encoders = choose_encoders(settings, stored_fingerprint(home, create=create))
+        return cls(home, open_shelf(home, encoders), encoders, settings)
 
     def ingest(
         self,
@@ -116,14 +113,13 @@ class Index:
             NotFound: A path does not exist; nothing is changed then.
             StoreError: The index cannot be written; what was reported before is safe.
         """
-        from docrag.caption import NoCaptioner, TextLayerCaptioner
         from docrag.ingest.pipeline import Pipeline
         from docrag.ingest.sync import sync
         from docrag.read.jobs import ReadOptions
 
         settings = self._settings
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
-        captioner = TextLayerCaptioner() if settings.caption == "text" else NoCaptioner()
+        captioner = captioner_of(settings, self._home)
         options = ReadOptions(
             image_side=max(settings.render_side, self._encoders.image_side),
             page_timeout=settings.page_timeout,
@@ -141,28 +137,64 @@ class Index:
         )
 
     def search(
-        self, query: str, k: int = 10, mode: Mode = "hybrid", filter: Mapping[str, str | int] | None = None
+        self,
+        query: str = "",
+        k: int = 10,
+        mode: Mode = "hybrid",
+        filter: Mapping[str, str | int] | None = None,
+        *,
+        image: Image | str | os.PathLike[str] | None = None,
+        audio: str | os.PathLike[str] | None = None,
     ) -> list[Hit]:
         """The pages that answer a query, best first.
 
         Args:
-            query: A question or some words.
+            query: A question or some words; a path or an address is words too.
             k: How many pages, 1 or more.
             mode: hybrid, late, cosine or text.
             filter: Metadata values that a page must have, all of them, such as {"file_name": "report.pdf"}.
+            image: What pages should look like, beside the words or alone; for encoders that see.
+            audio: A recording, for encoders that hear.
 
         Raises:
-            QueryError: The query is empty, or the mode or the filter cannot be used.
+            QueryError: The query is empty, the mode or the filter cannot be used, or no encoder of the index
+                takes such a query.
         """
         from docrag.search.answer import answer
+        from docrag.search.query import Query, open_image, open_recording
 
-        return answer(self._shelf.store, self._shelf.images, self._encoders, query, k, mode, filter)
+        picture = open_image(image) if isinstance(image, str | os.PathLike) else image
+        recording = open_recording(audio) if audio is not None else None
+        asked = Query(query, picture, recording, k, mode, filter)
+        return answer(self._shelf.store, self._shelf.images, self._encoders, asked)
 
-    async def asearch(
-        self, query: str, k: int = 10, mode: Mode = "hybrid", filter: Mapping[str, str | int] | None = None
-    ) -> list[Hit]:
+    async def asearch(self, query: str = "", **wanted: Any) -> list[Hit]:
         """The same as search, in a thread, so that an event loop goes on meanwhile."""
-        return await asyncio.to_thread(self.search, query, k, mode, filter)
+        return await asyncio.to_thread(self.search, query, **wanted)
+
+    def label(
+        self,
+        labels: Sequence[str],
+        *,
+        template: str = "{}",
+        filter: Mapping[str, str | int] | None = None,
+    ) -> list[LabelledPage]:
+        """Zero-shot classification of the pages by the image encoder of the index.
+
+        Args:
+            labels: What a page may be, in any language that the encoder knows.
+            template: How a label is put to the encoder, such as "a scan of a {}".
+            filter: Only pages with these metadata values.
+
+        Returns:
+            One for each page, in the order of file and page.
+
+        Raises:
+            QueryError: There are no labels, or the index has no image encoder that compares texts.
+        """
+        from docrag.search.label import label_stored
+
+        return label_stored(self._shelf.store, self._encoders.image, labels, template, filter)
 
     def remove(self, path: str | os.PathLike[str]) -> int:
         """Forget a file; its pages go unless the same content stands at another path too.
@@ -213,76 +245,3 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _directory(uri: str) -> Path:
-    if "://" in uri:
-        raise SettingsError(f"{uri}: only directories can hold an index yet", "--index ./docrag-index")
-    return Path(uri).expanduser()
-
-
-def _stored_fingerprint(home: Path, *, create: bool) -> Fingerprint | None:
-    """What the index at a place was built with; None where a new one is to be made."""
-    from docrag.store.layout import Fingerprint
-
-    told = home / FINGERPRINT
-    if told.is_file():
-        return Fingerprint.from_json(told.read_text())
-    if not create:
-        raise IndexNotFound(f"there is no index at {home}", f"make one: docrag ingest FOLDER --index {home}")
-    return None
-
-
-def _encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
-    """The encoders that were asked for, else those that the index was built with, else minilm."""
-    from docrag.encode.encoders import load_encoders
-
-    built: Mapping[str, Any] = stored.values if stored else {}
-
-    def name(asked: str | None, kind: str, default: str | None) -> str | None:
-        return asked or (built.get(kind) or {}).get("family") or default
-
-    return load_encoders(
-        late=name(settings.late, "late", DEFAULT_ENCODER) or DEFAULT_ENCODER,
-        image=name(settings.image, "image", None),
-        text=name(settings.text, "text", DEFAULT_ENCODER) or DEFAULT_ENCODER,
-        language=settings.language or (built.get("bm25") or {}).get("language") or DEFAULT_LANGUAGE,
-    )
-
-
-def _open_shelf(home: Path, encoders: Encoders) -> Shelf:
-    """Open or make the three parts of an index; the points come first since they hold the lock."""
-    from docrag.ingest.shelf import Shelf
-    from docrag.store.edge import EdgeStore
-    from docrag.store.images import PageImages
-    from docrag.store.layout import LAYOUT_VERSION, Fingerprint, Layout, require_equal
-
-    asked = Fingerprint({"layout": LAYOUT_VERSION, **encoders.fingerprint()})
-    image_dim = encoders.image.spec.dim if encoders.image else None
-    layout = Layout.for_dims(late=encoders.late.spec.dim, image=image_dim, text=encoders.text.spec.dim)
-    stored = _stored_fingerprint(home, create=True)
-    if stored is None:
-        _make_home(home, asked.to_json())
-    else:
-        require_equal(stored, asked)
-    points = home / "points"
-    # A process that was killed between the two left a fingerprint without points.
-    store = EdgeStore.open(points, layout) if points.exists() else EdgeStore.create(points, layout)
-    return Shelf(store, PageImages(home / "images"), Manifest(home / "manifest.sqlite"))
-
-
-def _make_home(home: Path, fingerprint: str) -> None:
-    """Make the directory, with the fingerprint whole or not at all.
-
-    Raises:
-        StoreError: There is something else in the directory, or it cannot be written.
-    """
-    if home.exists() and (not home.is_dir() or any(not name.name.startswith(".") for name in home.iterdir())):
-        raise StoreError(f"{home} exists and is no index", "name a directory that is empty or not there yet")
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        draft = home / ".fingerprint.json"
-        draft.write_text(fingerprint)
-        draft.replace(home / FINGERPRINT)
-    except OSError as error:
-        raise StoreError(f"cannot write {home}: {error.strerror}", "choose another --index") from error

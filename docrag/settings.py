@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,8 +28,29 @@ class Settings(BaseSettings):
     """The single-vector image encoder; none by default."""
     text: str | None = None
     """The encoder of captions; chosen like the late one."""
-    caption: Literal["none", "text"] = "text"
-    """Where captions come from: only the title, or title, headings and figure captions of the text layer."""
+    device: str = "auto"
+    """Where models compute: auto, cpu, cuda, cuda:1, mps; or several with commas, a process each."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision; auto takes bfloat16 where the hardware multiplies it natively."""
+    batch_size: int | Literal["auto"] = "auto"
+    """Pages in one pass through a model; auto grows while a GPU's memory lasts."""
+    resolution: int | None = Field(default=None, ge=16, le=8192)
+    """Pixels on the long side of the image that the model sees; by default the checkpoint's own."""
+    max_patches: int | None = Field(default=None, ge=1, le=8192)
+    """Patch vectors that a page may have; by default the checkpoint's own."""
+    caption: Literal["none", "text", "vision"] = "text"
+    """Where captions come from: only the title; title, headings and figure captions of the text layer; or
+    these and a vision model."""
+    caption_url: str | None = None
+    """Base address of an OpenAI-compatible endpoint, such as http://127.0.0.1:11434/v1."""
+    caption_model: str | None = None
+    """Name of the vision model there."""
+    caption_key: SecretStr | None = None
+    """Key of the endpoint; by default OPENAI_API_KEY."""
+    caption_max_tokens: int = Field(default=300, ge=16, le=4096)
+    """Tokens that the caption of a page may cost."""
+    caption_concurrency: int = Field(default=4, ge=1, le=64)
+    """Captions asked for at once."""
     language: str | None = None
     """Language of stop words and stems for the text mode; english for a new index."""
     workers: int = Field(default=0, ge=0, le=256)
@@ -42,6 +63,14 @@ class Settings(BaseSettings):
     """Pixels on the long side of the page images that are kept."""
     image_base_url: str = "http://127.0.0.1:8000"
     """Where page images are served, for the image_url that the Qdrant dashboard shows."""
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _batch_size(cls, given: object) -> object:
+        size = str(given)
+        if size != "auto" and not (size.isascii() and size.isdigit() and 1 <= int(size) <= 4096):
+            raise ValueError("between 1 and 4096, or auto")
+        return size if size == "auto" else int(size)
 
     @classmethod
     def settings_customise_sources(
@@ -66,9 +95,10 @@ def load_settings(**flags: object) -> Settings:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        name = str(first["loc"][0])
         raise SettingsError(
-            f"setting {name}: {first['msg']}", f"see --{name}, DOCRAG_{name.upper()}, docrag.toml"
+            f"setting {name}: {first['msg']}",
+            f"see --{name.replace('_', '-')}, DOCRAG_{name.upper()}, docrag.toml",
         ) from None
     except ValueError as error:  # tomllib's decode error
         raise SettingsError(f"docrag.toml: {error}", "mend or remove docrag.toml") from None

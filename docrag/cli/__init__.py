@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from docrag.cli import demo, doctor, evaluate, ingest, models, remove, search, status
+from docrag.cli import demo, doctor, evaluate, ingest, label, models, remove, search, status
 from docrag.cli.console import reported
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("ingest")(reported(ingest.ingest))
 app.command("search")(reported(search.search))
+app.command("label")(reported(label.label))
 app.command("status")(reported(status.status))
 app.command("remove")(reported(remove.remove))
 app.command("eval")(reported(evaluate.evaluate))

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich import progress
 
 from docrag.cli.console import IndexOption, JsonOption, errors, print_json, results
+from docrag.cli.options import (
+    BatchSizeOption,
+    CaptionModelOption,
+    CaptionOption,
+    CaptionUrlOption,
+    DeviceOption,
+    DtypeOption,
+    ImageOption,
+    LateOption,
+    MaxPatchesOption,
+    PageTimeoutOption,
+    PasswordOption,
+    PruneOption,
+    ResolutionOption,
+    TextOption,
+)
 from docrag.ingest.report import FileReport, IngestReport, Progress
 
 SOME_FAILED = 3
@@ -46,19 +62,20 @@ class Monitor:
 def ingest(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="PDFs, images and folders of them.")],
     index: IndexOption = None,
-    late: Annotated[str | None, typer.Option(help="Late-interaction encoder [minilm].")] = None,
-    image: Annotated[str | None, typer.Option(help="Single-vector image encoder.")] = None,
-    text: Annotated[str | None, typer.Option(help="Caption encoder [minilm].")] = None,
-    caption: Annotated[
-        Literal["none", "text"] | None, typer.Option(help="Where captions come from [text].")
-    ] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Forget files of these folders that are gone.")
-    ] = False,
-    password: Annotated[list[str] | None, typer.Option(help="For encrypted files; may be repeated.")] = None,
-    page_timeout: Annotated[
-        float | None, typer.Option(help="Seconds a page may take to render [30].")
-    ] = None,
+    late: LateOption = None,
+    image: ImageOption = None,
+    text: TextOption = None,
+    caption: CaptionOption = None,
+    caption_url: CaptionUrlOption = None,
+    caption_model: CaptionModelOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    batch_size: BatchSizeOption = None,
+    resolution: ResolutionOption = None,
+    max_patches: MaxPatchesOption = None,
+    prune: PruneOption = False,
+    password: PasswordOption = None,
+    page_timeout: PageTimeoutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read, embed and store every page; files that did not change cost nothing."""
@@ -66,7 +83,19 @@ def ingest(
     from docrag.settings import load_settings
 
     settings = load_settings(
-        index=index, late=late, image=image, text=text, caption=caption, page_timeout=page_timeout
+        index=index,
+        late=late,
+        image=image,
+        text=text,
+        caption=caption,
+        caption_url=caption_url,
+        caption_model=caption_model,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        resolution=resolution,
+        max_patches=max_patches,
+        page_timeout=page_timeout,
     )
     monitor = Monitor(as_json=as_json)
     with Index.open(settings=settings) as opened, monitor.bar:

@@ -16,13 +16,10 @@ def models(as_json: JsonOption = False) -> None:
         print_json({"models": rows})
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("name", "for", "kind", "dim", "looks at", "library", "licence", "model"):
-        table.add_column(column)
+    columns = ("name", "option", "dim", "vectors", "library", "why", "licence", "model")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(
-            *(
-                str(row[key])
-                for key in ("name", "option", "kind", "dim", "needs", "library", "licence", "model")
-            )
-        )
+        table.add_row(*(str(row.get(key, "")) for key in columns))
     results.print(table)
+    results.print("any other checkpoint: --late or --image DIRECTORY or organisation/model", soft_wrap=True)

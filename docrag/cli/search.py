@@ -13,21 +13,21 @@ from rich.table import Table
 from rich.text import Text
 
 from docrag.cli.console import IndexOption, JsonOption, print_json, results
+from docrag.cli.options import DeviceOption, DtypeOption, FilterOption, LookAlikeOption, RecordingOption
 from docrag.errors import QueryError
 from docrag.types import Hit, Mode
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="A question or some words.")],
+    query: Annotated[str, typer.Argument(help="A question or some words.", show_default=False)] = "",
     index: IndexOption = None,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many pages.")] = 10,
     mode: Annotated[Mode, typer.Option(help="Which signals rank the pages.")] = "hybrid",
-    filter: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE", help="Only pages whose metadata has this value; repeated means and."
-        ),
-    ] = None,
+    filter: FilterOption = None,
+    image: LookAlikeOption = None,
+    audio: RecordingOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
     open_best: Annotated[
         bool, typer.Option("--open", help="Write the best page with its regions marked, and say where.")
     ] = False,
@@ -38,9 +38,10 @@ def search(
     from docrag.settings import load_settings
 
     wanted = parse_filter(filter or [])
-    with Index.open(settings=load_settings(index=index), create=False) as opened:
+    settings = load_settings(index=index, device=device, dtype=dtype)
+    with Index.open(settings=settings, create=False) as opened:
         started = time.perf_counter()
-        hits = opened.search(query, k=k, mode=mode, filter=wanted)
+        hits = opened.search(query, k=k, mode=mode, filter=wanted, image=image, audio=audio)
         took_ms = (time.perf_counter() - started) * 1000
     marked = write_marked(hits[0]) if open_best and hits else None
     if as_json:
@@ -105,7 +106,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
     table.add_column("page", justify="right")
     table.add_column("best region", overflow="fold")
     for hit in hits:
-        text = hit.regions[0].text if hit.regions else hit.text
+        text = (hit.regions[0].text if hit.regions else "") or hit.text
         table.add_row(f"{hit.score:.3f}", Text(Path(hit.file).name), str(hit.page), Text(shorten(text, 240)))
     results.print(table)
 

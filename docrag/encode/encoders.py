@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from docrag.encode.base import PageEncoder, TextEncoder
+from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, PageEncoder, TextEncoder
 from docrag.encode.bm25 import Bm25Encoder
+from docrag.encode.norms import normalised
 from docrag.encode.pooling import pool_rows
-from docrag.encode.registry import page_encoder, text_encoder
 from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, MultiVector, Page, Vector
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class Encoders:
     def image_side(self) -> int:
         """Pixels on the long side of the page images that the encoders want."""
         return max(self.late.spec.image_side, self.image.spec.image_side if self.image else 0)
+
+    @property
+    def sees(self) -> bool:
+        """Whether one of them looks at page images."""
+        return any(encoder.spec.needs == "image" for encoder in (self.late, self.image) if encoder)
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for two sets of vectors to be comparable."""
@@ -77,29 +86,47 @@ class Encoders:
             return []
         return [multi.summary for multi in late if multi.summary is not None]
 
-    def encode_query(self, text: str) -> dict[str, Vector]:
-        """The query's vector in each named space."""
-        late = self.late.encode_queries([text])
-        vectors: dict[str, Vector] = {
-            PATCHES: late[0].vectors,
-            CAPTION: (self._summaries(late) or self.text.encode_queries([text]))[0],
-            BM25: self.terms.encode_queries([text])[0],
-        }
-        if self.image is not None:
-            vectors[IMAGE] = self.image.encode_queries([text])[0].vectors[0]
+    def encode_query(
+        self, text: str = "", image: Image | None = None, audio: Path | None = None
+    ) -> dict[str, Vector]:
+        """The query's vector in each named space that it can be compared in.
+
+        Where a query has several parts, each counts as much as the others.
+
+        Args:
+            text: A question or some words; empty for none.
+            image: What pages should look like.
+            audio: A recording, for encoders that hear.
+        """
+        vectors: dict[str, Vector] = {}
+        late = self.late.encode_queries([text]) if text else []
+        if text:
+            vectors[CAPTION] = (self._summaries(late) or self.text.encode_queries([text]))[0]
+            vectors[BM25] = self.terms.encode_queries([text])[0]
+        parts = [multi.vectors for multi in (*late, *_of_media(self.late, image, audio))]
+        if parts:
+            vectors[PATCHES] = _joined(parts)
+        single = self.image.encode_queries([text]) if self.image and text else []
+        rows = [multi.vectors[0] for multi in (*single, *_of_media(self.image, image, audio))]
+        if rows:
+            vectors[IMAGE] = normalised(np.mean(rows, axis=0))
         return vectors
 
 
-def load_encoders(late: str, image: str | None, text: str, language: str) -> Encoders:
-    """The encoders of those names; weights are loaded when they are first used.
+def _of_media(encoder: PageEncoder | None, image: Image | None, audio: Path | None) -> Sequence[MultiVector]:
+    """The vectors of an image and a recording, as far as the encoder takes them."""
+    found: list[MultiVector] = []
+    if image is not None and isinstance(encoder, ImageQueryEncoder):
+        found += encoder.encode_query_images([image.convert("RGB")])
+    if audio is not None and isinstance(encoder, AudioQueryEncoder):
+        found += encoder.encode_query_audio([audio])
+    return found
 
-    Raises:
-        UnknownModel: No encoder goes by one of the names.
-        ModelUnavailable: The package of one cannot be imported.
+
+def _joined(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The rows of all parts, shortened so that each part weighs as much as the first.
+
+    An image has a thousand rows where a question has twenty, and MaxSim sums over rows.
     """
-    return Encoders(
-        late=page_encoder(late),
-        text=text_encoder(text),
-        terms=Bm25Encoder(language),
-        image=page_encoder(image) if image else None,
-    )
+    weight = np.linalg.norm(parts[0], axis=1).sum()
+    return np.concatenate([part * np.float32(weight / np.linalg.norm(part, axis=1).sum()) for part in parts])

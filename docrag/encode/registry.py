@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, cast
 
 from docrag.encode.base import PageEncoder, TextEncoder
@@ -22,6 +23,11 @@ from docrag.errors import ModelUnavailable, UnknownModel
 
 PAGE_ENCODERS: Mapping[str, str] = {
     "minilm": "docrag.encode.minilm:MiniLMPages",
+    "voyage-multimodal-3": "docrag.encode.voyage:voyage_3",
+    "voyage-multimodal-3.5": "docrag.encode.voyage:voyage_3_5",
+    "voyage-multimodal-3.5-256": "docrag.encode.voyage:voyage_3_5_256",
+    "voyage-multimodal-3.5-512": "docrag.encode.voyage:voyage_3_5_512",
+    "voyage-multimodal-3.5-2048": "docrag.encode.voyage:voyage_3_5_2048",
 }
 TEXT_ENCODERS: Mapping[str, str] = {
     "minilm": "docrag.encode.minilm:MiniLMText",
@@ -58,6 +64,13 @@ def name_of(told: Mapping[str, Any]) -> str:
         return str(told["family"])
     revision = f"@{told['revision']}" if told["revision"] else ""
     return f"{told['library']}:{told['model']}{revision}"
+
+
+def is_name_of(name: str, told: Mapping[str, Any]) -> bool:
+    """Whether a name, short or long, means the encoder of a fingerprint."""
+    listed = CATALOGUE.get(name)
+    means = {name, listed.model if listed else name, str(Path(name).expanduser().resolve())}
+    return bool(means & {name_of(told), told["family"], told["model"]})
 
 
 def list_models() -> list[dict[str, str | int]]:

@@ -1,14 +1,17 @@
-"""Read, caption, encode and write at once: processes read ahead, a thread writes behind, this one encodes."""
+"""Read, caption, encode and write at once: processes read, threads caption and write, this one encodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from docrag.caption import Captioner, title_of
-from docrag.encode.encoders import Encoders
-from docrag.errors import DocumentError
+from docrag.caption import Captioner, NoCaptioner, title_of
+from docrag.encode.encoders import Encoders, PageVectors
+from docrag.errors import DocumentError, PageFailed
 from docrag.ingest.manifest import FileRow
+from docrag.ingest.pace import Pace
 from docrag.ingest.prefetch import Prefetch
 from docrag.ingest.report import FileReport, IngestReport, Progress
 from docrag.ingest.writer import Batch, Finished, Writer
@@ -16,10 +19,23 @@ from docrag.read.jobs import Closed, Event, Opened, PageLost, PageRead, Refused,
 from docrag.store.payload import page_payload
 from docrag.types import Document, Page, PageRecord
 
-BATCH = 32
-"""Pages encoded together: enough to sort their windows by length, few enough to keep memory flat."""
 READ_AHEAD = 64
 """Events that may wait for the encoder, about 20 MB of page images."""
+
+Lost = list[tuple[int, DocumentError]]
+"""Pages of a document that were lost in whole or in part, with the reason."""
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Work:
+    """A batch on its way to the encoders."""
+
+    batch: Batch = field(default_factory=Batch)
+    captions: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    """Ids of documents of which all pages are in this batch or an earlier one."""
+    refused: list[FileReport] = field(default_factory=list)
 
 
 class Pipeline:
@@ -35,8 +51,9 @@ class Pipeline:
         self._encoders = encoders
         self._captioner = captioner
         self._image_base_url = image_base_url.rstrip("/")
+        self._pace = Pace.of(encoders)
         self._documents: dict[str, Document] = {}
-        self._lost: dict[str, list[tuple[int, DocumentError]]] = {}
+        self._lost: dict[str, Lost] = {}
         self._known = 0
 
     def run(
@@ -57,21 +74,44 @@ class Pipeline:
         Yields:
             Progress after each batch, and a report for each file once its pages are safely stored.
         """
-        with Prefetch(events, READ_AHEAD) as ahead:
-            for batch, refused in self._batches(ahead, contents):
-                batch.records = self._encode(batch.pages)
-                yield from refused
-                yield from writer.put(batch)
-                report.pages += len(batch.pages)
-                if batch.pages:
-                    yield Progress(report.pages, self._known, batch.pages[-1].document.sources[0])
-            report.waited += ahead.waited
+        with (
+            Prefetch(events, READ_AHEAD) as ahead,
+            Prefetch(self._captioned(ahead, contents), 1) as works,
+        ):
+            for work in works:
+                yield from self._store(work, contents, writer, report)
+            report.waited += works.waited
         yield from writer.finish()
 
-    def _batches(
+    def _store(
+        self,
+        work: _Work,
+        contents: Mapping[str, Sequence[FileRow]],
+        writer: Writer,
+        report: IngestReport,
+    ) -> Iterator[Progress | FileReport]:
+        batch = work.batch
+        batch.records = self._encode(batch.pages, work.captions)
+        for document_id in work.closed:
+            lost, hint = describe_lost(self._lost.pop(document_id))
+            done = self._documents.pop(document_id)
+            batch.finished.append(Finished(done, contents[document_id], lost, hint))
+        yield from work.refused
+        yield from writer.put(batch)
+        report.pages += len(batch.records)
+        if batch.pages:
+            yield Progress(report.pages, self._known, batch.pages[-1].document.sources[0])
+
+    def _captioned(
         self, events: Iterable[Event], contents: Mapping[str, Sequence[FileRow]]
-    ) -> Iterator[tuple[Batch, list[FileReport]]]:
-        batch, refused = Batch(), list[FileReport]()
+    ) -> Iterator[_Work]:
+        """The batches, captioned while the one before is encoded: a vision model may take seconds."""
+        for work in self._works(events, contents):
+            work.captions = self._caption(work.batch.pages)
+            yield work
+
+    def _works(self, events: Iterable[Event], contents: Mapping[str, Sequence[FileRow]]) -> Iterator[_Work]:
+        work = _Work()
         for event in events:
             job_id = event.job.document_id
             match event:
@@ -79,39 +119,68 @@ class Pipeline:
                     self._documents[job_id] = replace(document, title=title_of(document))
                     self._lost[job_id] = []
                     self._known += document.total_pages - len(event.job.skip)
-                    batch.begun.append(self._documents[job_id])
+                    work.batch.begun.append(self._documents[job_id])
                 case PageRead(page=page):
-                    batch.pages.append(replace(page, document=self._documents[job_id]))
+                    work.batch.pages.append(replace(page, document=self._documents[job_id]))
                 case PageLost(number=number, error=error):
                     self._known -= 1
                     self._lost[job_id].append((number, error))
                 case TextLost(number=number, error=error):
                     self._lost[job_id].append((number, error))
                 case Closed():
-                    lost, hint = describe_lost(self._lost.pop(job_id))
-                    batch.finished.append(Finished(self._documents.pop(job_id), contents[job_id], lost, hint))
+                    work.closed.append(job_id)
                 case Refused(error=error):
-                    batch.refused.append(job_id)
-                    refused += [
+                    work.batch.refused.append(job_id)
+                    work.refused += [
                         FileReport(row.source, "failed", 0, error.message, error.hint)
                         for row in contents[job_id]
                     ]
-            if len(batch.pages) == BATCH:
-                yield batch, refused
-                batch, refused = Batch(), []
-        yield batch, refused
+            if len(work.batch.pages) >= self._pace.pages:
+                yield work
+                work = _Work()
+        yield work
 
-    def _encode(self, pages: Sequence[Page]) -> list[PageRecord]:
+    def _caption(self, pages: Sequence[Page]) -> list[str]:
+        """A caption for each page; one whose captioner fails gets its title, and is told as lost in part."""
+        found = self._each(pages, self._captioner.caption)
+        return [
+            caption if caption is not None else NoCaptioner().caption([page])[0]
+            for page, caption in zip(pages, found, strict=True)
+        ]
+
+    def _encode(self, pages: Sequence[Page], captions: Sequence[str]) -> list[PageRecord]:
+        """A record for each page that its encoders can read."""
+        started = time.perf_counter()
+        by_id = dict(zip([page.id for page in pages], captions, strict=True))
+        encoded = self._each(
+            pages, lambda some: self._encoders.encode_pages(some, [by_id[page.id] for page in some])
+        )
+        if len(pages) >= self._pace.pages:
+            self._pace.took(time.perf_counter() - started)
+        return [
+            self._record(page, caption, vectors)
+            for page, caption, vectors in zip(pages, captions, encoded, strict=True)
+            if vectors is not None
+        ]
+
+    def _record(self, page: Page, caption: str, vectors: PageVectors) -> PageRecord:
+        image_url = f"{self._image_base_url}/pages/{page.document.id}/{page.number}.jpg"
+        payload = page_payload(page, caption, vectors.boxes, image_url)
+        return PageRecord(page.id, vectors.vectors, payload)
+
+    def _each(
+        self, pages: Sequence[Page], work: Callable[[Sequence[Page]], Sequence[Result]]
+    ) -> list[Result | None]:
+        """What `work` gives for each page; where it fails on one, for each by itself, None for that one."""
         if not pages:
             return []
-        captions = self._captioner.caption(pages)
-        encoded = self._encoders.encode_pages(pages, captions)
-        records = []
-        for page, caption, page_vectors in zip(pages, captions, encoded, strict=True):
-            image_url = f"{self._image_base_url}/pages/{page.document.id}/{page.number}.jpg"
-            payload = page_payload(page, caption, page_vectors.boxes, image_url)
-            records.append(PageRecord(page.id, page_vectors.vectors, payload))
-        return records
+        try:
+            return list(work(pages))
+        except PageFailed as error:
+            if len(pages) == 1:
+                self._lost[pages[0].document.id].append((pages[0].number, error))
+                return [None]
+        return [result for page in pages for result in self._each([page], work)]
 
 
 def describe_lost(lost: Sequence[tuple[int, DocumentError]]) -> tuple[str, str]:

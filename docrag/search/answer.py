@@ -11,43 +11,31 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from docrag.encode.encoders import Encoders
-from docrag.errors import QueryError
-from docrag.search.fusion import fuse
+from docrag.search.fusion import fuse, weights_for
 from docrag.search.plan import Signal, queries
+from docrag.search.query import Query
 from docrag.search.regions import matched_regions
 from docrag.search.title_match import TitleMatch
 from docrag.store.base import Store
 from docrag.store.images import PageImages
 from docrag.store.payload import blocks_of, boxes_of
-from docrag.types import PATCHES, Hit, Mode, PageRecord, ScoredId, SparseVector, Vector
+from docrag.types import PATCHES, Hit, PageRecord, Region, ScoredId, SparseVector, Vector
 
 
-def answer(
-    store: Store,
-    images: PageImages,
-    encoders: Encoders,
-    query: str,
-    k: int,
-    mode: Mode,
-    filter: Mapping[str, str | int] | None,
-) -> list[Hit]:
+def answer(store: Store, images: PageImages, encoders: Encoders, query: Query) -> list[Hit]:
     """The pages that answer a query, best first.
 
     Raises:
-        QueryError: The query is empty, k is not positive, or the mode or the filter cannot be used.
+        QueryError: The mode or the filter cannot be used, or the index has no encoder for such a query.
     """
-    if not query.strip():
-        raise QueryError("the query is empty", "ask a question or give some words")
-    if k < 1:
-        raise QueryError(f"k = {k}", "ask for at least one page")
-    query = query.encode(errors="replace").decode()  # a terminal may give halves of letters
-    vectors = encoders.encode_query(query)
-    requests = queries(mode, vectors, filter, k)
+    text = query.text.strip().encode(errors="replace").decode()  # a terminal may give halves of letters
+    vectors = encoders.encode_query(text, query.image, query.audio)
+    requests = queries(query.mode, vectors, query.filter, query.k)
     rankings = dict(zip(requests, store.query(list(requests.values())), strict=True))
-    ranked = fuse(rankings, _title_match(store, query, rankings) if len(rankings) > 1 else None)[:k]
-    records = {
-        record.id: record for record in store.retrieve([page.id for page in ranked], vectors=[PATCHES])
-    }
+    titles = _title_match(store, text, rankings) if text and len(rankings) > 1 else None
+    ranked = fuse(rankings, titles, weights_for(vectors))[: query.k]
+    wanted = [PATCHES] if PATCHES in vectors else []
+    records = {record.id: record for record in store.retrieve([page.id for page in ranked], vectors=wanted)}
     with one_blas_thread():
         return [
             _hit(rank, page.score, _scores_of(page.id, rankings), records[page.id], images, vectors)
@@ -94,9 +82,6 @@ def _hit(
 ) -> Hit:
     payload = record.payload
     metadata = payload["metadata"]
-    patches, query = record.vectors[PATCHES], vectors[PATCHES]
-    assert not isinstance(patches, SparseVector)
-    assert not isinstance(query, SparseVector)
     return Hit(
         rank=rank,
         score=score,
@@ -105,7 +90,14 @@ def _hit(
         page=metadata["page"] + 1,
         page_id=record.id,
         text=payload["page_content"],
-        regions=matched_regions(query, np.asarray(patches), boxes_of(payload), blocks_of(payload)),
+        regions=_regions(record, vectors) if PATCHES in vectors else (),
         metadata=metadata,
         image_path=images.path(metadata["document_id"], metadata["page"] + 1),
     )
+
+
+def _regions(record: PageRecord, vectors: Mapping[str, Vector]) -> tuple[Region, ...]:
+    patches, query = record.vectors[PATCHES], vectors[PATCHES]
+    assert not isinstance(patches, SparseVector)
+    assert not isinstance(query, SparseVector)
+    return matched_regions(query, np.asarray(patches), boxes_of(record.payload), blocks_of(record.payload))

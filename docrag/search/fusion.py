@@ -10,23 +10,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from docrag.search.plan import Signal
-from docrag.types import ScoredId
+from docrag.types import IMAGE, ScoredId, Vector
 
 WEIGHTS: Mapping[Signal, float] = {"late": 1.0, "text": 0.5, "cosine": 0.0}
 """Chosen on the development set. There the one vector of a whole page proposes pages that the others miss,
 but any weight of its own cost 0.005 or more."""
+IMAGE_WEIGHT = 0.5
+"""Of cosine where pages have a vector of a CLIP-like encoder: on photographs it is the only signal. Not
+measured: no trained weights of such a model are at hand where docrag is developed."""
 TITLE_WEIGHT = 0.8
 """Of the share of the question's words that stand in the document's title."""
 
 
+def weights_for(query: Mapping[str, Vector]) -> Mapping[Signal, float]:
+    """The weights of the signals, by the vectors that a query has."""
+    return {**WEIGHTS, "cosine": IMAGE_WEIGHT} if IMAGE in query else WEIGHTS
+
+
 def fuse(
-    rankings: Mapping[Signal, Sequence[ScoredId]], title_match: Mapping[str, float] | None = None
+    rankings: Mapping[Signal, Sequence[ScoredId]],
+    title_match: Mapping[str, float] | None = None,
+    weights: Mapping[Signal, float] = WEIGHTS,
 ) -> list[ScoredId]:
     """Fuse what the signals found; a single signal keeps its own scores.
 
     Args:
         rankings: Pages by signal, best first.
-        title_match: For each page, the share of the question that its document's title holds, 0..1.
+        title_match: For each page, the share of the question that its document's title holds, 0..1; None
+            where the query has no words.
+        weights: Of each signal.
 
     Returns:
         Best first, ties in the order of ids, so that the same index always answers the same; 1 is a page that
@@ -34,11 +46,11 @@ def fuse(
     """
     if len(rankings) == 1:
         return _sorted(next(iter(rankings.values())))
-    total = sum(WEIGHTS[signal] for signal in rankings) + TITLE_WEIGHT
+    total = sum(weights[signal] for signal in rankings) + (TITLE_WEIGHT if title_match is not None else 0.0)
     scores: dict[str, float] = {}
     for signal, pages in rankings.items():
         for page in _scaled(signal, pages):
-            scores[page.id] = scores.get(page.id, 0.0) + WEIGHTS[signal] * page.score / total
+            scores[page.id] = scores.get(page.id, 0.0) + weights[signal] * page.score / total
     for page_id, share in (title_match or {}).items():
         scores[page_id] += TITLE_WEIGHT * share / total
     return _sorted([ScoredId(*item) for item in scores.items()])

@@ -37,13 +37,23 @@ def queries(
         k: How many pages are wanted in the end; each query returns more, for the fusion.
 
     Raises:
-        QueryError: No such mode.
+        QueryError: No such mode, or the query has no vector that it compares.
     """
     if mode not in MODES:
         raise QueryError(f"no mode {mode!r}", f"one of {', '.join(MODES)}")
     makers = {"late": _late, "cosine": _cosine, "text": _text}
     usable = {name: vector for name, vector in vectors.items() if not _empty(vector)}
-    wanted = [signal for signal in SIGNALS[mode] if signal != "text" or BM25 in usable]
+    answerable = {
+        "late": PATCHES in usable,
+        "cosine": IMAGE in usable or CAPTION in usable,
+        "text": BM25 in usable,
+    }
+    wanted = [signal for signal in SIGNALS[mode] if answerable[signal]]
+    if not wanted and BM25 not in vectors:  # a text always has terms, if only words that are left out
+        raise QueryError(
+            f"mode {mode} cannot compare such a query: the index has no encoder that takes it",
+            "build an index with --image or --late and a model that sees (or hears), or ask with words",
+        )
     return {signal: makers[signal](usable, metadata_filter(filter), k) for signal in wanted}
 
 

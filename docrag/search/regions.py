@@ -9,6 +9,14 @@ from numpy.typing import NDArray
 
 from docrag.types import Block, Region
 
+COLUMNS, ROWS = 4, 6
+CELLS = tuple(
+    Block("", (column / COLUMNS, row / ROWS, (column + 1) / COLUMNS, (row + 1) / ROWS))
+    for row in range(ROWS)
+    for column in range(COLUMNS)
+)
+"""A grid over the page, for what stands outside all blocks of text."""
+
 
 def matched_regions(
     query: NDArray[np.float32],
@@ -17,7 +25,7 @@ def matched_regions(
     blocks: Sequence[Block],
     most: int = 3,
 ) -> tuple[Region, ...]:
-    """The blocks of a page ranked by MaxSim between the query and the vectors inside each block.
+    """The parts of a page ranked by MaxSim between the query and the vectors inside each part.
 
     Args:
         query: (q, dim)
@@ -27,17 +35,22 @@ def matched_regions(
         most: How many to give.
 
     Returns:
-        Best first; empty where no vector stands in a block.
+        Best first; empty where no vector stands anywhere. What stands outside all blocks (pictures, charts, a
+        whole page without text) makes regions without text, the cells of a grid over the page.
     """
-    if not blocks or not len(query):
+    if not len(query):
         return ()
-    owner = owners(boxes, np.array([block.box for block in blocks], np.float32))
-    best = np.full((len(blocks), len(query)), -np.inf, np.float32)  # (blocks, q)
+    boxed = [*blocks, *CELLS]
+    outlines = np.array([block.box for block in boxed], np.float32)
+    owner = owners(boxes, outlines[: len(blocks)]) if blocks else np.full(len(boxes), -1)
+    outside = (owner < 0) & ~np.isnan(boxes[:, 0])
+    owner[outside] = len(blocks) + owners(boxes[outside], outlines[len(blocks) :])
+    best = np.full((len(boxed), len(query)), -np.inf, np.float32)  # (blocks and cells, q)
     inside = owner >= 0
     np.maximum.at(best, owner[inside], patches[inside] @ query.T)
     scores = best.mean(axis=1)
     ranked = [i for i in np.argsort(-scores, kind="stable") if np.isfinite(scores[i])]
-    return tuple(Region(blocks[i].box, float(scores[i]), blocks[i].text) for i in ranked[:most])
+    return tuple(Region(boxed[i].box, float(scores[i]), boxed[i].text) for i in ranked[:most])
 
 
 def owners(boxes: NDArray[np.float32], blocks: NDArray[np.float32]) -> NDArray[np.int64]:

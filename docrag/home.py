@@ -1,0 +1,185 @@
+"""Where an index lives: a directory with a fingerprint, and the encoders and stores that belong to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docrag.errors import IndexNotFound, SettingsError, StoreError
+from docrag.ingest.manifest import Manifest
+from docrag.settings import Settings
+
+if TYPE_CHECKING:
+    from docrag.caption import Captioner
+    from docrag.encode.base import PageEncoder
+    from docrag.encode.encoders import Encoders
+    from docrag.encode.options import EncoderOptions
+    from docrag.ingest.shelf import Shelf
+    from docrag.store.layout import Fingerprint
+
+FINGERPRINT = "fingerprint.json"
+DEFAULT_ENCODER = "minilm"
+DEFAULT_LANGUAGE = "english"
+
+
+def directory_of(uri: str) -> Path:
+    """The directory that an index URI names.
+
+    Raises:
+        SettingsError: It names something else.
+    """
+    if "://" in uri:
+        raise SettingsError(f"{uri}: only directories can hold an index yet", "--index ./docrag-index")
+    return Path(uri).expanduser()
+
+
+def stored_fingerprint(home: Path, *, create: bool) -> Fingerprint | None:
+    """What the index at a place was built with; None where a new one is to be made.
+
+    Raises:
+        IndexNotFound: Nothing is there, and create is false.
+    """
+    from docrag.store.layout import Fingerprint
+
+    told = home / FINGERPRINT
+    if told.is_file():
+        return Fingerprint.from_json(told.read_text())
+    if not create:
+        raise IndexNotFound(f"there is no index at {home}", f"make one: docrag ingest FOLDER --index {home}")
+    return None
+
+
+def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
+    """The encoders that were asked for, else those that the index was built with, else minilm.
+
+    Resolution and patches go to the late-interaction encoder where it sees pages, else to the image encoder.
+
+    Raises:
+        UnknownModel: No encoder goes by one of the names.
+        ModelUnavailable: The package or the checkpoint of one is not there.
+        SettingsError: Resolution or patches are asked for, and no encoder can be told.
+    """
+    from docrag.encode.bm25 import Bm25Encoder
+    from docrag.encode.encoders import Encoders
+    from docrag.encode.registry import page_encoder, text_encoder
+
+    built: Mapping[str, Any] = stored.values if stored else {}
+    plain = options_of(settings)
+    asked = replace(plain, resolution=settings.resolution or 0, max_patches=settings.max_patches or 0)
+    late = page_encoder(*_choice(settings.late, built.get("late"), asked, DEFAULT_ENCODER))
+    sees = late.spec.needs == "image"
+    image = image_encoder(settings, built, plain if sees else asked)
+    if asked != plain and not sees and image is None:
+        raise SettingsError(
+            f"{late.spec.family} sees words, no image whose resolution or patches could be chosen",
+            "leave out --resolution and --max-patches, or choose a --late or --image model that sees",
+        )
+    text = text_encoder(*_choice(settings.text, built.get("text"), plain, DEFAULT_ENCODER))
+    language = settings.language or (built.get("bm25") or {}).get("language") or DEFAULT_LANGUAGE
+    return Encoders(late, text, Bm25Encoder(language), image)
+
+
+def image_encoder(
+    settings: Settings, built: Mapping[str, Any], options: EncoderOptions
+) -> PageEncoder | None:
+    """The image encoder that was asked for, else the one that an index was built with, else none."""
+    from docrag.encode.registry import page_encoder
+
+    name, options = _choice(settings.image, built.get("image"), options, "")
+    return page_encoder(name, options) if name else None
+
+
+def captioner_of(settings: Settings, home: Path) -> Captioner:
+    """What gives pages their captions; those of a vision model are kept beside the index.
+
+    Raises:
+        SettingsError: A vision model is asked for, and not said where it is.
+    """
+    from docrag.caption import NoCaptioner, TextLayerCaptioner
+
+    if settings.caption == "none":
+        return NoCaptioner()
+    if settings.caption == "text":
+        return TextLayerCaptioner()
+    from docrag.caption.vision import VisionCaptioner
+
+    if not settings.caption_url or not settings.caption_model:
+        raise SettingsError(
+            "captions by a vision model need an endpoint and a model",
+            "--caption-url http://127.0.0.1:11434/v1 --caption-model NAME, or caption_url in docrag.toml",
+        )
+    key = (
+        settings.caption_key.get_secret_value() if settings.caption_key else os.environ.get("OPENAI_API_KEY")
+    )
+    return VisionCaptioner(
+        settings.caption_url,
+        settings.caption_model,
+        key=key,
+        cache=home / "captions.sqlite",
+        max_tokens=settings.caption_max_tokens,
+        concurrency=settings.caption_concurrency,
+    )
+
+
+def options_of(settings: Settings) -> EncoderOptions:
+    """How models are run, without what changes their vectors."""
+    from docrag.encode.options import EncoderOptions
+
+    size = 0 if settings.batch_size == "auto" else settings.batch_size
+    return EncoderOptions(device=settings.device, dtype=settings.dtype, batch_size=size)
+
+
+def _choice(
+    asked: str | None, built: Mapping[str, Any] | None, options: EncoderOptions, default: str
+) -> tuple[str, EncoderOptions]:
+    """The name of an encoder and its options: as asked, else as the index was built, else the default."""
+    from docrag.encode.registry import is_name_of, name_of
+
+    if built is None or (asked and not is_name_of(asked, built)):
+        return asked or default, options
+    return name_of(built), replace(
+        options,
+        resolution=options.resolution or built.get("resolution", 0),
+        max_patches=options.max_patches or built.get("max_patches", 0),
+    )
+
+
+def open_shelf(home: Path, encoders: Encoders) -> Shelf:
+    """Open or make the three parts of an index; the points come first since they hold the lock."""
+    from docrag.ingest.shelf import Shelf
+    from docrag.store.edge import EdgeStore
+    from docrag.store.images import PageImages
+    from docrag.store.layout import LAYOUT_VERSION, Fingerprint, Layout, require_equal
+
+    asked = Fingerprint({"layout": LAYOUT_VERSION, **encoders.fingerprint()})
+    image_dim = encoders.image.spec.dim if encoders.image else None
+    layout = Layout.for_dims(late=encoders.late.spec.dim, image=image_dim, text=encoders.text.spec.dim)
+    stored = stored_fingerprint(home, create=True)
+    if stored is None:
+        _make_home(home, asked.to_json())
+    else:
+        require_equal(stored, asked)
+    points = home / "points"
+    # A process that was killed between the two left a fingerprint without points.
+    store = EdgeStore.open(points, layout) if points.exists() else EdgeStore.create(points, layout)
+    return Shelf(store, PageImages(home / "images"), Manifest(home / "manifest.sqlite"))
+
+
+def _make_home(home: Path, fingerprint: str) -> None:
+    """Make the directory, with the fingerprint whole or not at all.
+
+    Raises:
+        StoreError: There is something else in the directory, or it cannot be written.
+    """
+    if home.exists() and (not home.is_dir() or any(not name.name.startswith(".") for name in home.iterdir())):
+        raise StoreError(f"{home} exists and is no index", "name a directory that is empty or not there yet")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        draft = home / ".fingerprint.json"
+        draft.write_text(fingerprint)
+        draft.replace(home / FINGERPRINT)
+    except OSError as error:
+        raise StoreError(f"cannot write {home}: {error.strerror}", "choose another --index") from error

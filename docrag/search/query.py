@@ -1,0 +1,67 @@
+"""What is asked of an index."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docrag.errors import QueryError
+from docrag.types import Mode
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question, an image or a recording, or several of them, and what is wanted.
+
+    Raises:
+        QueryError: There is nothing to look for, or k is not positive.
+    """
+
+    text: str = ""
+    image: Image | None = None
+    audio: Path | None = None
+    k: int = 10
+    mode: Mode = "hybrid"
+    filter: Mapping[str, str | int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.text.strip() and self.image is None and self.audio is None:
+            raise QueryError("the query is empty", "ask a question, give some words or an image")
+        if self.k < 1:
+            raise QueryError(f"k = {self.k}", "ask for at least one page")
+
+
+def open_image(path: str | os.PathLike[str]) -> Image:
+    """An image file as a query.
+
+    Raises:
+        QueryError: There is no such file, or it is no image.
+    """
+    from PIL import Image as pillow
+    from PIL import ImageOps
+
+    try:
+        with pillow.open(path) as opened:
+            return ImageOps.exif_transpose(opened).convert("RGB")
+    except FileNotFoundError:
+        raise QueryError(f"{path} does not exist", "give the path of an image file") from None
+    except (OSError, ValueError, pillow.DecompressionBombError) as error:
+        hint = "give a PNG, JPEG, WebP or TIFF"
+        raise QueryError(f"{path} is no image that can be read: {error}", hint) from error
+
+
+def open_recording(path: str | os.PathLike[str]) -> Path:
+    """A recording as a query; the encoder reads it.
+
+    Raises:
+        QueryError: There is no such file.
+    """
+    if not Path(path).is_file():
+        raise QueryError(f"{path} does not exist", "give the path of a recording")
+    return Path(path)

@@ -21,4 +21,18 @@ class Listed(NamedTuple):
 
 CATALOGUE: Mapping[str, Listed] = {
     "colqwen2": Listed("late", "colpali-engine", "vidore/colqwen2-v1.0", "Apache-2.0", 128, 755),
+    "colpali-hf": Listed("late", "sentence-transformers", "vidore/colpali-v1.3-hf", "Gemma", 128, 1030),
+    "colqwen2-hf": Listed("late", "sentence-transformers", "vidore/colqwen2-v1.0-hf", "Apache-2.0", 128, 755),
+    "all-mpnet-base-v2": Listed(
+        "text", "sentence-transformers", "sentence-transformers/all-mpnet-base-v2", "Apache-2.0", 768, 1
+    ),
+    "multilingual-minilm": Listed(
+        "text",
+        "sentence-transformers",
+        "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+        "Apache-2.0",
+        384,
+        1,
+    ),
+    "bge-m3": Listed("text", "sentence-transformers", "BAAI/bge-m3", "MIT", 1024, 1),
 }

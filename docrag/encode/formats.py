@@ -64,6 +64,15 @@ ARCHITECTURES: dict[str, Format] = {
 }
 """Format by the class that config.json names."""
 
+SAVED_BY: dict[str, Format] = {
+    "MultiVectorEncoder": MULTI_VECTOR,
+    "ColBERT": MULTI_VECTOR,
+    "SentenceTransformer": SENTENCES,
+}
+"""Format by the class that config_sentence_transformers.json names; others give no such vectors."""
+MODEL_TYPES: dict[str, Format] = {"clip": CLIP, "siglip": SIGLIP, "siglip2": SIGLIP}
+"""Format by model_type, for config.json that names no class, as that of SigLIP 2 on the hub."""
+
 
 def recognise(checkpoint: Checkpoint, library: str = "") -> Format:
     """The format of a checkpoint; of those that fit, modules.json comes first since it says everything.
@@ -79,7 +88,8 @@ def recognise(checkpoint: Checkpoint, library: str = "") -> Format:
     if not fitting:
         raise WeightsMismatch(
             f"{checkpoint.model}: no encoder reads {checkpoint.architecture or 'a model of no named class'}",
-            f"checkpoints may be {', '.join(ARCHITECTURES)}, or have a modules.json",
+            f"checkpoints may be {', '.join(ARCHITECTURES)}, "
+            f"or have a modules.json of {' or '.join(SAVED_BY)}",
         )
     for one in fitting:
         if library in ("", one.library):
@@ -94,18 +104,22 @@ def recognise(checkpoint: Checkpoint, library: str = "") -> Format:
 def _fitting(checkpoint: Checkpoint) -> list[Format]:
     modules = [str(module.get("type", "")) for module in checkpoint.json("modules.json") or []]
     by_class = ARCHITECTURES.get(checkpoint.architecture)
+    if not checkpoint.architecture:
+        by_class = MODEL_TYPES.get((checkpoint.json("config.json") or {}).get("model_type", ""))
     if any(module.endswith("CLIPModel") for module in modules):
         return [CLIP]
     if by_class in (CLIP, SIGLIP):  # sentence-transformers only wraps these
         return [by_class]
-    found = []
-    if modules:
-        found.append(MULTI_VECTOR if _is_multi_vector(checkpoint, modules) else SENTENCES)
-    if by_class and by_class not in found:
+    found = [_by_modules(checkpoint, modules)] if modules else []
+    if by_class not in found:
         found.append(by_class)
-    return found
+    return [one for one in found if one]
 
 
-def _is_multi_vector(checkpoint: Checkpoint, modules: list[str]) -> bool:
-    told = checkpoint.json("config_sentence_transformers.json") or {}
-    return told.get("model_type") == "MultiVectorEncoder" or any("MultiVector" in name for name in modules)
+def _by_modules(checkpoint: Checkpoint, modules: list[str]) -> Format | None:
+    """By the class that sentence-transformers saved; files older than MultiVectorEncoder name none."""
+    told = (checkpoint.json("config_sentence_transformers.json") or {}).get("model_type")
+    if not told:
+        masked = any("MultiVector" in module for module in modules)
+        told = "MultiVectorEncoder" if masked else "SentenceTransformer"
+    return SAVED_BY.get(told)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 FAMILIES = {
     "colqwen2": "tests.checkpoints.colpali:save_colqwen2",
+    "colpali-hf": "tests.checkpoints.multi_vector:save_colpali_hf",
+    "colqwen2-hf": "tests.checkpoints.multi_vector:save_colqwen2_hf",
+    "multi-vector": "tests.checkpoints.multi_vector:save_multi_vector",
 }
 """Name for tests -> module:function(directory), which saves a checkpoint and gives its name."""
 

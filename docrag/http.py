@@ -1,4 +1,4 @@
-"""JSON over HTTP for models behind an address: one client, which waits and tries again where that can help."""
+"""JSON over HTTP for models behind an address: one client, which tries again where that can help."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import random
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -24,6 +25,8 @@ LONGEST_WAIT = 60.0
 """Seconds between two requests, where the address does not say how long."""
 LONGEST_ASKED = 180.0
 """Seconds that are waited because the address asks for it; what asks for more is an error."""
+CONNECT = 10.0
+"""Seconds that the address may take to accept a connection."""
 BUSY = 429
 _PASSING = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
 _DETAIL = 200
@@ -40,8 +43,8 @@ HINTS: Mapping[int, str] = {
 """What to try, by HTTP status."""
 
 
-class _Failed(Exception):  # noqa: N818 - not an error yet: it says that another try may help
-    """A request failed in a way that may pass."""
+class _Failed(Exception):
+    """A request failed in a way that may pass; no error yet, since another try may help."""
 
     def __init__(self, error: RemoteError, asked: float | None = None) -> None:
         super().__init__(str(error))
@@ -74,7 +77,9 @@ class JsonClient:
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        self._http = httpx.Client(headers=headers, timeout=timeout)
+        patience = httpx.Timeout(timeout, connect=min(timeout, CONNECT), pool=None)
+        self._http = httpx.Client(headers=headers, timeout=patience)
+        self._close = weakref.finalize(self, self._http.close)
         self._timeout = timeout
         self._try = Retrying(
             sleep=sleep,
@@ -106,8 +111,8 @@ class JsonClient:
             raise failed.error from failed.__cause__
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections, which otherwise stay open as long as there is a client."""
+        self._close()
 
     def _url(self, path: str) -> httpx.URL:
         return self._base.copy_with(path=f"{self._base.path.rstrip('/')}/{path}")
@@ -148,6 +153,8 @@ class JsonClient:
         return found
 
     def _in_words(self, error: httpx.HTTPError) -> str:
+        if isinstance(error, httpx.ConnectTimeout):
+            return "no connection"
         if isinstance(error, httpx.TimeoutException):
             return f"no answer within {self._timeout:g} seconds"
         return self._short(str(error)) or type(error).__name__

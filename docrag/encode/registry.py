@@ -2,7 +2,7 @@
 
 A name is, in this order: an encoder of docrag itself, one of an installed package, a short name of the
 catalogue, or a checkpoint: a directory or organisation/model[@revision], with the library that is to read it
-and a colon before it where more than one can.
+and a colon before it where more than one can. IMAGE+TEXT is an image model with another model for texts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from docrag.encode.catalogue import CATALOGUE
 from docrag.encode.checkpoint import locate
 from docrag.encode.formats import LIBRARIES, recognise
 from docrag.encode.options import EncoderOptions
+from docrag.encode.pair import halves, open_pair, pinned
 from docrag.errors import ModelUnavailable, UnknownModel
 
 PAGE_ENCODERS: Mapping[str, str] = {
@@ -62,14 +63,14 @@ def name_of(told: Mapping[str, Any]) -> str:
     """The name under which the encoder of a fingerprint is found again."""
     if told["library"] not in LIBRARIES:
         return str(told["family"])
-    revision = f"@{told['revision']}" if told["revision"] else ""
-    return f"{told['library']}:{told['model']}{revision}"
+    return f"{told['library']}:{pinned(told['model'], told['revision'])}"
 
 
 def is_name_of(name: str, told: Mapping[str, Any]) -> bool:
     """Whether a name, short or long, means the encoder of a fingerprint."""
     listed = CATALOGUE.get(name)
-    means = {name, listed.model if listed else name, str(Path(name).expanduser().resolve())}
+    directories = [str(Path(half).expanduser().resolve()) for half in halves(name) or (name,)]
+    means = {name, listed.model if listed else name, "+".join(directories)}
     return bool(means & {name_of(told), told["family"], told["model"]})
 
 
@@ -91,6 +92,10 @@ def _make(name: str, table: Mapping[str, str], options: EncoderOptions) -> Any:
     asked = f"{listed.library}:{listed.model}" if listed else name
     library, colon, rest = asked.partition(":")
     library, rest = (library, rest) if colon and library in LIBRARIES else ("", asked)
+    pair = halves(rest)
+    if pair:
+        image, text = (f"{library}:{pair[0]}" if library else pair[0]), pair[1]
+        return open_pair(_make(image, table, options), _make(text, TEXT_ENCODERS, options), options)
     try:
         checkpoint = locate(rest)
     except UnknownModel as error:
@@ -104,6 +109,8 @@ def _load(name: str, where: str) -> Any:
     try:
         return getattr(import_module(module), attribute)
     except ImportError as error:
+        if (error.name or "").startswith("docrag."):  # no package is missing: that is a defect of docrag
+            raise
         raise ModelUnavailable(f"{name}: {error}", "install the package that it needs") from error
 
 

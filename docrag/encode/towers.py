@@ -58,14 +58,15 @@ class TwoTowerEncoder:
         self._options = options
 
     @cached_property
-    def _towers(self) -> Towers:
+    def towers(self) -> Towers:
+        """The model, loaded when it is first asked for."""
         return self._load()
 
     @cached_property
     def _batches(self) -> Batches:
         from docrag.encode.batches import Batches
 
-        return Batches(self._options.batch_size, self._towers.device)
+        return Batches(self._options.batch_size, self.towers.device)
 
     def encode_pages(self, pages: Sequence[Page]) -> list[MultiVector]:
         """One row a page, in order, that stands for all of it.
@@ -74,9 +75,7 @@ class TwoTowerEncoder:
             PageFailed: A page has no image.
             ModelError: One page does not fit into memory.
         """
-        rows = self._run(
-            pages, lambda batch: self._towers.encode_images([page_image(page) for page in batch])
-        )
+        rows = self._run(pages, lambda batch: self.towers.encode_images([page_image(page) for page in batch]))
         return [MultiVector(row[None], WHOLE_PAGE) for row in rows]
 
     def encode_queries(self, texts: Sequence[str]) -> list[MultiVector]:
@@ -97,9 +96,9 @@ class TwoTowerEncoder:
         texts = {i: item for i, item in enumerate(items) if isinstance(item, str)}
         images = {i: item.convert("RGB") for i, item in enumerate(items) if not isinstance(item, str)}
         if texts:
-            found[list(texts)] = self._run(list(texts.values()), self._towers.encode_texts)
+            found[list(texts)] = self._run(list(texts.values()), self.towers.encode_texts)
         if images:
-            found[list(images)] = self._run(list(images.values()), self._towers.encode_images)
+            found[list(images)] = self._run(list(images.values()), self.towers.encode_images)
         return found
 
     def label(self, images: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float32]:
@@ -112,7 +111,7 @@ class TwoTowerEncoder:
         Returns:
             (n, len(labels)) probabilities: for CLIP over the labels, for SigLIP of each label by itself.
         """
-        return self._towers.probabilities(images @ self.encode(list(labels)).T)
+        return self.towers.probabilities(images @ self.encode(list(labels)).T)
 
     def _run(
         self, items: Sequence[Item], tower: Callable[[Sequence[Item]], NDArray[np.float32]]

@@ -162,6 +162,8 @@ def open_shelf(home: Path, encoders: Encoders) -> Shelf:
         _make_home(home, asked.to_json())
     else:
         require_equal(stored, asked)
+        if stored != asked:  # the same weights at another place: found there from now on
+            _write_fingerprint(home, asked.to_json())
     points = home / "points"
     # A process that was killed between the two left a fingerprint without points.
     store = EdgeStore.open(points, layout) if points.exists() else EdgeStore.create(points, layout)
@@ -178,8 +180,12 @@ def _make_home(home: Path, fingerprint: str) -> None:
         raise StoreError(f"{home} exists and is no index", "name a directory that is empty or not there yet")
     try:
         home.mkdir(parents=True, exist_ok=True)
-        draft = home / ".fingerprint.json"
-        draft.write_text(fingerprint)
-        draft.replace(home / FINGERPRINT)
+        _write_fingerprint(home, fingerprint)
     except OSError as error:
         raise StoreError(f"cannot write {home}: {error.strerror}", "choose another --index") from error
+
+
+def _write_fingerprint(home: Path, fingerprint: str) -> None:
+    draft = home / ".fingerprint.json"
+    draft.write_text(fingerprint)
+    draft.replace(home / FINGERPRINT)

@@ -187,12 +187,19 @@ def require_equal(stored: Fingerprint, asked: Fingerprint) -> None:
     rest = sorted((set(stored.values) | set(asked.values)) - set(first))
     for key in (*first, *rest):
         was, now = stored.values.get(key), asked.values.get(key)
-        if was != now:
+        if _weights(was) != _weights(now):
             before, after = _contrast(key, was, now)
             raise IndexMismatch(
                 f"index was built with {before}, asked for {after}",
                 "open it with the former, or ingest into a new index",
             )
+
+
+def _weights(encoder: Any) -> Any:
+    """What must be equal of an encoder: with the same weights, not where they lie."""
+    if not isinstance(encoder, Mapping) or not encoder.get("digest"):
+        return encoder
+    return {name: value for name, value in encoder.items() if name not in ("model", "revision")}
 
 
 def _contrast(key: str, was: Any, now: Any) -> tuple[str, str]:

@@ -1,0 +1,80 @@
+"""Which encoders an index is opened with."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from docrag import Index, Settings
+from docrag.errors import IndexMismatch, SettingsError, UnknownModel
+from docrag.home import choose_encoders, stored_fingerprint
+from docrag.store.layout import Fingerprint
+
+
+@pytest.fixture
+def model(checkpoint, tmp_path) -> Path:
+    """A checkpoint that a test may move."""
+    return Path(shutil.copytree(checkpoint("colqwen2"), tmp_path / "model"))
+
+
+def test_an_index_remembers_its_encoders(model, tmp_path):
+    settings = Settings(index=str(tmp_path / "index"), late=str(model), max_patches=16)
+    with Index.open(settings=settings) as index:
+        built = index.status().fingerprint
+    with Index.open(tmp_path / "index") as again:
+        assert again.status().fingerprint == built
+    assert (built["late"]["family"], built["late"]["max_patches"]) == ("colqwen2", 16)
+    assert built["late"]["library"] == "colpali-engine"
+
+
+def test_naming_the_encoder_again_changes_nothing(model, tmp_path, monkeypatch):
+    with Index.open(tmp_path / "index", settings=Settings(late=str(model), max_patches=16)):
+        pass
+    monkeypatch.chdir(tmp_path)
+    with Index.open(tmp_path / "index", late="model") as index:
+        assert index.status().fingerprint["late"]["max_patches"] == 16
+
+
+def test_another_encoder_is_refused_with_both_names(model, tmp_path):
+    with Index.open(tmp_path / "index", late=str(model)):
+        pass
+    with pytest.raises(IndexMismatch, match=rf"colqwen2 {model}.*minilm"):
+        Index.open(tmp_path / "index", late="minilm")
+    with pytest.raises(IndexMismatch, match="max_patches"):
+        Index.open(tmp_path / "index", settings=Settings(late=str(model), max_patches=16))
+
+
+def test_weights_may_move(model, tmp_path):
+    with Index.open(tmp_path / "index", late=str(model)):
+        pass
+    moved = model.rename(tmp_path / "elsewhere")
+    with pytest.raises(UnknownModel, match=str(model)):
+        Index.open(tmp_path / "index")
+    with Index.open(tmp_path / "index", late=str(moved)):
+        pass
+    with Index.open(tmp_path / "index") as index:
+        assert index.status().fingerprint["late"]["model"] == str(moved)
+
+
+def test_patches_need_an_encoder_that_sees(model):
+    with pytest.raises(SettingsError, match="minilm sees words"):
+        choose_encoders(Settings(max_patches=64), None)
+    assert choose_encoders(Settings(late=str(model), max_patches=64), None).late.spec.max_patches == 64
+
+
+def test_an_index_without_an_image_encoder_stays_so(tmp_path):
+    with Index.open(tmp_path / "index"):
+        pass
+    stored = stored_fingerprint(tmp_path / "index", create=False)
+    assert isinstance(stored, Fingerprint)
+    assert choose_encoders(Settings(), stored).image is None
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch_size", "0"), ("batch_size", "many"), ("resolution", "3")])
+def test_settings_that_cannot_be_used_are_named(name, value):
+    from docrag.settings import load_settings
+
+    with pytest.raises(SettingsError, match=name):
+        load_settings(**{name: value})

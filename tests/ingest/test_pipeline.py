@@ -1,0 +1,78 @@
+"""What happens to a page on which an encoder or a captioner fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from docrag import Index, Settings
+from docrag.caption import TextLayerCaptioner
+from docrag.encode.minilm import MiniLMPages
+from docrag.errors import ModelError, PageFailed
+from docrag.types import MultiVector, Page
+from tests.samples import APPLE, CLOCK, FERRY, write_pdf
+
+FAULT = PageFailed("page 2: nothing can be made of it", "look at it")
+
+
+def refuse_apples(pages: Sequence[Page]) -> None:
+    if any("Apple" in page.text for page in pages):
+        raise FAULT
+
+
+class NoApples(MiniLMPages):
+    """minilm that fails on some pages."""
+
+    def encode_pages(self, pages: Sequence[Page]) -> list[MultiVector]:
+        refuse_apples(pages)
+        return super().encode_pages(pages)
+
+
+class NoAppleCaptions(TextLayerCaptioner):
+    """A captioner that fails on some pages."""
+
+    def caption(self, pages: Sequence[Page]) -> list[str]:
+        refuse_apples(pages)
+        return super().caption(pages)
+
+
+@pytest.fixture
+def docs(tmp_path):
+    write_pdf(tmp_path / "docs" / "one.pdf", FERRY, APPLE, CLOCK)
+    write_pdf(tmp_path / "docs" / "two.pdf", CLOCK * 2)
+    return tmp_path / "docs"
+
+
+def test_a_page_that_cannot_be_encoded_costs_only_itself(docs, tmp_path, monkeypatch):
+    monkeypatch.setattr("docrag.encode.minilm.MiniLMPages", NoApples)
+    with Index.open(tmp_path / "index", settings=Settings(workers=1)) as index:
+        report = index.ingest(docs)
+        assert index.status().pages == report.pages == 3
+        assert [hit.page for hit in index.search("pendulum", filter={"file_name": "one.pdf"})] == [3, 1]
+    one, two = sorted(report.files, key=lambda file: file.file)
+    assert (one.status, one.pages) == ("added", 2)
+    assert "page 2: page 2: nothing" in one.error
+    assert (two.status, two.pages, two.error) == ("added", 1, None)
+
+
+def test_a_page_whose_caption_fails_is_found_by_its_text(docs, tmp_path, monkeypatch):
+    monkeypatch.setattr("docrag.index.captioner_of", lambda settings, home: NoAppleCaptions())
+    with Index.open(tmp_path / "index", settings=Settings(workers=1)) as index:
+        report = index.ingest(docs)
+        assert report.pages == 4
+        [best] = index.search("apple orchards", k=1)
+    assert best.page == 2
+    assert any("nothing can be made" in (file.error or "") for file in report.files)
+
+
+def test_a_model_that_fails_ends_the_run(docs, tmp_path, monkeypatch):
+    def broken(pages: Sequence[Page]) -> list[str]:
+        raise ModelError("no memory", "get some")
+
+    monkeypatch.setattr(TextLayerCaptioner, "caption", staticmethod(broken))
+    with (
+        Index.open(tmp_path / "index", settings=Settings(workers=1)) as index,
+        pytest.raises(ModelError, match="no memory"),
+    ):
+        index.ingest(docs)

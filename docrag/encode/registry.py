@@ -1,8 +1,8 @@
 """Which encoder goes by which name: tables of strings, so that only what is used is imported.
 
-A name is, in this order: an encoder of docrag itself, one of an installed package, a short name of the
-catalogue, or a checkpoint: a directory or organisation/model[@revision], with the library that is to read it
-and a colon before it where more than one can. IMAGE+TEXT is an image model with another model for texts.
+A name is, in this order: an encoder of docrag itself, a short name of the catalogue, an encoder of another
+installed package, or a checkpoint: a directory or organisation/model[@revision], with the library that is to
+read it and a colon before it where more than one can. IMAGE+TEXT is an image model with another for texts.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
-from docrag.encode.base import PageEncoder, TextEncoder
+from docrag.encode.base import ModelSpec, PageEncoder, TextEncoder
 from docrag.encode.catalogue import CATALOGUE
 from docrag.encode.checkpoint import locate
 from docrag.encode.formats import LIBRARIES, recognise
 from docrag.encode.options import EncoderOptions
 from docrag.encode.pair import halves, open_pair, pinned
-from docrag.errors import ModelUnavailable, UnknownModel
+from docrag.encode.plugins import Plugin, find_plugins
+from docrag.errors import DocragError, ModelUnavailable, UnknownModel
 
 PAGE_ENCODERS: Mapping[str, str] = {
     "minilm": "docrag.encode.minilm:MiniLMPages",
@@ -33,8 +33,8 @@ PAGE_ENCODERS: Mapping[str, str] = {
 TEXT_ENCODERS: Mapping[str, str] = {
     "minilm": "docrag.encode.minilm:MiniLMText",
 }
-ENTRY_POINTS = "docrag.encoders"
-"""Entry-point group in which other packages offer page encoders; each is called with EncoderOptions."""
+OPTIONS = {"late": "--late", "single": "--image", "text": "--text"}
+"""What takes a model of which kind."""
 
 
 def page_encoder(name: str, options: EncoderOptions | None = None) -> PageEncoder:
@@ -45,7 +45,11 @@ def page_encoder(name: str, options: EncoderOptions | None = None) -> PageEncode
         ModelUnavailable: Its package cannot be imported, or its checkpoint is not there.
         WeightsMismatch: The checkpoint is one of another library, or of no page encoder.
     """
-    encoder = _make(name, {**PAGE_ENCODERS, **_outside()}, options or EncoderOptions())
+    options = options or EncoderOptions()
+    plugin = None if name in _own_names() else find_plugins().get(name)
+    if plugin:
+        return plugin.open(options)
+    encoder = _make(name, PAGE_ENCODERS, options)
     if not hasattr(encoder, "encode_pages"):
         raise UnknownModel(f"{name} encodes texts, not pages", "give it as --text")
     return cast(PageEncoder, encoder)
@@ -75,14 +79,15 @@ def is_name_of(name: str, told: Mapping[str, Any]) -> bool:
 
 
 def list_models() -> list[dict[str, str | int]]:
-    """What there is to know of every encoder that has a name, with the option that takes it."""
-    encoders = [(name, page_encoder(name).spec) for name in sorted({**PAGE_ENCODERS, **_outside()})]
-    options = [("--late" if spec.kind == "late" else "--image", name, spec) for name, spec in encoders]
-    options += [("--text", name, text_encoder(name).spec) for name in sorted(TEXT_ENCODERS)]
-    rows = [{"name": name, "option": option, **asdict(spec)} for option, name, spec in options]
+    """What there is to know of every encoder that has a name, with the option that takes it.
+
+    An encoder of another package that cannot be used has no option, but says why under "unavailable".
+    """
+    rows = [_row(name, page_encoder(name).spec) for name in sorted(PAGE_ENCODERS)]
+    rows += [_row(name, text_encoder(name).spec) for name in sorted(TEXT_ENCODERS)]
     for name, listed in CATALOGUE.items():
         rows.append({"name": name, **listed._asdict(), "option": f"--{listed.option}"})
-    return rows
+    return rows + [_plugin_row(plugin) for plugin in find_plugins().values()]
 
 
 def _make(name: str, table: Mapping[str, str], options: EncoderOptions) -> Any:
@@ -99,7 +104,7 @@ def _make(name: str, table: Mapping[str, str], options: EncoderOptions) -> Any:
     try:
         checkpoint = locate(rest)
     except UnknownModel as error:
-        known = sorted({*table, *CATALOGUE})
+        known = sorted({*table, *CATALOGUE, *find_plugins()})
         raise UnknownModel(error.message, f"{error.hint}; names: {', '.join(known)}") from None
     return _load(name, recognise(checkpoint, library).opens)(checkpoint, options)
 
@@ -114,5 +119,20 @@ def _load(name: str, where: str) -> Any:
         raise ModelUnavailable(f"{name}: {error}", "install the package that it needs") from error
 
 
-def _outside() -> dict[str, str]:
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+def _own_names() -> set[str]:
+    return {*PAGE_ENCODERS, *TEXT_ENCODERS, *CATALOGUE}
+
+
+def _row(name: str, spec: ModelSpec) -> dict[str, str | int]:
+    return {"name": name, "option": OPTIONS[spec.kind], **asdict(spec)}
+
+
+def _plugin_row(plugin: Plugin) -> dict[str, str | int]:
+    row: dict[str, str | int] = {"name": plugin.name, "option": "", "library": plugin.packages}
+    if plugin.name in _own_names():
+        why = f"{plugin.name} is a name of docrag's own, which {plugin.packages} cannot take"
+        return {**row, "unavailable": why}
+    try:
+        return _row(plugin.name, plugin.open(EncoderOptions()).spec)
+    except DocragError as error:
+        return {**row, "unavailable": str(error)}

@@ -2,74 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from docrag.encode.base import ModelSpec
 from docrag.encode.checkpoint import Checkpoint
-from docrag.encode.grid import grid_boxes, place
+from docrag.encode.colpali_families import FAMILIES, Family, Inputs, image_settings, processor_home
+from docrag.encode.grid import place
 from docrag.encode.late import LateEncoder
 from docrag.encode.options import EncoderOptions
+from docrag.encode.page_images import widen
 from docrag.encode.torchvision import mend_torchvision
 from docrag.errors import ModelUnavailable
 from docrag.types import MultiVector
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
-
-Inputs = Any
-"""A BatchFeature of transformers: tensors by name."""
-Boxes = Callable[[Any, Inputs, int], NDArray[np.float32]]
-"""(processor, inputs of a batch, position in it) -> (patches, 4), in the order of the image tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """What is particular to an architecture of colpali-engine."""
-
-    name: str
-    processor: str
-    boxes: Boxes
-    dim: int = 128
-    image_side: int = 1280
-
-
-def qwen_boxes(processor: Any, inputs: Inputs, i: int) -> NDArray[np.float32]:
-    """The grid that the image processor made of the image, patches merged two by two."""
-    merge = processor.image_processor.merge_size
-    _, rows, columns = (int(side) for side in inputs["image_grid_thw"][i])
-    return grid_boxes(columns // merge, rows // merge)
-
-
-FAMILIES: Mapping[str, Family] = {
-    "ColQwen2": Family("colqwen2", "ColQwen2Processor", qwen_boxes),
-}
-"""By the class of the model."""
 
 
 def open_colpali(checkpoint: Checkpoint, options: EncoderOptions) -> LateEncoder:
     """An encoder of a checkpoint or LoRA adapter of colpali-engine; weights are loaded when needed.
 
     Raises:
-        ModelUnavailable: colpali-engine is not installed.
+        SettingsError: A resolution or a number of patches was asked of a model whose grid is fixed.
+        ModelUnavailable: colpali-engine is not installed (raised when the weights are loaded).
     """
     family = FAMILIES[checkpoint.architecture]
+    family.check(checkpoint.model, options)
     spec = ModelSpec(
         family=family.name,
         model=checkpoint.model,
         revision=checkpoint.revision,
         digest=checkpoint.digest,
         library="colpali-engine",
-        dim=family.dim,
+        dim=family.dimension(checkpoint),
         kind="late",
         needs="image",
         licence="",
         recipe="all tokens",
-        image_side=options.resolution or family.image_side,
+        image_side=options.resolution or family.side(image_settings(checkpoint), options),
         resolution=options.resolution,
         max_patches=options.max_patches,
     )
@@ -77,40 +52,67 @@ def open_colpali(checkpoint: Checkpoint, options: EncoderOptions) -> LateEncoder
 
 
 class ColPaliModel:
-    """A model of colpali-engine with its processor."""
+    """A model of colpali-engine with its processor.
+
+    Args:
+        checkpoint: A full model, or an adapter.
+        family: Of its architecture.
+        options: How it is run.
+
+    Raises:
+        ModelUnavailable: colpali-engine is not installed, or the checkpoint cannot be read.
+        WeightsMismatch: The checkpoint lacks weights.
+        SettingsError: Its processor cannot give what the options ask for.
+    """
 
     def __init__(self, checkpoint: Checkpoint, family: Family, options: EncoderOptions) -> None:
-        mend_torchvision()
-        try:
-            import colpali_engine.models as engine
-        except ImportError as error:
-            raise ModelUnavailable(
-                f"{checkpoint.model} needs colpali-engine: {error}", "pip install 'docrag-qdrant[colpali]'"
-            ) from error
+        engine = _engine(checkpoint)
         import torch
 
-        from docrag.encode.loading import load_model, to_device
+        from docrag.encode.adapters import load_adapted
+        from docrag.encode.loading import to_device
 
         self._torch = torch
         self._family = family
-        self._processor = getattr(engine, family.processor).from_pretrained(str(checkpoint.path))
-        self._model = load_model(getattr(engine, checkpoint.architecture), checkpoint, options)
+        # An image of n times its width gives n patches at least.
+        self._thinnest = min(family.thinnest, options.max_patches or family.thinnest)
+        self._processor = _load_processor(getattr(engine, family.processor), checkpoint)
+        known = self._processor.tokenizer.added_tokens_decoder.values()
+        self._special = [token.content for token in known if token.special and len(token.content) > 1]
+        if family.limit:
+            family.limit(self._processor, options)
+        self._model: Any = load_adapted(getattr(engine, checkpoint.architecture), checkpoint, options)
+        if family.language_head:  # it stays on the meta device, from where nothing can be moved
+            self._model.model.lm_head = torch.nn.Identity()
         self.device = to_device(self._model, options)
 
     def encode_images(self, images: Sequence[Image]) -> list[MultiVector]:
         """(n, dim) a page: its patches, and the tokens of the prompt, which stand nowhere."""
-        inputs = self._processor.process_images(list(images))
-        found = []
+        widened = [widen(image, self._thinnest) for image in images]
+        with warnings.catch_warnings():  # PaliGemma's processor copies tensors in a way that numpy will drop
+            warnings.filterwarnings("ignore", "__array__ implementation doesn't accept", DeprecationWarning)
+            inputs = self._processor.process_images(widened)
+        inputs.pop("labels", None)  # with them ColPali would compute a loss
+        inputs["pixel_values"] = inputs["pixel_values"].to(self._model.dtype)
+        config, found = self._model.config, []
         for i, rows in enumerate(self._forward(inputs)):
             kept = inputs["attention_mask"][i].bool()
-            at = (inputs["input_ids"][i][kept] == self._processor.image_token_id).numpy()
-            found.append(MultiVector(rows, place(self._family.boxes(self._processor, inputs, i), at)))
+            at = (inputs["input_ids"][i][kept] == config.image_token_id).cpu().numpy()
+            found.append(MultiVector(rows, place(self._family.boxes(self._processor, config, inputs, i), at)))
         return found
 
     def encode_texts(self, texts: Sequence[str]) -> list[MultiVector]:
-        """(n, dim) a query: its tokens and ten more, in which the model was trained to think."""
-        inputs = self._processor.process_queries(list(texts))
+        """(n, dim) a query: its tokens and those that the model was trained to think in."""
+        inputs = self._processor.process_queries([self._plain(text) for text in texts])
+        if self._family.types_queries:
+            inputs["token_type_ids"] = self._torch.zeros_like(inputs["input_ids"])
         return [MultiVector(rows) for rows in self._forward(inputs)]
+
+    def _plain(self, text: str) -> str:
+        """A text in which nothing stands for an image or the end: "<image>" becomes "< image>"."""
+        for token in self._special:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
 
     def _forward(self, inputs: Inputs) -> list[NDArray[np.float32]]:
         """One pass; rows of padding are cut off, since they may be NaN."""
@@ -120,3 +122,26 @@ class ColPaliModel:
             rows[mask.bool()].float().cpu().numpy()
             for rows, mask in zip(output, inputs["attention_mask"], strict=True)
         ]
+
+
+def _engine(checkpoint: Checkpoint) -> Any:
+    """The models of colpali-engine."""
+    mend_torchvision()
+    try:
+        import colpali_engine.models
+    except ImportError as error:
+        raise ModelUnavailable(
+            f"{checkpoint.model} needs colpali-engine: {error}", "pip install 'docrag-qdrant[colpali]'"
+        ) from error
+    return colpali_engine.models
+
+
+def _load_processor(processor_class: Any, checkpoint: Checkpoint) -> Any:
+    home = processor_home(checkpoint)
+    try:
+        return processor_class.from_pretrained(str(home.path))
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(
+            f"the processor of {home.model} cannot be loaded: {error}",
+            "check or download the checkpoint again, with its tokenizer and preprocessor_config.json",
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    model_class: Any, checkpoint: Checkpoint, options: EncoderOptions, **settings: Any
+    model_class: Any,
+    checkpoint: Checkpoint,
+    options: EncoderOptions,
+    brought: Collection[str] = (),
+    **settings: Any,
 ) -> PreTrainedModel:
     """A model of transformers, or of a library built on it, on its device and ready to encode.
 
@@ -24,6 +29,7 @@ def load_model(
         model_class: Has from_pretrained.
         checkpoint: Where the weights lie.
         options: Device and precision.
+        brought: Modules whose weights an adapter brings later.
         settings: For from_pretrained.
 
     Raises:
@@ -32,14 +38,15 @@ def load_model(
     """
     device = choose_device(options.device)
     settings = {"dtype": choose_dtype(options.dtype, device), **settings}
-    settings.setdefault("attn_implementation", choose_attention(device))
+    attention = choose_attention(device, settings["dtype"], model_class.__name__)
+    settings.setdefault("attn_implementation", attention)
     try:
         model, told = model_class.from_pretrained(str(checkpoint.path), output_loading_info=True, **settings)
     except (OSError, ValueError) as error:
         raise ModelUnavailable(
             f"{checkpoint.model} cannot be loaded: {error}", "check or download the checkpoint again"
         ) from error
-    require_complete(told, checkpoint, model_class.__name__)
+    require_complete(told, checkpoint, model_class.__name__, brought)
     model.eval().requires_grad_(False)
     return model
 
@@ -51,18 +58,20 @@ def to_device(model: PreTrainedModel, options: EncoderOptions) -> str:
     return device
 
 
-def require_complete(told: Any, checkpoint: Checkpoint, wanted: str) -> None:
+def require_complete(told: Any, checkpoint: Checkpoint, wanted: str, brought: Collection[str] = ()) -> None:
     """Refuse a checkpoint that lacks weights of the model.
 
     Args:
         told: What from_pretrained says with output_loading_info.
         checkpoint: Where the weights were read.
         wanted: Class of the model.
+        brought: Modules whose weights come from elsewhere.
 
     Raises:
         WeightsMismatch: Some are missing, or have another shape.
     """
     lacking = sorted({*map(str, told["missing_keys"]), *map(str, told.get("mismatched_keys") or ())})
+    lacking = [name for name in lacking if not set(name.split(".")) & set(brought)]
     if not lacking:
         return
     raise WeightsMismatch(

@@ -36,3 +36,11 @@ def fit(image: Image, longest: int) -> Image:
         return image
     share = longest / max(image.size)
     return image.resize((max(1, round(image.width * share)), max(1, round(image.height * share))))
+
+
+def widen(image: Image, thinnest: int) -> Image:
+    """An image stretched on its short side, to be at most `thinnest` times as long as wide; 0 for any."""
+    if not thinnest or max(image.size) <= thinnest * min(image.size):
+        return image
+    least = -(-max(image.size) // thinnest)
+    return image.resize((max(least, image.width), max(least, image.height)))

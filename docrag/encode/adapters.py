@@ -37,10 +37,10 @@ def _add_adapter(model: PreTrainedModel, checkpoint: Checkpoint, wanted: str) ->
 
     renamed = getattr(type(model), "_checkpoint_conversion_mapping", None)  # names of earlier versions
     mapping = get_model_conversion_mapping(model, renamed)
+    # What has another shape is told then, and refused below.
+    config = LoadStateDictConfig(weight_mapping=mapping, dtype=model.dtype, ignore_mismatched_sizes=True)
     try:
-        told = model.load_adapter(
-            str(checkpoint.path), load_config=LoadStateDictConfig(weight_mapping=mapping, dtype=model.dtype)
-        )
+        told = model.load_adapter(str(checkpoint.path), load_config=config)
     except (OSError, ValueError) as error:
         raise ModelUnavailable(
             f"{checkpoint.model} cannot be loaded: {error}", "check or download the adapter again"

@@ -23,7 +23,7 @@ Boxes = Callable[[Any, Any, Inputs, int], NDArray[np.float32]]
 tokens, in their order; NaN for a token that stands nowhere."""
 
 PAGE = 1280
-"""Pixels on the long side of a page that a model of any resolution gets: more than 768 patches show."""
+"""Pixels on the long side of a page for a model that takes any size: more than its 768 patches can show."""
 TAGGED = 6
 """Tiles in a row or column that the tokenizers of Idefics3 have tags for."""
 TILE_TAG = re.compile(r"<row_(\d+)_col_(\d+)>")

@@ -10,7 +10,7 @@ import numpy as np
 
 from docrag.encode.base import ModelSpec
 from docrag.encode.options import EncoderOptions
-from docrag.encode.page_images import page_image
+from docrag.encode.page_images import fit, page_image
 from docrag.types import MultiVector, Page
 
 if TYPE_CHECKING:
@@ -82,7 +82,10 @@ class LateEncoder:
 
     def encode_query_images(self, images: Sequence[Image]) -> list[MultiVector]:
         """The patches of each image, to be compared with those of pages."""
-        encoded = self._batches.run(images, self._model.encode_images)
+        side = self.spec.image_side
+        encoded = self._batches.run(
+            images, lambda batch: self._model.encode_images([fit(image, side) for image in batch])
+        )
         return [MultiVector(only_patches(multi)) for multi in encoded]
 
 

@@ -38,6 +38,7 @@ def load_model(
     """
     device = choose_device(options.device)
     settings = {"dtype": choose_dtype(options.dtype, device), **settings}
+    settings["ignore_mismatched_sizes"] = True  # they are told then, and refused below
     attention = choose_attention(device, settings["dtype"], model_class.__name__)
     settings.setdefault("attn_implementation", attention)
     try:
@@ -70,7 +71,8 @@ def require_complete(told: Any, checkpoint: Checkpoint, wanted: str, brought: Co
     Raises:
         WeightsMismatch: Some are missing, or have another shape.
     """
-    lacking = sorted({*map(str, told["missing_keys"]), *map(str, told.get("mismatched_keys") or ())})
+    misshapen = (f"{name} of its shape" for name, *_ in told.get("mismatched_keys") or ())
+    lacking = sorted({*map(str, told["missing_keys"]), *misshapen})
     lacking = [name for name in lacking if not set(name.split(".")) & set(brought)]
     if not lacking:
         return

@@ -70,6 +70,7 @@ def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
     plain = options_of(settings)
     asked = replace(plain, resolution=settings.resolution or 0, max_patches=settings.max_patches or 0)
     late = page_encoder(*_choice(settings.late, built.get("late"), asked, DEFAULT_ENCODER))
+    _require_kind(late, "late", "--late")
     sees = late.spec.needs == "image"
     image = image_encoder(settings, built, plain if sees else asked)
     if asked != plain and not sees and image is None:
@@ -89,7 +90,18 @@ def image_encoder(
     from docrag.encode.registry import page_encoder
 
     name, options = _choice(settings.image, built.get("image"), options, "")
-    return page_encoder(name, options) if name else None
+    if not name:
+        return None
+    encoder = page_encoder(name, options)
+    _require_kind(encoder, "single", "--image")
+    return encoder
+
+
+def _require_kind(encoder: PageEncoder, kind: str, option: str) -> None:
+    """Refuse an encoder of several vectors a page where one is kept, and the reverse."""
+    if encoder.spec.kind != kind:
+        right = "--late" if encoder.spec.kind == "late" else "--image"
+        raise SettingsError(f"{encoder.spec.family} is no model for {option}", f"give it as {right}")
 
 
 def captioner_of(settings: Settings, home: Path) -> Captioner:

@@ -78,3 +78,10 @@ def test_settings_that_cannot_be_used_are_named(name, value):
 
     with pytest.raises(SettingsError, match=name):
         load_settings(**{name: value})
+
+
+def test_models_stand_where_they_belong(checkpoint):
+    with pytest.raises(SettingsError, match="no model for --image"):
+        choose_encoders(Settings(image="minilm"), None)
+    with pytest.raises(SettingsError, match="no model for --late"):
+        choose_encoders(Settings(late=checkpoint("clip")), None)

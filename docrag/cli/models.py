@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
-from rich.table import Table
+from collections.abc import Mapping
+from itertools import groupby
 
 from docrag.cli.console import JsonOption, print_json, results
 
+Row = Mapping[str, str | int]
+
 
 def models(as_json: JsonOption = False) -> None:
-    """List the encoders that --late, --image and --text take."""
+    """List the encoders that --late, --image and --text take, by the library that reads them."""
     from docrag.encode.registry import list_models
 
     rows = list_models()
     if as_json:
         print_json({"models": rows})
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = ("name", "option", "dim", "vectors", "library", "why", "licence", "model")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in (row for row in rows if "unavailable" not in row):
-        table.add_row(*(str(row.get(key, "")) for key in columns))
-    results.print(table)
-    for row in rows:
-        if "unavailable" in row:
-            results.print(escape(f"not usable here: {row['name']}: {row['unavailable']}"), soft_wrap=True)
-    results.print("any other checkpoint: --late or --image DIRECTORY or organisation/model", soft_wrap=True)
+    for (library, why), group in groupby(rows, lambda row: (row["library"], row["why"])):
+        results.print(f"{library}: {why}", style="bold", soft_wrap=True)
+        for row in group:
+            results.print(line(row), soft_wrap=True)
+    results.print("any other checkpoint: --late, --image or --text DIRECTORY or organisation/model")
+
+
+def line(row: Row) -> str:
+    """Name, option, size, licence and checkpoint of a model."""
+    if "unavailable" in row:
+        return f"  {row['name']:<27} cannot be used: {row['unavailable']}"
+    size = f"{row.get('vectors') or '':>5} x {row['dim']}" if row.get("vectors") else f"{'':>8}{row['dim']}"
+    return f"  {row['name']:<27} {row['option']:<8} {size:<13} {row['licence']:<26} {row['model']}"

@@ -1,0 +1,123 @@
+"""The command line with models that see: tiny random checkpoints, so that nothing is said of their ranking."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from docrag.demo import documents
+from tests.samples import make_image
+
+
+@pytest.fixture(scope="module")
+def pdfs(request) -> Path:
+    """Real documents where they are, else those of the demo."""
+    real = Path(__file__).resolve().parents[3] / "shared" / "data" / "smoke" / "pdfs"
+    return real if real.is_dir() else documents()
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> Path:
+    """Five images, as files."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for seed in range(5):
+        make_image(seed, 160, 120).save(folder / f"{seed}.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_late_interaction_of_page_images(docrag, checkpoint, pdfs, tmp_path):
+    index = ("--index", tmp_path / "index")
+    model = checkpoint("colqwen2")
+    done = docrag("ingest", pdfs, *index, "--late", model, "--max-patches", 16, "--json")
+    assert done.code == 0, done.err
+    pages = done.lines[-1]["summary"]["pages"]
+    assert pages > 0
+    found = docrag("search", "What was the total?", *index, "--mode", "late", "-k", 3, "--open", "--json")
+    [answer] = found.lines
+    assert len(answer["hits"]) == 3
+    for hit in answer["hits"]:
+        assert set(hit["scores"]) == {"late"}
+        assert hit["regions"]
+        assert all(0 <= side <= 1 for region in hit["regions"] for side in region["box"])
+    assert Path(answer["marked"]).is_file()
+    told = json.loads(docrag("status", *index, "--json").out)["fingerprint"]["late"]
+    assert (told["library"], told["family"], told["max_patches"]) == ("colpali-engine", "colqwen2", 16)
+    refused = docrag("ingest", pdfs, *index, "--late", "minilm")
+    assert refused.code == 1
+    assert "colqwen2" in refused.err
+    assert "minilm" in refused.err
+
+
+def test_an_image_finds_itself_by_its_patches(docrag, checkpoint, photographs, tmp_path):
+    index = ("--index", tmp_path / "index")
+    assert docrag("ingest", photographs, *index, "--late", checkpoint("colqwen2")).code == 0
+    for mode in ("late", "hybrid"):
+        found = docrag("search", *index, "--image", photographs / "3.png", "--mode", mode, "--json")
+        best = found.lines[0]["hits"][0]
+        assert Path(best["file"]).name == "3.png"
+        assert best["regions"][0]["text"] == ""
+
+
+def test_clip_finds_the_same_image_and_labels_it(docrag, checkpoint, photographs, tmp_path):
+    index = ("--index", tmp_path / "index")
+    assert docrag("ingest", photographs, *index, "--image", checkpoint("clip")).code == 0
+    for image in photographs.glob("*.png"):
+        found = docrag("search", *index, "--image", image, "--mode", "cosine", "--json").lines[0]
+        assert Path(found["hits"][0]["file"]).name == image.name
+        assert found["hits"][0]["scores"]["cosine"] == pytest.approx(1, abs=0.02)
+    both = docrag("search", "a red box", *index, "--image", photographs / "1.png", "--json").lines[0]
+    assert both["hits"]
+    of_index = docrag("label", "--labels", "red, green ,blue", *index, "--json").lines
+    of_files = docrag("label", photographs, "--labels", "red,green,blue", *index, "--json").lines
+    assert len(of_index) == len(of_files) == 5
+    for one, other in zip(of_index, sorted(of_files, key=lambda row: row["file"]), strict=True):
+        assert set(one["labels"]) == {"red", "green", "blue"}
+        assert sum(one["labels"].values()) == pytest.approx(1, abs=1e-4)
+        assert one["labels"] == pytest.approx(other["labels"], abs=0.02)
+
+
+@pytest.mark.slow
+def test_real_photographs_find_themselves(docrag, checkpoint, shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCRAG_OCR", "false")
+    folder = shared / "images_skimage" / "images"
+    index = ("--index", tmp_path / "index")
+    assert docrag("ingest", folder, *index, "--image", checkpoint("clip")).code == 0
+    images = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
+    for image in images:
+        found = docrag("search", *index, "--image", image, "--mode", "cosine", "-k", 1, "--json").lines[0]
+        assert Path(found["hits"][0]["file"]).name == image.name
+
+
+def test_an_index_of_words_says_that_it_cannot_be_asked_with_images(docrag, demo_uri, photographs):
+    refused = docrag("search", "--index", demo_uri, "--image", photographs / "1.png")
+    assert refused.code == 2
+    assert "--image" in refused.err
+
+
+def test_labels_need_an_image_encoder(docrag, demo_uri, photographs, tmp_path):
+    for arguments in (("--index", demo_uri), (photographs, "--index", tmp_path / "none")):
+        refused = docrag("label", "--labels", "a,b", *arguments)
+        assert refused.code == 2
+        assert "--image clip-vit-b-32" in refused.err
+
+
+def test_files_that_cannot_be_read_are_named_and_the_others_are_labelled(
+    docrag, checkpoint, photographs, tmp_path
+):
+    broken = tmp_path / "broken.pdf"
+    broken.write_text("not a PDF")
+    arguments = ("--labels", "a,b", "--image", checkpoint("clip"), "--index", tmp_path / "none", "--json")
+    done = docrag("label", broken, photographs, *arguments)
+    assert done.code == 3
+    assert len(done.lines) == 5
+    assert "broken.pdf" in done.err
+
+
+def test_models_says_which_library_and_why(docrag):
+    rows = {row["name"]: row for row in docrag("models", "--json").lines[0]["models"]}
+    assert rows["colqwen2"]["library"] == "colpali-engine"
+    assert rows["colqwen2"]["why"]
+    assert rows["minilm"]["option"] in ("--late", "--text")

@@ -1,7 +1,7 @@
 """Voyage's multimodal embeddings, over HTTP: page images and queries leave this machine.
 
 Each page image and each query is sent to Voyage AI, or to the address in VOYAGE_BASE_URL, with the key in
-VOYAGE_API_KEY; a key of MongoDB Atlas belongs to https://ai.mongodb.com/v1. A page is its image alone, though
+VOYAGE_API_KEY; keys of MongoDB Atlas have an address of their own. A page is its image alone, though
 Voyage would take text with it: captions and text have a vector of their own beside it, so that what each says
 can be searched and weighed by itself. No measurement stands behind that: it would take a key.
 """
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from docrag.http import JsonClient
 
 ADDRESS = "https://api.voyageai.com/v1"
+ATLAS_ADDRESS = "https://ai.mongodb.com/v1"
+ATLAS_KEY = "al-"
+"""How keys begin that MongoDB Atlas gives for the same models, as in Voyage's own client."""
 PATH = "multimodalembeddings"
 IMAGE_SIDE = 1280
 """Pixels on the long side; an A4 page then has 1.2 million, and Voyage makes use of 2 million at most."""
@@ -94,7 +97,8 @@ class VoyageEncoder:
                 f"{self.spec.family} runs at Voyage AI, and VOYAGE_API_KEY is not set",
                 "get a key from Voyage AI and set VOYAGE_API_KEY to it",
             )
-        return JsonClient(os.environ.get("VOYAGE_BASE_URL") or ADDRESS, key)
+        usual = ATLAS_ADDRESS if key.startswith(ATLAS_KEY) else ADDRESS
+        return JsonClient(os.environ.get("VOYAGE_BASE_URL") or usual, key)
 
     def encode_pages(self, pages: Sequence[Page]) -> list[MultiVector]:
         """One row a page, in order, that stands for all of it.

@@ -173,11 +173,12 @@ def test_no_key_is_told_when_the_model_is_first_used(monkeypatch: pytest.MonkeyP
         encoder.encode_queries(["ferry"])
 
 
-def test_no_address_means_voyage(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("VOYAGE_API_KEY", KEY)
+@pytest.mark.parametrize(("key", "host"), [(KEY, "api.voyageai.com"), ("al-4711", "ai.mongodb.com")])
+def test_the_usual_address_is_that_of_the_key(monkeypatch: pytest.MonkeyPatch, key: str, host: str):
+    monkeypatch.setenv("VOYAGE_API_KEY", key)
     monkeypatch.setenv("VOYAGE_BASE_URL", "")
-    encoder = page_encoder(NAME)
-    assert encoder._client.address(voyage.PATH) == "https://api.voyageai.com/v1/multimodalembeddings"
+    client = page_encoder(NAME)._client
+    assert client.address(voyage.PATH) == f"https://{host}/v1/multimodalembeddings"
 
 
 def test_a_page_without_an_image_is_named(start: Start):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType
 from typing import Annotated
@@ -49,6 +50,7 @@ def common(
 def main() -> None:
     """Run a command; exit code 0 well, 1 failed, 2 usage, 3 some documents failed, 130 interrupted."""
     signal.signal(signal.SIGINT, _interrupt)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # what people can act on is an error of docrag's
     app()
 
 

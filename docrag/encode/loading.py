@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,7 +43,10 @@ def load_model(
     attention = choose_attention(device, settings["dtype"], model_class.__name__)
     settings.setdefault("attn_implementation", attention)
     try:
-        model, told = model_class.from_pretrained(str(checkpoint.path), output_loading_info=True, **settings)
+        with no_progress_bar():
+            model, told = model_class.from_pretrained(
+                str(checkpoint.path), output_loading_info=True, **settings
+            )
     except (OSError, ValueError) as error:
         raise ModelUnavailable(
             f"{checkpoint.model} cannot be loaded: {error}", "check or download the checkpoint again"
@@ -50,6 +54,20 @@ def load_model(
     require_complete(told, checkpoint, model_class.__name__, brought)
     model.eval().requires_grad_(False)
     return model
+
+
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar while it loads weights; a program may want none."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def to_device(model: PreTrainedModel, options: EncoderOptions) -> str:

@@ -23,6 +23,31 @@ CATALOGUE: Mapping[str, Listed] = {
     "colqwen2": Listed("late", "colpali-engine", "vidore/colqwen2-v1.0", "Apache-2.0", 128, 755),
     "colpali-hf": Listed("late", "sentence-transformers", "vidore/colpali-v1.3-hf", "Gemma", 128, 1030),
     "colqwen2-hf": Listed("late", "sentence-transformers", "vidore/colqwen2-v1.0-hf", "Apache-2.0", 128, 755),
+    "clip-vit-b-32": Listed("image", "transformers", "openai/clip-vit-base-patch32", "MIT", 512, 1),
+    "clip-vit-l-14": Listed("image", "transformers", "openai/clip-vit-large-patch14", "MIT", 768, 1),
+    "clip-multilingual": Listed(
+        "image",
+        "transformers",
+        "sentence-transformers/clip-ViT-B-32+sentence-transformers/clip-ViT-B-32-multilingual-v1",
+        "MIT and Apache-2.0",
+        512,
+        1,
+    ),
+    "siglip-base-224": Listed(
+        "image", "transformers", "google/siglip-base-patch16-224", "Apache-2.0", 768, 1
+    ),
+    "siglip2-base-224": Listed(
+        "image", "transformers", "google/siglip2-base-patch16-224", "Apache-2.0", 768, 1
+    ),
+    "siglip2-base-512": Listed(
+        "image", "transformers", "google/siglip2-base-patch16-512", "Apache-2.0", 768, 1
+    ),
+    "siglip2-so400m-384": Listed(
+        "image", "transformers", "google/siglip2-so400m-patch14-384", "Apache-2.0", 1152, 1
+    ),
+    "siglip2-base-naflex": Listed(
+        "image", "transformers", "google/siglip2-base-patch16-naflex", "Apache-2.0", 768, 1
+    ),
     "all-mpnet-base-v2": Listed(
         "text", "sentence-transformers", "sentence-transformers/all-mpnet-base-v2", "Apache-2.0", 768, 1
     ),

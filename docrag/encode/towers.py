@@ -111,7 +111,8 @@ class TwoTowerEncoder:
         Returns:
             (n, len(labels)) probabilities: for CLIP over the labels, for SigLIP of each label by itself.
         """
-        return self.towers.probabilities(images @ self.encode(list(labels)).T)
+        cosines = images @ self.encode(list(labels)).T
+        return self.towers.probabilities(cosines) if cosines.size else cosines
 
     def _run(
         self, items: Sequence[Item], tower: Callable[[Sequence[Item]], NDArray[np.float32]]

@@ -72,7 +72,7 @@ def save_clip_legacy(directory: Path, **settings: str | int) -> Path:
 
 
 def save_text_tower(directory: Path, dim: int = DIM, *, safe: bool = True) -> Path:
-    """The layout of clip-ViT-B-32-multilingual-v1: DistilBERT, mean pooling, and a dense layer without bias."""
+    """The layout of clip-ViT-B-32-multilingual-v1: DistilBERT, mean pooling, a dense layer without bias."""
     mend_torchvision()
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense, Transformer

@@ -23,13 +23,13 @@ LAYERS = {
 
 
 def save_siglip(directory: Path) -> Path:
-    """A SigLIP of two layers a tower; its tokenizer tells the attention mask, which the model must not see."""
+    """A SigLIP of two layers a tower; its tokenizer gives a mask, which the model must not see."""
     tokenizer = letter_tokenizer(["</s>", "<unk>"], "</s>", eos_token="</s>", unk_token="<unk>")
     return _save_fixed(directory, tokenizer, seed=2)
 
 
 def save_siglip2(directory: Path) -> Path:
-    """A SigLIP 2 of one resolution: SiglipModel, and as on the hub no class in config.json, Gemma's tokenizer."""
+    """A SigLIP 2 of one resolution; as on the hub, config.json names no class, the tokenizer is Gemma's."""
     _save_fixed(directory, gemma_tokenizer(), seed=3)
     _edit(directory / "config.json", architectures=None)
     _edit(directory / "tokenizer_config.json", tokenizer_class="GemmaTokenizer")
@@ -65,7 +65,14 @@ def gemma_tokenizer() -> Any:
     letters = [letter for letter in LETTERS.replace(" ", "▁") if letter != "\n"]
     names = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
     vocabulary = {name: i for i, name in enumerate(names)}
-    return Siglip2Tokenizer(vocab=vocabulary, merges=[], padding_side="right", model_max_length=LENGTH)
+    return Siglip2Tokenizer(
+        vocab=vocabulary,
+        merges=[],
+        padding_side="right",
+        model_max_length=LENGTH,
+        add_bos_token=False,
+        add_eos_token=True,
+    )
 
 
 def _save_fixed(directory: Path, tokenizer: Any, seed: int) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from docrag.encode.base import PageEncoder
 from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import PAGE_ENCODERS, name_of, page_encoder
 from docrag.errors import WeightsMismatch
-from tests.checkpoints.families import FAMILIES, drop_a_weight
+from tests.checkpoints.families import FAMILIES, broken
 from tests.samples import APPLE, CLOCK, FERRY, make_page, picture_page
 
 WORDS = [
@@ -143,6 +141,6 @@ def test_a_late_model_says_where_its_patches_stand(encoder, pages):
 def test_weights_are_never_random(encoder, pages, tmp_path):
     if encoder.spec.library not in ("colpali-engine", "sentence-transformers", "transformers"):
         pytest.skip("its weights are no checkpoint of the user's")
-    broken = drop_a_weight(Path(encoder.spec.model), tmp_path / "broken")
+    lacking = f"{encoder.spec.library}:{broken(encoder.spec.model, tmp_path / 'broken')}"
     with pytest.raises(WeightsMismatch, match="lacks"):
-        page_encoder(f"{encoder.spec.library}:{broken}", EncoderOptions(device="cpu")).encode_pages(pages[:1])
+        page_encoder(lacking, EncoderOptions(device="cpu")).encode_pages(pages[:1])

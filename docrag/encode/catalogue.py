@@ -16,11 +16,19 @@ class Listed(NamedTuple):
     """Of the weights, and of those that they were made from where that is stricter."""
     dim: int
     vectors: int
-    """For a page of US Letter at the checkpoint's own resolution."""
+    """For a page of US Letter at the checkpoint's own resolution; 0 where its own configuration says how many."""
 
 
 CATALOGUE: Mapping[str, Listed] = {
+    "colpali": Listed("late", "colpali-engine", "vidore/colpali-v1.3", "Gemma", 128, 1031),
     "colqwen2": Listed("late", "colpali-engine", "vidore/colqwen2-v1.0", "Apache-2.0", 128, 755),
+    "colqwen2.5": Listed("late", "colpali-engine", "vidore/colqwen2.5-v0.2", "Qwen Research", 128, 755),
+    "colqwen3": Listed("late", "colpali-engine", "TomoroAI/tomoro-colqwen3-embed-4b", "Apache-2.0", 320, 0),
+    "colqwen3.5": Listed("late", "colpali-engine", "athrael-soju/colqwen3.5-4.5B-v3", "Apache-2.0", 320, 0),
+    "colsmol-256m": Listed("late", "colpali-engine", "vidore/colSmol-256M", "Apache-2.0", 128, 1143),
+    "colsmol-500m": Listed("late", "colpali-engine", "vidore/colSmol-500M", "Apache-2.0", 128, 1143),
+    "colmodernvbert": Listed("late", "colpali-engine", "ModernVBERT/colmodernvbert", "MIT", 128, 1143),
+    "colgemma3": Listed("late", "colpali-engine", "Cognitive-Lab/ColNetraEmbed", "Gemma", 128, 268),
     "colpali-hf": Listed("late", "sentence-transformers", "vidore/colpali-v1.3-hf", "Gemma", 128, 1030),
     "colqwen2-hf": Listed("late", "sentence-transformers", "vidore/colqwen2-v1.0-hf", "Apache-2.0", 128, 755),
     "clip-vit-b-32": Listed("image", "transformers", "openai/clip-vit-base-patch32", "MIT", 512, 1),

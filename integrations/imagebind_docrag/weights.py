@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from docrag.errors import ModelUnavailable, WeightsMismatch
 
@@ -18,6 +19,8 @@ HEADS = {
 }
 """Tower -> its last matrix, (dim, width); and the width of an attention head, which weights do not tell."""
 NOT_USED = ("depth", "thermal", "imu")
+MADE_BY = (torch.empty, torch.zeros, torch.ones)
+"""What the model's parameters are made by."""
 SCALE = "modality_postprocessors.text.1.log_logit_scale"
 
 
@@ -36,7 +39,7 @@ def load_model(model_class: Any, weights: Path, dim: int) -> Any:
         WeightsMismatch: It lacks weights of the model, or has others.
     """
     state = _read(weights)
-    with torch.device("meta"):
+    with WithoutWeights():
         model = model_class(**_sizes(state, weights, dim))
     try:
         told = model.load_state_dict(state, strict=False, assign=True)
@@ -45,7 +48,7 @@ def load_model(model_class: Any, weights: Path, dim: int) -> Any:
     lacking = [name for name in told.missing_keys if _is_used(name)]
     if lacking:
         raise _mismatch(weights, f"lacks {len(lacking)} weight(s), such as {lacking[0]}")
-    unknown = [name for name in told.unexpected_keys if _is_used(name)]
+    unknown = told.unexpected_keys
     if unknown:
         raise _mismatch(weights, f"has {len(unknown)} weight(s) that ImageBind has not, such as {unknown[0]}")
     for part in model.children():
@@ -54,7 +57,22 @@ def load_model(model_class: Any, weights: Path, dim: int) -> Any:
     return model.eval().requires_grad_(False)
 
 
+class WithoutWeights(TorchFunctionMode):
+    """Makes parameters without numbers, which would be random and thrown away.
+
+    `with torch.device("meta")` does so too, but to the few numbers that the constructor reads as well.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run a function of torch."""
+        kwargs = kwargs or {}
+        return func(*args, **({"device": "meta", **kwargs} if func in MADE_BY else kwargs))
+
+
 def _read(weights: Path) -> Mapping[str, torch.Tensor]:
+    """The weights of the towers that are used, by name."""
     try:
         state = torch.load(weights, map_location="cpu", mmap=True, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -64,7 +82,7 @@ def _read(weights: Path) -> Mapping[str, torch.Tensor]:
         ) from error
     if not isinstance(state, dict):
         raise _mismatch(weights, f"holds a {type(state).__name__}, no weights by name")
-    return state
+    return {name: weight for name, weight in state.items() if _is_used(name)}
 
 
 def _sizes(state: Mapping[str, torch.Tensor], weights: Path, dim: int) -> dict[str, int]:

@@ -133,21 +133,12 @@ def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _grid(checkpoint: Checkpoint, told: dict[str, Any]) -> Grid:
-    """How its pages are cut.
+    """How its pages are cut, by the configuration of its image processor.
 
     Raises:
         ModelUnavailable: It takes no images, or gives vectors of which nobody knows where they stand.
     """
-    if checkpoint.architecture == "ColModernVBertForRetrieval" and checkpoint.json("modules.json") is None:
-        raise ModelUnavailable(
-            f"{checkpoint.model}: sentence-transformers cannot encode images with ColModernVBertForRetrieval",
-            "take a checkpoint of it with modules.json, or one of colpali-engine (ColModernVBert)",
-        )
-    if any(module.kind.endswith("TokenPooling") for module in modules_of(checkpoint)):
-        raise ModelUnavailable(
-            f"{checkpoint.model} pools its vectors, so that they stand nowhere on the page",
-            "take the token pooling out of its modules.json; docrag pools by itself",
-        )
+    _refuse_what_cannot_work(checkpoint)
     if "image_processor_type" not in told and "image_mean" not in told:
         raise ModelUnavailable(
             f"{checkpoint.model} has no image processor: it embeds texts, not page images",
@@ -160,6 +151,26 @@ def _grid(checkpoint: Checkpoint, told: dict[str, Any]) -> Grid:
         f"{checkpoint.model}: {told.get('image_processor_type')} does not say where patches stand",
         f"its configuration must have one of {', '.join(GRIDS)}",
     )
+
+
+def _refuse_what_cannot_work(checkpoint: Checkpoint) -> None:
+    """Layouts that sentence-transformers opens all the same, to fail or to answer at random later."""
+    alone = checkpoint.json("modules.json") is None
+    if alone and checkpoint.architecture == "ColModernVBertForRetrieval":
+        raise ModelUnavailable(
+            f"{checkpoint.model}: sentence-transformers cannot encode images with ColModernVBertForRetrieval",
+            "take a checkpoint of it with modules.json, or one of colpali-engine (ColModernVBert)",
+        )
+    if alone and checkpoint.base:  # it would not see what the base is, and add a random projection
+        raise ModelUnavailable(
+            f"{checkpoint.model} is an adapter without modules.json",
+            "merge it into its base: PeftModel.merge_and_unload(), then save_pretrained(DIR)",
+        )
+    if any(module.kind.endswith("TokenPooling") for module in modules_of(checkpoint)):
+        raise ModelUnavailable(
+            f"{checkpoint.model} pools its vectors, so that they stand nowhere on the page",
+            "take the token pooling out of its modules.json; docrag pools by itself",
+        )
 
 
 class MultiVectorModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,8 @@ def load_modules(encoder_class: str, checkpoint: Checkpoint, options: EncoderOpt
 
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
-    settings = {"dtype": dtype, "attn_implementation": choose_attention(device)}
+    attention = choose_attention(device, dtype, checkpoint.architecture)
+    settings = {"dtype": dtype, "attn_implementation": attention}
     try:
         model: BaseModel = getattr(sentence_transformers, encoder_class)(
             str(checkpoint.path), device=device, model_kwargs=settings, local_files_only=True
@@ -104,17 +105,28 @@ def _require_complete(model: BaseModel, checkpoint: Checkpoint) -> None:
     """Load what is of transformers once more, without storage: only that call says what is missing."""
     from sentence_transformers.base.modules import Transformer
 
+    for module, loaded in zip(modules_of(checkpoint), model, strict=False):
+        if isinstance(loaded, Transformer):
+            _require_weights(type(loaded.model), checkpoint, module.path)
+            if checkpoint.base:  # of an adapter, from_pretrained tells what the adapter lacks, not its base
+                _require_weights(type(loaded.model), checkpoint.base, "", _brought(checkpoint))
+
+
+def _brought(adapter: Checkpoint) -> tuple[str, ...]:
+    """Modules that an adapter has whole."""
+    return tuple((adapter.json("adapter_config.json") or {}).get("modules_to_save") or ())
+
+
+def _require_weights(
+    model_class: Any, checkpoint: Checkpoint, path: str, brought: Collection[str] = ()
+) -> None:
     from docrag.encode.loading import require_complete
 
-    for module, loaded in zip(modules_of(checkpoint), model, strict=False):
-        if not isinstance(loaded, Transformer):
-            continue
-        found = type(loaded.model)
-        _, told = found.from_pretrained(
-            str(checkpoint.path / module.path), output_loading_info=True, device_map="meta"
-        )
-        told["missing_keys"] = {key for key in told["missing_keys"] if not str(key).startswith(UNUSED)}
-        require_complete(told, checkpoint, found.__name__)
+    _, told = model_class.from_pretrained(
+        str(checkpoint.path / path), output_loading_info=True, device_map="meta"
+    )
+    told["missing_keys"] = {key for key in told["missing_keys"] if not str(key).startswith(UNUSED)}
+    require_complete(told, checkpoint, model_class.__name__, brought)
 
 
 def _transformer(checkpoint: Checkpoint, module: Module) -> int:

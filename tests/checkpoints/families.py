@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 FAMILIES = {
     "colpali": "tests.checkpoints.colpali:save_colpali",
@@ -36,19 +38,18 @@ def save(family: str, directory: Path) -> str:
     return str(getattr(import_module(module), function)(directory))
 
 
-def drop_a_weight(checkpoint: Path, copy: Path) -> Path:
-    """A copy of a checkpoint without the first of its weight matrices."""
+def drop_a_weight(checkpoint: Path, copy: Path, file: str = "") -> Path:
+    """A copy of a checkpoint without the first weight matrix of a file, or of its first file."""
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(checkpoint, copy)
-    file = sorted(copy.rglob("*.safetensors"))[0]
-    weights = load_file(file)
+    found = copy / file if file else sorted(copy.rglob("*.safetensors"))[0]
+    weights = load_file(found)
     del weights[next(name for name in sorted(weights) if weights[name].ndim == 2)]
-    save_file(weights, file, {"format": "pt"})
+    save_file(weights, found, {"format": "pt"})
     return copy
 
 
-def broken(model: str, copy: Path) -> str:
-    """The name of a model, copied without one of its weights; of a pair, without one of the image model's."""
-    first, plus, text = model.partition("+")
-    return f"{drop_a_weight(Path(first), copy)}{plus}{text}"
+def edit_json(file: Path, **changes: Any) -> None:
+    """Give a configuration file other values."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ TEXT = {
     "num_key_value_heads": 1,
     "max_position_embeddings": 4096,
 }
+VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
 def save_colpali_hf(directory: Path) -> Path:
@@ -33,7 +35,6 @@ def save_colpali_hf(directory: Path) -> Path:
     images = SiglipImageProcessor(size={"height": 56, "width": 56})
     images.image_seq_length = 16
     processor = ColPaliProcessor(images, tokenizer)
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = ColPaliConfig(
         vlm_config={
             "model_type": "paligemma",
@@ -50,7 +51,7 @@ def save_colpali_hf(directory: Path) -> Path:
                 "patch_size": 14,
                 "projection_dim": 32,
                 "vision_use_head": False,
-                **vision,
+                **VISION,
             },
             "image_token_index": processor.image_token_id,
             "projection_dim": 32,
@@ -120,13 +121,64 @@ def save_idefics3(directory: Path) -> None:
     tokenizer = letter_tokenizer(IDEFICS_TOKENS, "<|endoftext|>", padding_side="left")
     images = Idefics3ImageProcessor(size={"longest_edge": 128}, max_image_size={"longest_edge": 32})
     processor = Idefics3Processor(images, tokenizer, image_seq_len=16, chat_template=TEMPLATE)
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = Idefics3Config(
         text_config={"model_type": "llama", "vocab_size": len(tokenizer), "pad_token_id": 0, **TEXT},
-        vision_config={"image_size": 32, "patch_size": 4, **vision},
+        vision_config={"image_size": 32, "patch_size": 4, **VISION},
         image_token_id=IDEFICS_TOKENS.index("<image>"),
         scale_factor=2,
     )
     torch.manual_seed(0)
     Idefics3Model(config).save_pretrained(directory)
     processor.save_pretrained(directory)
+
+
+def save_colmodernvbert_hf(directory: Path) -> Path:
+    """A ColModernVBertForRetrieval of two layers, as transformers alone saves it."""
+    mend_torchvision()
+    from transformers import (
+        ColModernVBertConfig,
+        ColModernVBertForRetrieval,
+        ColModernVBertProcessor,
+        Idefics3ImageProcessor,
+    )
+
+    tokenizer = letter_tokenizer(IDEFICS_TOKENS, "<|endoftext|>", bos_token="<|im_start|>")
+    images = Idefics3ImageProcessor(size={"longest_edge": 128}, max_image_size={"longest_edge": 32})
+    text = {name: value for name, value in TEXT.items() if name != "num_key_value_heads"}
+    special = dict.fromkeys(
+        ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0
+    )
+    config = ColModernVBertConfig(
+        vlm_config={
+            "model_type": "modernvbert",
+            "text_config": {"model_type": "modernbert", "vocab_size": len(tokenizer), **special, **text},
+            "vision_config": {
+                "model_type": "siglip_vision_model",
+                "image_size": 32,
+                "patch_size": 4,
+                "vision_use_head": False,
+                **VISION,
+            },
+            "image_token_id": IDEFICS_TOKENS.index("<image>"),
+            "pixel_shuffle_factor": 2,
+        },
+        embedding_dim=24,
+    )
+    torch.manual_seed(0)
+    ColModernVBertForRetrieval(config).save_pretrained(directory)
+    ColModernVBertProcessor(images, tokenizer, image_seq_len=16).save_pretrained(directory)
+    return directory
+
+
+def save_adapter(base: Path, directory: Path) -> Path:
+    """A LoRA adapter on the Idefics3 of save_multi_vector, with its modules but not its weights."""
+    import peft
+    from transformers import Idefics3Model
+
+    shutil.copytree(base, directory, ignore=shutil.ignore_patterns("model.safetensors", "config.json"))
+    for module in ("1_Dense", "2_MultiVectorMask", "3_Normalize"):
+        shutil.copytree(base / module, directory / module, dirs_exist_ok=True)
+    torch.manual_seed(2)
+    lora = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    peft.get_peft_model(Idefics3Model.from_pretrained(base), lora).save_pretrained(directory)
+    return directory

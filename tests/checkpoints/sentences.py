@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from docrag.encode.torchvision import mend_torchvision
+from tests.checkpoints.multi_vector import save_idefics3
 from tests.checkpoints.tokens import letter_tokenizer
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -35,5 +36,32 @@ def save_sentences(directory: Path) -> Path:
     modules = [Transformer(str(directory), max_seq_length=48), Pooling(32), Dense(32, 24)]
     prompts = {"query": "query: ", "document": "passage: "}
     model = SentenceTransformer(modules=modules, prompts=prompts, device="cpu")
+    model.save_pretrained(str(directory), create_model_card=False)
+    return directory
+
+
+def save_static(directory: Path) -> Path:
+    """A vector of 16 numbers for each character, and their mean."""
+    mend_torchvision()
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    torch.manual_seed(0)
+    tokenizer = letter_tokenizer(TOKENS, "[PAD]")
+    module = StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=16)
+    model = SentenceTransformer(modules=[module], device="cpu")
+    model.save_pretrained(str(directory), create_model_card=False)
+    return directory
+
+
+def save_sighted(directory: Path) -> Path:
+    """An Idefics3 with mean pooling: a text model that sees images too."""
+    mend_torchvision()
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    save_idefics3(directory)
+    model = SentenceTransformer(modules=[Transformer(str(directory)), Pooling(32)], device="cpu")
     model.save_pretrained(str(directory), create_model_card=False)
     return directory

@@ -70,8 +70,7 @@ def _tokenizer_type(checkpoint: Checkpoint) -> str | None:
     """Which tokenizer reads the checkpoint's files; None for the one that it names.
 
     Raises:
-        ModelUnavailable: sentencepiece is missing; transformers would take another tokenizer, which keeps
-            capitals and punctuation.
+        ModelUnavailable: The tokenizer of the first SigLIP needs sentencepiece, which is missing.
     """
     named = str((checkpoint.json("tokenizer_config.json") or {}).get("tokenizer_class", ""))
     if named == "SiglipTokenizer" and not find_spec("sentencepiece"):

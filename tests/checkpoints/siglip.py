@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,25 @@ def save_siglip(directory: Path) -> Path:
     """A SigLIP of two layers a tower; its tokenizer gives a mask, which the model must not see."""
     tokenizer = letter_tokenizer(["</s>", "<unk>"], "</s>", eos_token="</s>", unk_token="<unk>")
     return _save_fixed(directory, tokenizer, seed=2)
+
+
+def save_siglip_spm(directory: Path) -> Path:
+    """The same with SigLIP's own tokenizer, which reads a sentencepiece model: one of letters."""
+    mend_torchvision()
+    from sentencepiece import sentencepiece_model_pb2 as sentencepiece
+    from transformers import SiglipTokenizer
+
+    model = sentencepiece.ModelProto()
+    for name, kind in (("<pad>", 3), ("</s>", 3), ("<unk>", 2)):
+        model.pieces.add(piece=name, score=0, type=kind)
+    for letter in "▁" + string.ascii_lowercase:
+        model.pieces.add(piece=letter, score=-1, type=1)
+    model.trainer_spec.pad_id, model.trainer_spec.eos_id, model.trainer_spec.unk_id = 0, 1, 2
+    model.trainer_spec.bos_id = -1
+    model.normalizer_spec.name = "identity"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "spiece.model").write_bytes(model.SerializeToString())
+    return _save_fixed(directory, SiglipTokenizer(str(directory / "spiece.model")), seed=2)
 
 
 def save_siglip2(directory: Path) -> Path:

@@ -14,7 +14,7 @@ from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.encode.torchvision import mend_torchvision
 from docrag.errors import ModelUnavailable, SettingsError
-from tests.checkpoints.siglip import DIM, LENGTH, SIDE, save_siglip
+from tests.checkpoints.siglip import DIM, LENGTH, SIDE, save_siglip, save_siglip_spm
 from tests.samples import make_image
 
 EXACT = EncoderOptions(device="cpu", dtype="float32")
@@ -142,13 +142,21 @@ def test_naflex_counts_patches_not_pixels(checkpoint):
     assert "--max-patches" in caught.value.hint
 
 
-def test_the_tokenizer_of_siglip_is_not_replaced_where_its_package_is_missing(tmp_path, monkeypatch):
+def test_a_missing_sentencepiece_is_told_before_anything_is_read(tmp_path, monkeypatch):
     path = save_siglip(tmp_path)
     told = json.loads((path / "tokenizer_config.json").read_text())
     (path / "tokenizer_config.json").write_text(json.dumps({**told, "tokenizer_class": "SiglipTokenizer"}))
     monkeypatch.setattr(siglip, "find_spec", lambda name: None)
     with pytest.raises(ModelUnavailable, match="sentencepiece"):
         page_encoder(str(path), EXACT)
+
+
+def test_the_tokenizer_of_siglip_drops_capitals_and_punctuation(tmp_path):
+    pytest.importorskip("sentencepiece", reason="only the tokenizer of the first SigLIP needs it")
+    encoder = page_encoder(str(save_siglip_spm(tmp_path)), EXACT)
+    found = encoder.encode(["An Invoice, please!", "an invoice please", "a chart"])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.allclose(found[0], found[2], atol=1e-3)
 
 
 def test_probabilities_do_not_overflow(checkpoint):

@@ -16,7 +16,7 @@ class Listed(NamedTuple):
     """Of the weights, and of those that they were made from where that is stricter."""
     dim: int
     vectors: int
-    """For a page of US Letter at the checkpoint's own resolution; 0 where its own configuration says how many."""
+    """For a page of US Letter at the checkpoint's own resolution; 0 where that is not known beforehand."""
 
 
 CATALOGUE: Mapping[str, Listed] = {
@@ -28,7 +28,7 @@ CATALOGUE: Mapping[str, Listed] = {
     "colsmol-256m": Listed("late", "colpali-engine", "vidore/colSmol-256M", "Apache-2.0", 128, 1143),
     "colsmol-500m": Listed("late", "colpali-engine", "vidore/colSmol-500M", "Apache-2.0", 128, 1143),
     "colmodernvbert": Listed("late", "colpali-engine", "ModernVBERT/colmodernvbert", "MIT", 128, 1143),
-    "colgemma3": Listed("late", "colpali-engine", "Cognitive-Lab/ColNetraEmbed", "Gemma", 128, 268),
+    "colgemma3": Listed("late", "colpali-engine", "Cognitive-Lab/ColNetraEmbed", "Gemma", 128, 0),
     "colpali-hf": Listed("late", "sentence-transformers", "vidore/colpali-v1.3-hf", "Gemma", 128, 1030),
     "colqwen2-hf": Listed("late", "sentence-transformers", "vidore/colqwen2-v1.0-hf", "Apache-2.0", 128, 755),
     "clip-vit-b-32": Listed("image", "transformers", "openai/clip-vit-base-patch32", "MIT", 512, 1),

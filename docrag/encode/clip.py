@@ -81,7 +81,7 @@ def clip_recipe(max_tokens: int) -> Recipe:
 def find_layout(checkpoint: Checkpoint) -> Layout:
     """Where the weights and processors of a checkpoint lie.
 
-    sentence-transformers keeps CLIP in the root or, as it did until 2023, in 0_CLIPModel, with its own
+    sentence-transformers keeps CLIP in the root or, in earlier versions, in 0_CLIPModel, with its own
     settings beside it.
 
     Raises:

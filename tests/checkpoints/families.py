@@ -50,6 +50,12 @@ def drop_a_weight(checkpoint: Path, copy: Path, file: str = "") -> Path:
     return copy
 
 
+def broken(model: str, copy: Path) -> str:
+    """The name of a model, copied without one of its weights; of a pair, without one of the image model's."""
+    first, plus, text = model.partition("+")
+    return f"{drop_a_weight(Path(first), copy)}{plus}{text}"
+
+
 def edit_json(file: Path, **changes: Any) -> None:
     """Give a configuration file other values."""
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))

@@ -123,9 +123,8 @@ def captioner_of(settings: Settings, home: Path) -> Captioner:
             "captions by a vision model need an endpoint and a model",
             "--caption-url http://127.0.0.1:11434/v1 --caption-model NAME, or caption_url in docrag.toml",
         )
-    key = (
-        settings.caption_key.get_secret_value() if settings.caption_key else os.environ.get("OPENAI_API_KEY")
-    )
+    told = settings.caption_key
+    key = told.get_secret_value() if told else os.environ.get("OPENAI_API_KEY", "")
     return VisionCaptioner(
         settings.caption_url,
         settings.caption_model,

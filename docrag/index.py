@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -126,15 +127,16 @@ class Index:
             ocr=settings.ocr,
             passwords=tuple(passwords),
         )
-        return sync(
-            self._shelf,
-            [Path(path) for path in named],
-            make_pipeline=lambda: Pipeline(self._encoders, captioner, settings.image_base_url),
-            options=options,
-            workers=settings.workers or None,
-            prune=prune,
-            listener=listener or (lambda event: None),
-        )
+        with closing(captioner):
+            return sync(
+                self._shelf,
+                [Path(path) for path in named],
+                make_pipeline=lambda: Pipeline(self._encoders, captioner, settings.image_base_url),
+                options=options,
+                workers=settings.workers or None,
+                prune=prune,
+                listener=listener or (lambda event: None),
+            )
 
     def search(
         self,
@@ -236,6 +238,7 @@ class Index:
 
     def close(self) -> None:
         """Let go of the index, so that another process can open it."""
+        self._encoders.close()
         self._shelf.close()
 
     def __enter__(self) -> Self:

@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     """Name of the vision model there."""
     caption_key: SecretStr | None = None
     """Key of the endpoint; by default OPENAI_API_KEY."""
-    caption_max_tokens: int = Field(default=300, ge=16, le=4096)
+    caption_max_tokens: int = Field(default=400, ge=16, le=4096)
     """Tokens that the caption of a page may cost."""
     caption_concurrency: int = Field(default=4, ge=1, le=64)
     """Captions asked for at once."""

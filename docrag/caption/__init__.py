@@ -16,7 +16,15 @@ class Captioner(Protocol):
     """Says what pages are about."""
 
     def caption(self, pages: Sequence[Page]) -> list[str]:
-        """One caption a page, in order, none of them empty."""
+        """One caption a page, in order, none of them empty.
+
+        Raises:
+            PageFailed: Nothing can be said of one of them; the others are kept for the next time.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
         ...
 
 
@@ -27,6 +35,9 @@ class TextLayerCaptioner:
         """One caption a page, in order, at most 500 characters each."""
         return [caption(page) for page in pages]
 
+    def close(self) -> None:
+        """It holds nothing."""
+
 
 class NoCaptioner:
     """Title and page number alone (`--caption none`): every point still has caption text."""
@@ -34,3 +45,6 @@ class NoCaptioner:
     def caption(self, pages: Sequence[Page]) -> list[str]:
         """One caption a page, in order."""
         return [plain_caption(page) for page in pages]
+
+    def close(self) -> None:
+        """It holds nothing."""

@@ -46,6 +46,7 @@ def search(
     marked = write_marked(hits[0]) if open_best and hits else None
     if as_json:
         answer: dict[str, Any] = {"query": query, "mode": mode, "took_ms": round(took_ms, 1)}
+        answer |= {name: str(path) for name, path in (("image", image), ("audio", audio)) if path}
         print_json(
             answer | {"hits": [hit_json(hit) for hit in hits]} | ({"marked": str(marked)} if marked else {})
         )

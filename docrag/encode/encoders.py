@@ -47,6 +47,11 @@ class Encoders:
         """Whether one of them looks at page images."""
         return any(encoder.spec.needs == "image" for encoder in (self.late, self.image) if encoder)
 
+    def close(self) -> None:
+        """End the processes of encoders that run in some; they start again when they are needed."""
+        for encoder in (self.late, self.text, self.image):
+            getattr(encoder, "close", lambda: None)()
+
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for two sets of vectors to be comparable."""
         return {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from docrag.caption import Captioner, NoCaptioner, title_of
+from docrag.caption import Captioner, TextLayerCaptioner, title_of
 from docrag.encode.encoders import Encoders, PageVectors
 from docrag.errors import DocumentError, PageFailed
 from docrag.ingest.manifest import FileRow
@@ -141,10 +141,10 @@ class Pipeline:
         yield work
 
     def _caption(self, pages: Sequence[Page]) -> list[str]:
-        """A caption for each page; one whose captioner fails gets its title, and is told as lost in part."""
+        """A caption for each page; where a captioner fails that of its text layer, told as lost in part."""
         found = self._each(pages, self._captioner.caption)
         return [
-            caption if caption is not None else NoCaptioner().caption([page])[0]
+            caption if caption is not None else TextLayerCaptioner().caption([page])[0]
             for page, caption in zip(pages, found, strict=True)
         ]
 

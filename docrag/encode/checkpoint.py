@@ -16,7 +16,8 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth"}
 CONFIGURATION = {".json", ".txt", ".model", ".jinja"}
 NOT_NEEDED = ["*.onnx*", "*.h5", "*.msgpack", "*.ot", "*.gguf", "*openvino*", "*.png", "*.jpg", "*.gif"]
-"""Files of hub repositories that torch never reads."""
+NOT_NEEDED += ["checkpoint-*/*"]
+"""Files of hub repositories that encoders never read; vidore's hold states of the training as well."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +34,38 @@ class Checkpoint:
         """The content of one of its JSON files; None where it has no such file.
 
         Raises:
-            ModelUnavailable: The file is not JSON.
+            ModelUnavailable: The file is not JSON, or not the kind of JSON that it should be.
         """
         file = self.path / name
         if not file.is_file():
             return None
+        kind = list if file.name == "modules.json" else dict
         try:
-            return json.loads(file.read_text())
+            content = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ModelUnavailable(f"{file} is damaged: {error}", "download the checkpoint again") from error
+        if not isinstance(content, kind):
+            raise ModelUnavailable(f"{file} is damaged: no {kind.__name__}", "download the checkpoint again")
+        return content
 
     @cached_property
     def base(self) -> Checkpoint | None:
-        """The checkpoint that a LoRA adapter sits on; None where this is no adapter."""
+        """The checkpoint that a LoRA adapter sits on; None where this is no adapter.
+
+        Raises:
+            ModelUnavailable: It names none that is to be had.
+        """
         adapter = self.json("adapter_config.json")
-        return locate(adapter["base_model_name_or_path"]) if adapter else None
+        if adapter is None:
+            return None
+        name = str(adapter.get("base_model_name_or_path") or "")
+        try:
+            return locate(name)
+        except UnknownModel as error:  # often a path on the machine that it was trained on
+            raise ModelUnavailable(
+                f"{self.model} is an adapter of {name or 'a model that it does not name'}, which is not here",
+                f"set base_model_name_or_path in {self.path / 'adapter_config.json'}",
+            ) from error
 
     @cached_property
     def architecture(self) -> str:
@@ -84,10 +102,10 @@ def locate(name: str) -> Checkpoint:
         ModelUnavailable: The hub cannot be reached or does not have it.
     """
     directory = Path(name).expanduser()
-    if directory.is_dir():
+    if name and directory.is_dir():
         return Checkpoint(directory.resolve(), str(directory.resolve()))
     model, _, revision = name.partition("@")
-    if not HUB_ID.fullmatch(model):
+    if directory.is_file() or not HUB_ID.fullmatch(model):
         raise UnknownModel(
             f"no model {name!r}", "a name that `docrag models` lists, a directory, or organisation/model"
         )
@@ -98,11 +116,21 @@ def locate(name: str) -> Checkpoint:
 def _fetch(model: str, revision: str) -> Checkpoint:
     """Download a snapshot, or find it in the hub's cache."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,  # of its HTTP library, which differs from version to version
+    )
 
     try:
         found = Path(snapshot_download(model, revision=revision or None, ignore_patterns=NOT_NEEDED))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except HFValidationError as error:
+        raise UnknownModel(f"no model {model!r}: {_first_line(error)}", "a directory that exists") from error
+    except GatedRepoError as error:
+        raise ModelUnavailable(
+            f"{model} is for those who accepted its terms", "accept them on its page, then: hf auth login"
+        ) from error
+    except (OSError, HTTPError) as error:  # the latter where a proxy or a broken connection is to blame
         raise ModelUnavailable(
             f"{model} is not on this disk and cannot be downloaded: {_first_line(error)}",
             f"where there is a network: hf download {model} --local-dir DIR, then give DIR as the model",

@@ -59,3 +59,11 @@ def broken(model: str, copy: Path) -> str:
 def edit_json(file: Path, **changes: Any) -> None:
     """Give a configuration file other values."""
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def write_json(directory: Path, **files: Any) -> Path:
+    """A directory of configuration files, named without their ending."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (directory / f"{name}.json").write_text(json.dumps(content))
+    return directory

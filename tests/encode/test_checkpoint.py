@@ -1,0 +1,198 @@
+"""Where a checkpoint is found, and when two are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from docrag.encode import checkpoint as module
+from docrag.encode.checkpoint import NOT_NEEDED, Checkpoint, locate
+from docrag.encode.formats import COLPALI_ENGINE, recognise
+from docrag.encode.options import EncoderOptions
+from docrag.encode.registry import name_of, page_encoder
+from docrag.errors import ModelUnavailable, UnknownModel
+from tests.checkpoints.families import write_json
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def write(directory: Path, **files) -> Checkpoint:
+    return locate(str(write_json(directory, **files)))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty cache of the hub, and no network."""
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    module._fetch.cache_clear()
+    yield tmp_path / "hub"
+    module._fetch.cache_clear()
+
+
+def put_in_cache(hub, model, source, commit=COMMIT):
+    """Lay a directory out as the hub's cache does: large files by their sha256, small ones by another."""
+    home = hub / f"models--{model.replace('/', '--')}"
+    snapshot = home / "snapshots" / commit
+    (home / "refs").mkdir(parents=True, exist_ok=True)
+    (home / "refs" / "main").write_text(commit)
+    (home / "blobs").mkdir(exist_ok=True)
+    for file in (file for file in Path(source).rglob("*") if file.is_file()):
+        content = file.read_bytes()
+        large = file.suffix == ".safetensors"
+        blob = home / "blobs" / (hashlib.sha256 if large else hashlib.sha1)(content).hexdigest()
+        blob.write_bytes(content)
+        link = snapshot / file.relative_to(source)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    return snapshot
+
+
+@pytest.mark.parametrize("name", ["", "nonsense", "a/b/c", "https://example.org/a/b", "../nonsense"])
+def test_a_name_that_is_nothing_is_unknown(hub, name):
+    with pytest.raises(UnknownModel, match="no model") as refused:
+        locate(name)
+    assert "directory" in refused.value.hint
+
+
+def test_a_file_is_no_checkpoint(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "model", config={})
+    for name in ("model/config.json", str(tmp_path / "model" / "config.json")):
+        with pytest.raises(UnknownModel, match="no model"):
+            locate(name)
+
+
+def test_a_hub_id_without_a_network_fails_with_what_to_do(hub):
+    with pytest.raises(ModelUnavailable, match="somebody/model is not on this disk") as refused:
+        locate("somebody/model")
+    assert "hf download somebody/model --local-dir" in refused.value.hint
+
+
+def test_a_gated_model_says_what_to_do(hub, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError
+
+    def refuse(*_, **__):
+        raise GatedRepoError.__new__(GatedRepoError)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(ModelUnavailable, match="accepted its terms") as refused:
+        locate("somebody/gated")
+    assert "hf auth login" in refused.value.hint
+
+
+def test_a_connection_that_breaks_is_told(hub, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import HTTPError
+
+    def fail(*_, **__):
+        raise HTTPError("proxy says no")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(ModelUnavailable, match="proxy says no"):
+        locate("somebody/model")
+
+
+def test_what_is_in_the_cache_is_found_without_a_network(hub, checkpoint):
+    snapshot = put_in_cache(hub, "somebody/tiny", checkpoint("colqwen2-hf"))
+    found = locate("somebody/tiny")
+    assert (found.path, found.model, found.revision) == (snapshot, "somebody/tiny", COMMIT)
+    assert locate(f"somebody/tiny@{COMMIT}").path == snapshot
+    with pytest.raises(ModelUnavailable):
+        locate("somebody/tiny@v2")
+
+    spec = page_encoder("somebody/tiny").spec
+    assert (spec.model, spec.revision) == ("somebody/tiny", COMMIT)
+    assert name_of(spec.fingerprint()) == f"sentence-transformers:somebody/tiny@{COMMIT}"
+    assert page_encoder(name_of(spec.fingerprint())).spec == spec
+
+
+def test_an_encoder_from_the_cache_gives_what_its_directory_gives(hub, checkpoint):
+    put_in_cache(hub, "somebody/tiny", checkpoint("colqwen2-hf"))
+    options = EncoderOptions(device="cpu", dtype="float32")
+    [one], [other] = (
+        page_encoder(name, options).encode_queries(["ferry"])
+        for name in ("somebody/tiny", checkpoint("colqwen2-hf"))
+    )
+    np.testing.assert_array_equal(one.vectors, other.vectors)
+
+
+def test_the_digest_is_that_of_the_contents_wherever_they_lie(hub, checkpoint, tmp_path):
+    source = Path(checkpoint("colqwen2-hf"))
+    snapshot = put_in_cache(hub, "somebody/tiny", source)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(source, moved)
+    (moved / "README.md").write_text("Prose changes no vector.")
+    digest = locate(str(source)).digest
+    assert locate(str(moved)).digest == digest
+    assert locate("somebody/tiny").digest == digest
+
+    blob = (snapshot / "model.safetensors").resolve()
+    blob.write_bytes(b"not read")  # its name is its digest
+    assert Checkpoint(snapshot, "somebody/tiny", COMMIT).digest == digest
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "tokenizer.json", "1_Dense/config.json"]
+)
+def test_the_digest_changes_with_what_makes_vectors(checkpoint, tmp_path, name):
+    source = Path(checkpoint("multi-vector"))
+    copy = tmp_path / "copy"
+    shutil.copytree(source, copy)
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert locate(str(copy)).digest != locate(str(source)).digest
+
+
+def test_an_adapter_stands_on_its_base(hub, tmp_path):
+    base = write(tmp_path / "base", config={"architectures": ["ColQwen2"]})
+    told = {"base_model_name_or_path": str(base.path), "auto_mapping": None}
+    adapter = write(tmp_path / "adapter", adapter_config=told)
+    assert adapter.base == base
+    assert base.base is None
+    assert adapter.architecture == "ColQwen2"
+    assert recognise(adapter) is COLPALI_ENGINE
+
+    before = adapter.digest
+    write(tmp_path / "base", config={"architectures": ["ColQwen2"], "hidden_size": 1})
+    assert locate(str(adapter.path)).digest != before
+    named = write(
+        tmp_path / "named", adapter_config={**told, "auto_mapping": {"base_model_class": "ColPali"}}
+    )
+    assert named.architecture == "ColPali"
+
+
+def test_an_adapter_on_a_base_of_the_cache(hub, checkpoint, tmp_path):
+    put_in_cache(hub, "somebody/base", checkpoint("colqwen2"))
+    adapter = write(tmp_path / "adapter", adapter_config={"base_model_name_or_path": "somebody/base"})
+    assert adapter.base.revision == COMMIT
+    assert adapter.architecture == "ColQwen2"
+
+
+@pytest.mark.parametrize("base", ["/home/somebody/models/paligemma", "./models/base/x", "", None])
+def test_an_adapter_whose_base_is_nowhere_says_so(hub, tmp_path, base):
+    adapter = write(tmp_path / "adapter", adapter_config={"base_model_name_or_path": base})
+    with pytest.raises(ModelUnavailable, match="is an adapter of") as refused:
+        recognise(adapter)
+    assert "adapter_config.json" in refused.value.hint
+
+
+def test_states_of_a_training_are_not_downloaded():
+    from huggingface_hub.utils import filter_repo_objects
+
+    files = [
+        "adapter_model.safetensors",
+        "checkpoint-2310/optimizer.pt",
+        "1_Dense/model.safetensors",
+        "model.onnx",
+    ]
+    kept = list(filter_repo_objects(files, ignore_patterns=NOT_NEEDED))
+    assert kept == ["adapter_model.safetensors", "1_Dense/model.safetensors"]

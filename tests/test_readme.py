@@ -9,15 +9,19 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from docrag.demo import QUESTIONS, documents
 from docrag.settings import load_settings
+from tests.samples import make_image
+from tests.servers import Answer, ModelServer
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
@@ -25,11 +29,36 @@ def blocks(language: str) -> list[str]:
     return [text for name, text in BLOCKS if name == language]
 
 
+HUB = {
+    "vidore/colqwen2-v1.0": "colqwen2",
+    "openai/clip-vit-base-patch32": "clip",
+}
+"""What stands in for checkpoints that the README names: the real code runs on tiny random weights."""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, checkpoint: Callable[[str], str]) -> Path:
+    """A cache of the model hub that holds the checkpoints of the README."""
+    root = tmp_path_factory.mktemp("hub")
+    image, text = checkpoint("clip-multilingual").split("+")
+    pair = {"clip-ViT-B-32": image, "clip-ViT-B-32-multilingual-v1": text}
+    held = {model: checkpoint(family) for model, family in HUB.items()}
+    for model, path in (
+        held | {f"sentence-transformers/{name}": path for name, path in pair.items()}
+    ).items():
+        repository = root / f"models--{model.replace('/', '--')}"
+        shutil.copytree(path, repository / "snapshots" / COMMIT)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(COMMIT)
+    return root
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the README takes for granted: PDFs in docs/, questions and judgements."""
+    """A folder as the README takes for granted: PDFs in docs/, a photograph, questions and judgements."""
     root = tmp_path_factory.mktemp("readme")
     shutil.copytree(documents(), root / "docs")
+    make_image(1).save(root / "photo.png")
     rows = [{"_id": str(i), "text": question.text} for i, question in enumerate(QUESTIONS)]
     (root / "queries.jsonl").write_text("\n".join(map(json.dumps, rows)))
     lines = [f"{i}\t{question.file}#{question.page}\t1" for i, question in enumerate(QUESTIONS)]
@@ -37,14 +66,28 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(command: list[str], workplace: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "DOCRAG_INDEX": "my-index"}
-    done = subprocess.run(
-        command, cwd=workplace, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def run(workplace: Path, hub: Path) -> Iterator[Callable[[list[str]], str]]:
+    """Runs a command there, with the hub's cache, no network, and a model that captions."""
+    answer = Answer(body={"choices": [{"message": {"content": "A page."}}]})
+    with ModelServer(lambda request: answer) as server:
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DOCRAG_INDEX": "my-index",
+            "HF_HUB_CACHE": str(hub),
+            "HF_HUB_OFFLINE": "1",
+            "CAPTION_URL": server.url,
+        }
+
+        def run_there(command: list[str]) -> str:
+            done = subprocess.run(
+                command, cwd=workplace, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        yield run_there
 
 
 def test_ci_runs_the_two_commands_that_install():
@@ -56,15 +99,16 @@ def test_ci_runs_the_two_commands_that_install():
 
 
 @pytest.mark.slow
-def test_commands(workplace: Path):
-    for block in blocks("sh")[2:]:
-        run(["bash", "-euc", block], workplace)
+@pytest.mark.parametrize("block", blocks("sh")[2:])
+def test_commands(run: Callable[[list[str]], str], block: str):
+    run(["bash", "-euc", block])
 
 
 @pytest.mark.slow
-def test_python(workplace: Path):
-    [code] = blocks("python")
-    assert f"{QUESTIONS[1].file} {QUESTIONS[1].page} " in run([sys.executable, "-c", code], workplace)
+def test_python(run: Callable[[list[str]], str]):
+    search, encode = blocks("python")
+    assert f"{QUESTIONS[1].file} {QUESTIONS[1].page} " in run([sys.executable, "-c", search])
+    assert run([sys.executable, "-c", encode]).startswith("(3, ")
 
 
 def test_settings(workplace: Path, monkeypatch: pytest.MonkeyPatch):

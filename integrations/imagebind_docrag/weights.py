@@ -40,7 +40,7 @@ def load_model(model_class: Any, weights: Path, dim: int) -> Any:
     """
     state = _read(weights)
     with WithoutWeights():
-        model = model_class(**_sizes(state, weights, dim))
+        model = model_class(**sizes_of(state, weights, dim))
     try:
         told = model.load_state_dict(state, strict=False, assign=True)
     except RuntimeError as error:
@@ -85,7 +85,7 @@ def _read(weights: Path) -> Mapping[str, torch.Tensor]:
     return {name: weight for name, weight in state.items() if _is_used(name)}
 
 
-def _sizes(state: Mapping[str, torch.Tensor], weights: Path, dim: int) -> dict[str, int]:
+def sizes_of(state: Mapping[str, torch.Tensor], weights: Path, dim: int) -> dict[str, int]:
     """The sizes of the towers, for the model's constructor; towers that are not used get no layers."""
     sizes = {"out_embed_dim": dim, **{f"{tower}_num_blocks": 0 for tower in NOT_USED}}
     for tower, (last, head_width) in HEADS.items():

@@ -1,0 +1,142 @@
+"""What imagebind_docrag does by itself, which needs no ImageBind."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import imagebind_docrag.encoder
+import numpy as np
+import pytest
+from imagebind_docrag.encoder import WEIGHTS
+from imagebind_docrag.inputs import BINS, CLIPS, FRAMES, clips_of, mel_frames, pixels_of
+
+from docrag.encode.options import EncoderOptions
+from docrag.encode.registry import list_models, name_of, page_encoder
+from docrag.encode.torchvision import mend_torchvision
+from docrag.errors import ModelUnavailable, QueryError, SettingsError
+from tests.integrations.sounds import write_sound
+from tests.samples import make_image
+
+with_sound = pytest.mark.skipif(find_spec("soundfile") is None, reason="soundfile is not installed")
+
+
+@pytest.mark.parametrize("size", [(300, 400), (1240, 1754), (500, 200), (223, 225), (30, 31), (224, 224)])
+def test_an_image_is_seen_as_imagebind_sees_it(size):
+    pytest.importorskip("torch")
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision, the reference, is not installed")
+    mend_torchvision()
+    from torchvision import transforms
+
+    reference = transforms.Compose(  # imagebind.data.load_and_transform_vision_data
+        [
+            transforms.Resize(224, interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+        ]
+    )
+    image = make_image(1, *size)
+    np.testing.assert_allclose(pixels_of(image), reference(image).numpy(), atol=1e-6)
+
+
+def test_sound_becomes_kaldis_filter_bank():
+    at = np.arange(8000)
+    tones = 0.3 * np.sin(2 * np.pi * 440 * at / 16000) + 0.1 * np.sin(2 * np.pi * 3000 * at / 16000)
+    found = mel_frames(tones.astype(np.float32))
+    assert found.shape == (BINS, FRAMES)
+    expected = {  # torchaudio 2.11: compliance.kaldi.fbank, called as imagebind.data calls it
+        (0, 0): -15.1281, (0, 47): -13.0725, (10, 25): -10.7314, (10, 47): -10.4823, (30, 0): -8.5226,
+        (30, 47): -8.54, (64, 25): -15.9424, (90, 0): -11.996, (90, 47): -11.9967, (127, 47): -15.9424,
+    }  # fmt: skip
+    for place, value in expected.items():
+        assert found[place] == pytest.approx(value, abs=2e-3)
+    assert (found[:, 48:] == 0).all()
+
+
+@with_sound
+def test_a_recording_is_three_clips_of_its_first_channel(tmp_path):
+    clips = clips_of(write_sound(tmp_path / "long.wav", 8))
+    assert clips.shape == (CLIPS, 1, BINS, FRAMES)
+    assert clips.dtype == np.float32
+    assert not np.allclose(clips[0], clips[1])  # the tone grows
+    stereo = clips_of(write_sound(tmp_path / "stereo.wav", 8, channels=2))
+    np.testing.assert_array_equal(stereo, clips)
+    short = clips_of(write_sound(tmp_path / "short.wav", 1))
+    np.testing.assert_array_equal(short[0], short[2])
+
+
+@with_sound
+def test_a_recording_of_another_rate_is_resampled(tmp_path):
+    plain = clips_of(write_sound(tmp_path / "plain.wav", 3))
+    other = clips_of(write_sound(tmp_path / "other.wav", 3, rate=44100))
+    loud = plain > plain.max() - 0.5
+    np.testing.assert_allclose(other[loud], plain[loud], atol=0.02)
+
+
+@with_sound
+@pytest.mark.parametrize(("content", "why"), [(None, "cannot be read"), (b"no sound", "cannot be read")])
+def test_what_is_no_recording_is_refused(tmp_path, content, why):
+    path = tmp_path / "sound.wav"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(QueryError, match=why):
+        clips_of(path)
+
+
+@with_sound
+def test_a_click_is_too_short(tmp_path):
+    with pytest.raises(QueryError, match="shorter than 25 ms"):
+        clips_of(write_sound(tmp_path / "click.wav", 0.02))
+
+
+def test_without_its_library_it_is_listed_with_what_it_needs(monkeypatch):
+    monkeypatch.setattr(imagebind_docrag.encoder, "NEEDS", ("no_such_library",))
+    [row] = [row for row in list_models() if row["name"] == "imagebind"]
+    assert "needs no_such_library" in row["unavailable"]
+    assert "pip install" in row["unavailable"]
+    assert "non-commercial" in row["unavailable"]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"), [(None, f"{WEIGHTS} is not set"), ("/no/such.pth", "/no/such.pth")]
+)
+def test_without_its_weights_it_says_where_they_belong(monkeypatch, given, why):
+    monkeypatch.setattr(imagebind_docrag.encoder, "NEEDS", ())
+    monkeypatch.delenv(WEIGHTS, raising=False)
+    if given:
+        monkeypatch.setenv(WEIGHTS, given)
+    with pytest.raises(ModelUnavailable, match=why) as caught:
+        page_encoder("imagebind")
+    assert WEIGHTS in str(caught.value)
+
+
+def test_its_spec_tells_the_licence_and_the_weights(monkeypatch, tmp_path):
+    weights = tmp_path / "weights.pth"
+    monkeypatch.setattr(imagebind_docrag.encoder, "NEEDS", ())
+    monkeypatch.setenv(WEIGHTS, str(weights))
+    for content in (b"some", b"other weights"):
+        weights.write_bytes(content)
+        spec = page_encoder("imagebind").spec
+        assert spec.digest == hashlib.sha256(content).hexdigest()
+    assert "non-commercial" in spec.licence
+    assert (spec.dim, spec.kind, name_of(spec.fingerprint())) == (1024, "single", "imagebind")
+
+
+@pytest.mark.parametrize("options", [EncoderOptions(resolution=512), EncoderOptions(max_patches=64)])
+def test_it_has_one_resolution(options):
+    with pytest.raises(SettingsError, match="224 by 224"):
+        page_encoder("imagebind", options)
+
+
+def test_listing_it_loads_neither_torch_nor_the_library():
+    code = (
+        "import sys; from docrag.encode.registry import list_models\n"
+        "assert 'imagebind' in {row['name'] for row in list_models()}\n"
+        "print({'torch', 'transformers', 'imagebind', 'timm', 'scipy'} & set(sys.modules))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "set()"

@@ -46,6 +46,10 @@ def page_encoder(name: str, options: EncoderOptions | None = None) -> PageEncode
         WeightsMismatch: The checkpoint is one of another library, or of no page encoder.
     """
     options = options or EncoderOptions()
+    if len(options.devices) > 1:
+        from docrag.encode.replicas import Replicas
+
+        return Replicas(name, options)
     plugin = None if name in _own_names() else find_plugins().get(name)
     if plugin:
         return plugin.open(options)
@@ -56,8 +60,9 @@ def page_encoder(name: str, options: EncoderOptions | None = None) -> PageEncode
 
 
 def text_encoder(name: str, options: EncoderOptions | None = None) -> TextEncoder:
-    """The text encoder of that name; errors as for page_encoder."""
-    encoder = _make(name, TEXT_ENCODERS, options or EncoderOptions())
+    """The text encoder of that name, on the first device; errors as for page_encoder."""
+    options = options or EncoderOptions()
+    encoder = _make(name, TEXT_ENCODERS, options.on(options.devices[0]))
     if not hasattr(encoder, "encode_passages"):
         raise UnknownModel(f"{name} encodes pages, not captions", "give it as --late or --image")
     return cast(TextEncoder, encoder)

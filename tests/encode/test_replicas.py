@@ -128,6 +128,17 @@ def test_images_are_encoded_as_by_one_process(replicas, checkpoint):
     np.testing.assert_array_equal(ours.vectors, theirs.vectors)
 
 
+def test_images_and_texts_are_mixed_and_labelled_here(replicas, checkpoint):
+    name = checkpoint("clip")
+    encoder, alone = replicas(name), page_encoder(name, ONCE)
+    assert isinstance(encoder, MixedEncoder)
+    rows = encoder.encode([make_image(1), "a ferry", make_image(2)])
+    np.testing.assert_allclose(rows, alone.encode([make_image(1), "a ferry", make_image(2)]), atol=1e-6)
+    labels = ["a ferry", "an apple"]
+    np.testing.assert_allclose(encoder.label(rows, labels), alone.label(rows, labels), atol=1e-6)
+    assert not workers()
+
+
 def test_weights_that_lack_are_refused_by_the_process(replicas, checkpoint, tmp_path):
     broken = drop_a_weight(checkpoint("colqwen2"), tmp_path / "broken")
     with pytest.raises(WeightsMismatch, match="lacks") as caught:

@@ -77,15 +77,18 @@ def load_modules(encoder_class: str, checkpoint: Checkpoint, options: EncoderOpt
     from safetensors import SafetensorError
 
     from docrag.encode.device import choose_attention, choose_device, choose_dtype
+    from docrag.encode.loading import no_progress_bar
 
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     attention = choose_attention(device, dtype, checkpoint.architecture)
     settings = {"dtype": dtype, "attn_implementation": attention}
     try:
-        model: BaseModel = getattr(sentence_transformers, encoder_class)(
-            str(checkpoint.path), device=device, model_kwargs=settings, local_files_only=True
-        )
+        with no_progress_bar():
+            model: BaseModel = getattr(sentence_transformers, encoder_class)(
+                str(checkpoint.path), device=device, model_kwargs=settings, local_files_only=True
+            )
+            _require_complete(model, checkpoint)
     except RuntimeError as error:  # load_state_dict of a module that is not of transformers
         told = " ".join(str(error).split())
         raise WeightsMismatch(
@@ -95,7 +98,6 @@ def load_modules(encoder_class: str, checkpoint: Checkpoint, options: EncoderOpt
         raise ModelUnavailable(
             f"{checkpoint.model} cannot be loaded: {error}", "check or download the checkpoint again"
         ) from error
-    _require_complete(model, checkpoint)
     model.to(dtype)  # projections too, which sentence-transformers leaves in float32
     model.eval().requires_grad_(False)
     return model

@@ -37,8 +37,20 @@ OPTIONS = {"late": "--late", "single": "--image", "text": "--text"}
 """What takes a model of which kind."""
 
 
+WHY = {
+    "docrag": "built in; needs no download",
+    "voyage": "hosted: page images are sent there",
+    "colpali-engine": "the library of ColPali's authors, which reads weights as it saved them",
+    "sentence-transformers": "reads transformers' own classes and modules.json; needs no torchvision",
+    "transformers": "reads CLIP and SigLIP as they were trained, the padding of texts included",
+}
+"""Why a model is read by its library."""
+
+
 def page_encoder(name: str, options: EncoderOptions | None = None) -> PageEncoder:
-    """The page encoder of that name; weights are loaded when they are first used.
+    """The page encoder of that name, with a process for each device where there are several.
+
+    Weights are loaded when they are first used.
 
     Raises:
         UnknownModel: There is none.
@@ -92,7 +104,8 @@ def list_models() -> list[dict[str, str | int]]:
     rows += [_row(name, text_encoder(name).spec) for name in sorted(TEXT_ENCODERS)]
     for name, listed in CATALOGUE.items():
         rows.append({"name": name, **listed._asdict(), "option": f"--{listed.option}"})
-    return rows + [_plugin_row(plugin) for plugin in find_plugins().values()]
+    rows += [_plugin_row(plugin) for plugin in find_plugins().values()]
+    return [{**row, "why": WHY.get(str(row["library"]), "a plug-in")} for row in rows]
 
 
 def _make(name: str, table: Mapping[str, str], options: EncoderOptions) -> Any:

@@ -7,7 +7,16 @@ from docrag.errors import ModelUnavailable, UnknownModel
 def test_every_name_of_the_tables_leads_to_a_class():
     rows = registry.list_models()
     assert {row["name"] for row in rows} >= {"minilm"}
-    assert all(row["dim"] > 0 and row["licence"] for row in rows)
+    for row in rows:
+        assert row["why"]
+        assert "unavailable" in row or (row["dim"] > 0 and row["licence"])
+
+
+def test_names_of_the_catalogue_are_told_without_asking_the_hub(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(registry, "locate", lambda name: pytest.fail(f"{name} was looked up"))
+    rows = {row["name"]: row for row in registry.list_models()}
+    assert rows["colpali"]["library"] == "colpali-engine"
+    assert rows["colpali-hf"]["library"] == "sentence-transformers"
 
 
 def test_an_unknown_name_is_refused_with_those_that_are_known():

@@ -10,6 +10,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from docrag.encode.digests import sha256_of
 from docrag.errors import ModelUnavailable, UnknownModel
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -147,5 +148,4 @@ def _sha256(file: Path) -> str:
     blob = file.resolve().name
     if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob):
         return blob
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return sha256_of(file)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from docrag.encode.base import ModelSpec
+from docrag.encode.digests import sha256_of
 from docrag.encode.norms import normalised
 from docrag.encode.options import EncoderOptions
 from docrag.encode.towers import TwoTowerEncoder
@@ -70,12 +69,11 @@ class ImageBindEncoder(TwoTowerEncoder):
 
 
 def _spec(weights: Path) -> ModelSpec:
-    stat = weights.stat()
     return ModelSpec(
         family="imagebind",
         model="imagebind",
         revision="",
-        digest=_sha256(weights, stat.st_size, stat.st_mtime_ns),
+        digest=sha256_of(weights),
         library="imagebind",
         dim=DIM,
         kind="single",
@@ -114,10 +112,3 @@ def _refuse_resolution(options: EncoderOptions) -> None:
                 f"imagebind sees {SIDE} by {SIDE} pixels and nothing else; {option} is {value}",
                 f"leave {option} out",
             )
-
-
-@cache
-def _sha256(file: Path, size: int, modified: int) -> str:
-    """Of the content; asked for once while the file stays as it is."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

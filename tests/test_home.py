@@ -10,6 +10,7 @@ import pytest
 from docrag import Index, Settings
 from docrag.errors import IndexMismatch, SettingsError, UnknownModel
 from docrag.home import choose_encoders, stored_fingerprint
+from docrag.settings import load_settings
 from docrag.store.layout import Fingerprint
 
 
@@ -72,10 +73,11 @@ def test_an_index_without_an_image_encoder_stays_so(tmp_path):
     assert choose_encoders(Settings(), stored).image is None
 
 
-@pytest.mark.parametrize(("name", "value"), [("batch_size", "0"), ("batch_size", "many"), ("resolution", "3")])
-def test_settings_that_cannot_be_used_are_named(name, value):
-    from docrag.settings import load_settings
+UNUSABLE = [("batch_size", "0"), ("batch_size", "many"), ("resolution", "3")]
 
+
+@pytest.mark.parametrize(("name", "value"), UNUSABLE)
+def test_settings_that_cannot_be_used_are_named(name, value):
     with pytest.raises(SettingsError, match=name):
         load_settings(**{name: value})
 

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import typer
@@ -26,6 +26,7 @@ def doctor(index: IndexOption = None, as_json: JsonOption = False) -> None:
         ),
         "torch": check_torch,
         "minilm": check_minilm,
+        "colpali": check_colpali,
         "ocr": lambda: f"rapidocr {version('rapidocr')}, onnxruntime {version('onnxruntime')}",
         "pdf": lambda: f"PyMuPDF {version('pymupdf')}",
         "store": lambda: check_store(where),
@@ -67,6 +68,14 @@ def check_minilm() -> str:
     encoder = MiniLMText()
     encoder.encode_queries(["is it there?"])
     return f"weights sha256 {encoder.spec.digest[:12]}..., {encoder.spec.dim} dimensions"
+
+
+def check_colpali() -> str:
+    """The library that reads most late-interaction models; nothing else needs it."""
+    try:
+        return f"colpali-engine {version('colpali-engine')}"
+    except PackageNotFoundError:
+        return "no colpali-engine; for ColPali and its kin: pip install 'docrag-qdrant[colpali]'"
 
 
 def check_store(where: Path) -> str:

@@ -1,14 +1,17 @@
-"""The command line with models that see: tiny random checkpoints, so that nothing is said of their ranking."""
+"""The command line with models that see: tiny and random, so that nothing is said of their ranking."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from docrag.demo import documents
 from tests.samples import make_image
+from tests.servers import Answer, ModelServer, Request
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +80,27 @@ def test_clip_finds_the_same_image_and_labels_it(docrag, checkpoint, photographs
         assert set(one["labels"]) == {"red", "green", "blue"}
         assert sum(one["labels"].values()) == pytest.approx(1, abs=1e-4)
         assert one["labels"] == pytest.approx(other["labels"], abs=0.02)
+
+
+def test_voyage_sees_pages_behind_an_address(docrag, photographs, tmp_path, monkeypatch):
+    def embed(request: Request) -> Answer:
+        assert request.headers["authorization"] == "Bearer secret-key"
+        contents = [json.dumps(one["content"]) for one in request.body["inputs"]]
+        seeds = [int(hashlib.sha256(content.encode()).hexdigest()[:8], 16) for content in contents]
+        rows = [np.random.default_rng(seed).standard_normal(1024).tolist() for seed in seeds]
+        return Answer(body={"data": [{"embedding": row, "index": i} for i, row in enumerate(rows)]})
+
+    busy = Answer(429, {"detail": "slow down"}, {"Retry-After": "0"})
+    with ModelServer(embed, [busy, busy]) as server:
+        monkeypatch.setenv("VOYAGE_API_KEY", "secret-key")
+        monkeypatch.setenv("VOYAGE_BASE_URL", server.url)
+        index = ("--index", tmp_path / "index")
+        done = docrag("ingest", photographs, *index, "--image", "voyage-multimodal-3", "--json")
+        assert (done.code, done.lines[-1]["summary"]["pages"]) == (0, 5)
+        assert {request.body["input_type"] for request in server.requests} == {"document"}
+        found = docrag("search", "a red box", *index, "--mode", "cosine", "--json").lines[0]
+        assert len(found["hits"]) == 5
+        assert server.requests[-1].body["input_type"] == "query"
 
 
 @pytest.mark.slow

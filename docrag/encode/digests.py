@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 LARGE = 2**26
 """Bytes; smaller files take less than a look into the memory would save."""
 TABLE = "CREATE TABLE IF NOT EXISTS digests (path PRIMARY KEY, size, modified, inode, sha256)"
+UNUSABLE = (OSError, sqlite3.Error)
+"""What a memory raises that is read-only, full, damaged or locked: the digest is only slower then."""
+
+Key = tuple[str, int, int, int]
+"""Path, size, time of change and inode of a file."""
 
 
 def sha256_of(file: Path) -> str:
@@ -21,23 +26,31 @@ def sha256_of(file: Path) -> str:
     Raises:
         OSError: The file cannot be read.
     """
-    if file.stat().st_size < LARGE:
-        return _compute(file)
     stat = file.stat()
-    key = (str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
-    try:
-        memory = _open()
-    except (OSError, sqlite3.Error):  # a home that cannot be written: the digest is only slower then
+    if stat.st_size < LARGE:
         return _compute(file)
-    with closing(memory):
-        match = "path = ? AND size = ? AND modified = ? AND inode = ?"
-        row = memory.execute(f"SELECT sha256 FROM digests WHERE {match}", key).fetchone()
-        if row:
-            return str(row[0])
-        digest = _compute(file)
-        with memory:
-            memory.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", (*key, digest))
-        return digest
+    key = (str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    known = _recall(key)
+    if known:
+        return known
+    digest = _compute(file)
+    _remember(key, digest)
+    return digest
+
+
+def _recall(key: Key) -> str | None:
+    try:
+        with closing(_open()) as memory:
+            match = "path = ? AND size = ? AND modified = ? AND inode = ?"
+            row = memory.execute(f"SELECT sha256 FROM digests WHERE {match}", key).fetchone()
+    except UNUSABLE:
+        return None
+    return str(row[0]) if row else None
+
+
+def _remember(key: Key, digest: str) -> None:
+    with suppress(*UNUSABLE), closing(_open()) as memory, memory:
+        memory.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", (*key, digest))
 
 
 def _compute(file: Path) -> str:
@@ -48,6 +61,6 @@ def _compute(file: Path) -> str:
 def _open() -> sqlite3.Connection:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "docrag"
     folder.mkdir(parents=True, exist_ok=True)
-    memory = sqlite3.connect(folder / "digests.sqlite", timeout=30)
+    memory = sqlite3.connect(folder / "digests.sqlite", timeout=5)
     memory.execute(TABLE)
     return memory

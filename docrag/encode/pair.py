@@ -26,8 +26,7 @@ def halves(name: str) -> tuple[str, str] | None:
     if "+" not in name or _is_directory(name):
         return None
     cuts = [(name[:i], name[i + 1 :]) for i, letter in enumerate(name) if letter == "+"]
-    there = [cut for cut in cuts if all(map(_is_directory, cut))]  # a directory may have a plus in its name
-    return (there or cuts)[0]
+    return max(cuts, key=_known)
 
 
 def pinned(model: str, revision: str) -> str:
@@ -96,6 +95,11 @@ class PairTowers:
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), normalised."""
         return self._text.encode_queries(texts)
+
+
+def _known(cut: tuple[str, str]) -> int:
+    """How much of a cut are paths of directories: one of them may have a plus in its name."""
+    return sum(len(half) for half in cut if _is_directory(half))
 
 
 def _is_directory(name: str) -> bool:

@@ -115,6 +115,15 @@ def test_a_directory_may_have_a_plus_in_its_name(tmp_path, name):
     assert halves("clip-vit-b-32") is None
 
 
+def test_a_directory_with_a_plus_beside_a_name_of_the_hub(tmp_path):
+    directory = tmp_path / "c++" / "clip"
+    directory.mkdir(parents=True)
+    (tmp_path / "c").mkdir()  # what stands before the first plus is a directory too
+    assert halves(f"{directory}+org/text") == (str(directory), "org/text")
+    assert halves(f"org/image+{directory}") == ("org/image", str(directory))
+    assert halves("c++/image+org/text") == ("c", "+/image+org/text")  # no directory: the first plus
+
+
 def test_each_half_of_a_pair_has_its_revision():
     assert pinned("a/image+b/text", "123+456") == "a/image@123+b/text@456"
     assert pinned("a/image+b/text", "123+") == "a/image@123+b/text"

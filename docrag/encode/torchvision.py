@@ -7,6 +7,8 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
+from docrag.errors import ModelUnavailable
+
 _declared: list[Any] = []  # torch forgets the operators when nothing holds the library
 
 
@@ -19,10 +21,21 @@ def mend_torchvision() -> None:
     torchvision is absent or works, nothing is done.
 
     Raises:
-        RuntimeError: torchvision fails for another reason.
+        ModelUnavailable: torchvision fails for another reason: transformers imports it wherever it is
+            installed, so that models that do without it would fail as well.
     """
     if find_spec("torchvision") is None:
         return
+    try:
+        _import_or_declare()
+    except Exception as error:  # a package that is broken may raise anything
+        raise ModelUnavailable(
+            f"torchvision is installed here and cannot be imported: {error}",
+            "install the one that belongs to your torch; most models need none: pip uninstall torchvision",
+        ) from error
+
+
+def _import_or_declare() -> None:
     try:
         import torchvision
     except RuntimeError as error:

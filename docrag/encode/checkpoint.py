@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ CONFIGURATION = {".json", ".txt", ".model", ".jinja"}
 NOT_NEEDED = ["*.onnx*", "*.h5", "*.msgpack", "*.ot", "*.gguf", "*openvino*", "*.png", "*.jpg", "*.gif"]
 NOT_NEEDED += ["checkpoint-*/*"]
 """Files of hub repositories that encoders never read; vidore's hold states of the training as well."""
+OLDER = {"model.safetensors": "pytorch_model*.bin*", "adapter_model.safetensors": "adapter_model.bin"}
+"""Weights, and the same in an older format, which no library reads where the former lie beside them."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Checkpoint:
             return None
         name = str(adapter.get("base_model_name_or_path") or "")
         try:
-            return locate(name)
+            return locate(_pinned(name, adapter.get("revision")))
         except UnknownModel as error:  # often a path on the machine that it was trained on
             raise ModelUnavailable(
                 f"{self.model} is an adapter of {name or 'a model that it does not name'}, which is not here",
@@ -82,14 +87,44 @@ class Checkpoint:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the names and contents of its weights and configuration, and those of its base."""
+        """sha256 over the names and contents of its weights and configuration, and those of its base.
+
+        Files that would not be fetched from the hub do not count: however it came here, it is the same.
+        """
         total = hashlib.sha256()
-        for file in sorted(self.path.rglob("*")):
+        files = {file.relative_to(self.path).as_posix(): file for file in sorted(self.path.rglob("*"))}
+        unread = [*NOT_NEEDED, *older(files)]
+        for name, file in files.items():
+            if any(fnmatchcase(name, pattern) for pattern in unread):
+                continue
             if file.is_file() and file.suffix in WEIGHTS | CONFIGURATION:
-                total.update(f"{file.relative_to(self.path).as_posix()} {_sha256(file)}\n".encode())
+                total.update(f"{name} {_sha256(file)}\n".encode())
         if self.base:
             total.update(self.base.digest.encode())
         return total.hexdigest()
+
+
+def older(names: Collection[str]) -> list[str]:
+    """Patterns of weights that a repository has in a newer format too.
+
+    Args:
+        names: Of all its files.
+
+    >>> older(["model.safetensors.index.json", "2_Dense/model.safetensors", "2_Dense/pytorch_model.bin"])
+    ['pytorch_model*.bin*', '2_Dense/pytorch_model*.bin*']
+    """
+    found = []
+    for name in names:
+        folder, slash, file = name.rpartition("/")
+        pattern = OLDER.get(file.removesuffix(".index.json"))
+        if pattern:
+            found.append(f"{glob.escape(folder)}{slash}{pattern}")
+    return found
+
+
+def _pinned(name: str, revision: str | None) -> str:
+    """A base as an adapter names it, at the revision that it was trained on."""
+    return f"{name}@{revision}" if revision and not Path(name).expanduser().is_dir() else name
 
 
 def locate(name: str) -> Checkpoint:
@@ -124,7 +159,8 @@ def _fetch(model: str, revision: str) -> Checkpoint:
     )
 
     try:
-        found = Path(snapshot_download(model, revision=revision or None, ignore_patterns=NOT_NEEDED))
+        unread = [*NOT_NEEDED, *older(_listed(model, revision))]
+        found = Path(snapshot_download(model, revision=revision or None, ignore_patterns=unread))
     except HFValidationError as error:
         raise UnknownModel(f"no model {model!r}: {_first_line(error)}", "a directory that exists") from error
     except GatedRepoError as error:
@@ -137,6 +173,17 @@ def _fetch(model: str, revision: str) -> Checkpoint:
             f"where there is a network: hf download {model} --local-dir DIR, then give DIR as the model",
         ) from error
     return Checkpoint(found, model, found.name)
+
+
+def _listed(model: str, revision: str) -> list[str]:
+    """Its files on the hub; none where the hub does not say: the download tells better why."""
+    from huggingface_hub import list_repo_files
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
+    try:
+        return list_repo_files(model, revision=revision or None)
+    except (OSError, HTTPError):
+        return []
 
 
 def _first_line(error: Exception) -> str:

@@ -177,6 +177,23 @@ def test_an_adapter_on_a_base_of_the_cache(hub, checkpoint, tmp_path):
     assert adapter.architecture == "ColQwen2"
 
 
+def test_an_adapter_stands_on_the_revision_of_its_base(hub, checkpoint, tmp_path):
+    put_in_cache(hub, "somebody/base", checkpoint("colqwen2"))
+    pinned = "f" * 40
+    put_in_cache(hub, "somebody/base", checkpoint("colpali"), pinned)
+    (hub / "models--somebody--base" / "refs" / "main").write_text(COMMIT)
+    told = {"base_model_name_or_path": "somebody/base"}
+    adapter = write(tmp_path / "adapter", adapter_config={**told, "revision": pinned})
+    assert (adapter.base.revision, adapter.architecture) == (pinned, "ColPali")
+    assert write(tmp_path / "free", adapter_config={**told, "revision": None}).base.revision == COMMIT
+    with pytest.raises(ModelUnavailable, match="not on this disk"):
+        _ = write(tmp_path / "gone", adapter_config={**told, "revision": "0" * 40}).base
+
+    local = write(tmp_path / "base", config={})
+    told = {"base_model_name_or_path": str(local.path), "revision": "main"}
+    assert write(tmp_path / "local", adapter_config=told).base == local
+
+
 @pytest.mark.parametrize("base", ["/home/somebody/models/paligemma", "./models/base/x", "", None])
 def test_an_adapter_whose_base_is_nowhere_says_so(hub, tmp_path, base):
     adapter = write(tmp_path / "adapter", adapter_config={"base_model_name_or_path": base})
@@ -196,3 +213,49 @@ def test_states_of_a_training_are_not_downloaded():
     ]
     kept = list(filter_repo_objects(files, ignore_patterns=NOT_NEEDED))
     assert kept == ["adapter_model.safetensors", "1_Dense/model.safetensors"]
+
+
+def test_files_that_are_never_fetched_do_not_count(checkpoint, tmp_path):
+    """`hf download --local-dir` brings all of a repository, docrag only what is read."""
+    whole = tmp_path / "whole"
+    shutil.copytree(checkpoint("multi-vector"), whole)
+    digest = locate(checkpoint("multi-vector")).digest
+    unread = ["checkpoint-2310/trainer_state.json", "checkpoint-2310/model.safetensors", "pytorch_model.bin"]
+    unread += ["openvino/openvino_config.json", "pytorch_model.bin.index.json", "1_Dense/pytorch_model.bin"]
+    for name in unread:
+        (whole / name).parent.mkdir(exist_ok=True)
+        (whole / name).write_bytes(b"{}")
+    assert locate(str(whole)).digest == digest
+
+    (whole / "1_Dense" / "model.safetensors").unlink()  # now the other is read
+    before = locate(str(whole)).digest
+    (whole / "1_Dense" / "pytorch_model.bin").write_bytes(b"changed")
+    assert locate(str(whole)).digest != before
+
+
+@pytest.mark.parametrize(
+    ("files", "fetched"),  # the first so many
+    [
+        (["model.safetensors", "pytorch_model.bin"], 1),
+        (["model-00001-of-00002.safetensors", "model.safetensors.index.json", "pytorch_model-00001.bin"], 2),
+        (["model.fp16.safetensors", "pytorch_model.bin"], 2),  # which nobody reads unasked
+        (["adapter_model.safetensors", "config.json", "adapter_model.bin"], 2),
+        (["model.safetensors", "2_Dense/pytorch_model.bin"], 2),
+        (["0_CLIPModel/model.safetensors", "0_CLIPModel/pytorch_model.bin"], 1),
+        (["pytorch_model.bin", "training_args.bin"], 2),
+    ],
+)
+def test_weights_are_fetched_in_one_format(hub, tmp_path, monkeypatch, files, fetched):
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    seen = []
+
+    def download(model, *, revision, ignore_patterns):
+        seen.extend(filter_repo_objects(files, ignore_patterns=ignore_patterns))
+        return tmp_path / "snapshot"
+
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda model, *, revision: files)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    locate("somebody/model@v1")
+    assert seen == files[:fetched]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from docrag.encode.batches import must_fit
 from docrag.encode.checkpoint import Checkpoint
 from docrag.encode.loading import load_model, require_complete
 from docrag.encode.options import EncoderOptions
@@ -22,6 +23,7 @@ def load_adapted(model_class: Any, checkpoint: Checkpoint, options: EncoderOptio
     Raises:
         WeightsMismatch: The base or the adapter lacks weights, which would stay random.
         ModelUnavailable: One of them cannot be read.
+        ModelError: They do not fit into memory.
     """
     if not checkpoint.base:
         return load_model(model_class, checkpoint, options)
@@ -40,7 +42,8 @@ def _add_adapter(model: PreTrainedModel, checkpoint: Checkpoint, wanted: str) ->
     # What has another shape is told then, and refused below.
     config = LoadStateDictConfig(weight_mapping=mapping, dtype=model.dtype, ignore_mismatched_sizes=True)
     try:
-        told = model.load_adapter(str(checkpoint.path), load_config=config)
+        with must_fit(checkpoint.model, str(model.device)):
+            told = model.load_adapter(str(checkpoint.path), load_config=config)
     except (OSError, ValueError) as error:
         raise ModelUnavailable(
             f"{checkpoint.model} cannot be loaded: {error}", "check or download the adapter again"

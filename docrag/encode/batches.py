@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -127,7 +129,7 @@ class Batches:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            return _TooLarge(str(error).partition("\n")[0] or type(error).__name__)
+            return _TooLarge(_reason(error))
 
     def _shrink(self, failed: int, reason: str) -> None:
         """Free what the failed batch left, and take half of it from now on."""
@@ -153,8 +155,32 @@ class Batches:
         self.size = max(self.size, min(2 * self.size, fitting, MOST))
 
 
+@contextmanager
+def must_fit(model: str, device: str) -> Iterator[None]:
+    """Around what loads a model: say what to do where it is too large.
+
+    Raises:
+        ModelError: Memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{model} does not fit into the memory of {device}: {_reason(error)}",
+            "take --dtype bfloat16, another --device, or a smaller model",
+        ) from None
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)

@@ -54,6 +54,12 @@ class LateEncoder:
         return self._load()
 
     @cached_property
+    def _queries(self) -> Batches:
+        from docrag.encode.batches import Batches
+
+        return Batches(QUERIES_AT_ONCE, self._model.device)
+
+    @cached_property
     def _batches(self) -> Batches:
         from docrag.encode.batches import FIRST, Batches
 
@@ -74,11 +80,12 @@ class LateEncoder:
         )
 
     def encode_queries(self, texts: Sequence[str]) -> list[MultiVector]:
-        """One multi-vector a query, in order, without boxes; a text is never taken for a path."""
-        found: list[MultiVector] = []
-        for start in range(0, len(texts), QUERIES_AT_ONCE):
-            found += self._model.encode_texts(texts[start : start + QUERIES_AT_ONCE])
-        return found
+        """One multi-vector a query, in order, without boxes; a text is never taken for a path.
+
+        Raises:
+            ModelError: One query does not fit into memory.
+        """
+        return self._queries.run(texts, self._model.encode_texts)
 
     def encode_query_images(self, images: Sequence[Image]) -> list[MultiVector]:
         """The patches of each image, to be compared with those of pages."""

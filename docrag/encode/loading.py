@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from docrag.encode.batches import must_fit
 from docrag.encode.checkpoint import Checkpoint
 from docrag.encode.device import choose_attention, choose_device, choose_dtype
 from docrag.encode.options import EncoderOptions
@@ -36,6 +37,7 @@ def load_model(
     Raises:
         WeightsMismatch: The checkpoint lacks weights of the model, which would stay random.
         ModelUnavailable: The checkpoint cannot be read.
+        ModelError: It does not fit into memory.
     """
     device = choose_device(options.device)
     settings = {"dtype": choose_dtype(options.dtype, device), **settings}
@@ -43,7 +45,7 @@ def load_model(
     attention = choose_attention(device, settings["dtype"], model_class.__name__)
     settings.setdefault("attn_implementation", attention)
     try:
-        with no_progress_bar():
+        with no_progress_bar(), must_fit(checkpoint.model, device):
             model, told = model_class.from_pretrained(
                 str(checkpoint.path), output_loading_info=True, **settings
             )
@@ -71,9 +73,14 @@ def no_progress_bar() -> Iterator[None]:
 
 
 def to_device(model: PreTrainedModel, options: EncoderOptions) -> str:
-    """Move a model to its device, and say which."""
+    """Move a model to its device, and say which.
+
+    Raises:
+        ModelError: It does not fit into memory.
+    """
     device = choose_device(options.device)
-    model.to(torch.device(device))
+    with must_fit(type(model).__name__, device):
+        model.to(torch.device(device))
     return device
 
 

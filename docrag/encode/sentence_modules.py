@@ -71,11 +71,13 @@ def load_modules(encoder_class: str, checkpoint: Checkpoint, options: EncoderOpt
     Raises:
         WeightsMismatch: The checkpoint lacks weights, which would stay random.
         ModelUnavailable: It cannot be read.
+        ModelError: It does not fit into memory.
     """
     mend_torchvision()
     import sentence_transformers
     from safetensors import SafetensorError
 
+    from docrag.encode.batches import must_fit
     from docrag.encode.device import choose_attention, choose_device, choose_dtype
     from docrag.encode.loading import no_progress_bar
 
@@ -84,10 +86,12 @@ def load_modules(encoder_class: str, checkpoint: Checkpoint, options: EncoderOpt
     attention = choose_attention(device, dtype, checkpoint.architecture)
     settings = {"dtype": dtype, "attn_implementation": attention}
     try:
-        with no_progress_bar():
+        with no_progress_bar(), must_fit(checkpoint.model, device):
             model: BaseModel = getattr(sentence_transformers, encoder_class)(
                 str(checkpoint.path), device=device, model_kwargs=settings, local_files_only=True
             )
+            model.to(dtype)  # projections too, which sentence-transformers leaves in float32
+        with no_progress_bar():
             _require_complete(model, checkpoint)
     except RuntimeError as error:  # load_state_dict of a module that is not of transformers
         told = " ".join(str(error).split())
@@ -98,7 +102,6 @@ def load_modules(encoder_class: str, checkpoint: Checkpoint, options: EncoderOpt
         raise ModelUnavailable(
             f"{checkpoint.model} cannot be loaded: {error}", "check or download the checkpoint again"
         ) from error
-    model.to(dtype)  # projections too, which sentence-transformers leaves in float32
     model.eval().requires_grad_(False)
     return model
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from docrag.encode.batches import must_fit
 from docrag.encode.device import choose_device, choose_dtype
 from docrag.encode.norms import softmax
 from docrag.encode.options import EncoderOptions
@@ -36,6 +37,7 @@ class ImageBindTowers:
     Raises:
         ModelUnavailable: The library or the file cannot be read.
         WeightsMismatch: The file is not one of ImageBind's.
+        ModelError: It does not fit into memory.
     """
 
     def __init__(self, weights: Path, options: EncoderOptions, dim: int) -> None:
@@ -45,7 +47,8 @@ class ImageBindTowers:
         self._tokenizer = library.tokenizer
         model = load_model(library.model_class, weights, dim)
         self._scale = min(math.exp(float(model.state_dict()[SCALE])), MOST_SCALE)
-        self._model = model.to(self.device, self._dtype)
+        with must_fit("imagebind", self.device):
+            self._model = model.to(self.device, self._dtype)
 
     def encode_images(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """(n, dim), of any length; RGB images, of which the middle square is seen."""

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from docrag.encode.base import ModelSpec
 from docrag.encode.checkpoint import Checkpoint
-from docrag.encode.options import EncoderOptions
+from docrag.encode.options import EncoderOptions, refuse_knobs
 from docrag.encode.torchvision import mend_torchvision
-from docrag.errors import ModelUnavailable, SettingsError
+from docrag.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -139,13 +139,11 @@ def refuse_resolution(checkpoint: Checkpoint, options: EncoderOptions, side: int
     Raises:
         SettingsError: One of them is set.
     """
-    asked = {"--resolution": options.resolution, "--max-patches": options.max_patches}
-    for option, value in asked.items():
-        if value:
-            raise SettingsError(
-                f"{checkpoint.model} sees {side} by {side} pixels and nothing else; {option} is {value}",
-                f"leave {option} out, or take siglip2-base-naflex, which sees as many patches as you say",
-            )
+    refuse_knobs(
+        options,
+        f"{checkpoint.model} sees {side} by {side} pixels and nothing else",
+        "take siglip2-base-naflex, which sees as many patches as you say",
+    )
 
 
 def pixel_inputs(processor: Any, images: Sequence[Image]) -> Inputs:

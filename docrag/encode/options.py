@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Self
+
+from docrag.errors import SettingsError
+
+KNOBS = ("resolution", "max_patches")
+"""The options that change what a model sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +35,25 @@ class EncoderOptions:
     def on(self, device: str) -> Self:
         """The same on one device."""
         return replace(self, device=device)
+
+
+def refuse_knobs(options: EncoderOptions, why: str, instead: str = "", takes: Collection[str] = ()) -> None:
+    """Refuse a choice of resolution or patches that a model does not have.
+
+    Args:
+        options: What the user chose.
+        why: What the model sees, in words.
+        instead: What else the user may do.
+        takes: Those of KNOBS that it has.
+
+    Raises:
+        SettingsError: Another of them was chosen.
+    """
+    refused = [
+        f"--{knob.replace('_', '-')}" for knob in KNOBS if getattr(options, knob) and knob not in takes
+    ]
+    if refused:
+        flags = " and ".join(refused)
+        raise SettingsError(
+            f"{why}; {flags} cannot change that", ", or ".join(filter(None, [f"leave {flags} out", instead]))
+        )

@@ -21,9 +21,9 @@ from docrag.encode.contrastive import (
     side_of,
     single_spec,
 )
-from docrag.encode.options import EncoderOptions
+from docrag.encode.options import EncoderOptions, refuse_knobs
 from docrag.encode.towers import TwoTowerEncoder
-from docrag.errors import ModelUnavailable, SettingsError
+from docrag.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -107,11 +107,12 @@ def _naflex_inputs(config: Any, options: EncoderOptions) -> Any:
 
 def _naflex_side(checkpoint: Checkpoint, config: Any, options: EncoderOptions) -> int:
     """Pixels on the long side of a page twice as long as wide."""
-    if options.resolution:
-        raise SettingsError(
-            f"{checkpoint.model} sees pages in patches, not at a --resolution",
-            f"--max-patches N instead; {config.vision_config.num_patches} is its own",
-        )
+    refuse_knobs(
+        options,
+        f"{checkpoint.model} sees pages in patches, not at a resolution",
+        f"say --max-patches N instead; {config.vision_config.num_patches} is its own",
+        takes=("max_patches",),
+    )
     return side_of(config.vision_config.patch_size) * math.isqrt(2 * _max_patches(config, options))
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from docrag.encode.base import ModelSpec
 from docrag.encode.norms import normalised, softmax
-from docrag.encode.options import EncoderOptions
+from docrag.encode.options import EncoderOptions, refuse_knobs
 from docrag.encode.page_images import fit, page_image
 from docrag.encode.towers import WHOLE_PAGE
 from docrag.encode.voyage_budget import (
@@ -65,11 +65,15 @@ class VoyageEncoder:
         dim: Of its vectors.
         choices: More fields of the request.
         options: Of these only resolution and batch_size (inputs in a request) mean something here.
+
+    Raises:
+        SettingsError: The options bound its patches.
     """
 
     def __init__(
         self, name: str, model: str, dim: int, choices: Mapping[str, int], options: EncoderOptions
     ) -> None:
+        refuse_knobs(options, f"{name} tells nothing of patches", "give --resolution", ("resolution",))
         self.spec = ModelSpec(
             family=name,
             model=name,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, cast
 from docrag.encode.base import ModelSpec
 from docrag.encode.digests import sha256_of
 from docrag.encode.norms import normalised
-from docrag.encode.options import EncoderOptions
+from docrag.encode.options import EncoderOptions, refuse_knobs
 from docrag.encode.towers import TwoTowerEncoder
-from docrag.errors import ModelUnavailable, SettingsError
+from docrag.errors import ModelUnavailable
 from docrag.types import MultiVector
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ImageBindEncoder(TwoTowerEncoder):
     """
 
     def __init__(self, options: EncoderOptions) -> None:
-        _refuse_resolution(options)
+        refuse_knobs(options, f"imagebind sees {SIDE} by {SIDE} pixels and nothing else")
         _require_library()
         weights = _find_weights()
 
@@ -103,12 +103,3 @@ def _find_weights() -> Path:
             f"imagebind has no weights at {weights}", f"set {WEIGHTS} to the path of imagebind_huge.pth"
         )
     return weights
-
-
-def _refuse_resolution(options: EncoderOptions) -> None:
-    for option, value in (("--resolution", options.resolution), ("--max-patches", options.max_patches)):
-        if value:
-            raise SettingsError(
-                f"imagebind sees {SIDE} by {SIDE} pixels and nothing else; {option} is {value}",
-                f"leave {option} out",
-            )

@@ -19,7 +19,7 @@ from docrag.encode.base import MixedEncoder
 from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import name_of, page_encoder
 from docrag.encode.voyage_budget import jpeg_within, requests, text_cost
-from docrag.errors import ModelUnavailable, PageFailed, RemoteError
+from docrag.errors import ModelUnavailable, PageFailed, RemoteError, SettingsError
 from docrag.http import JsonClient
 from docrag.types import PageImage
 from tests.samples import make_image, make_page, picture_page
@@ -274,6 +274,12 @@ def test_requests_are_cut_by_bytes_too():
 
 def test_lone_surrogates_of_a_command_line_are_counted():
     assert text_cost("\udcfc").tokens == 1
+
+
+def test_it_has_no_choice_of_patches():
+    with pytest.raises(SettingsError, match="--max-patches cannot change that") as refused:
+        page_encoder(NAME, EncoderOptions(max_patches=256))
+    assert "--resolution" in refused.value.hint
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from docrag.encode.base import ModelSpec
 from docrag.encode.checkpoint import Checkpoint
-from docrag.encode.colpali_families import FAMILIES, Family, Inputs, image_settings, processor_home
+from docrag.encode.colpali_families import FAMILIES, Family, Inputs, processor_home
 from docrag.encode.grid import place
+from docrag.encode.image_grids import image_settings, thinnest
 from docrag.encode.late import LateEncoder
 from docrag.encode.norms import normalised
 from docrag.encode.options import EncoderOptions
 from docrag.encode.page_images import widen
+from docrag.encode.special_tokens import plain, special_tokens
 from docrag.encode.torchvision import mend_torchvision
 from docrag.errors import ModelUnavailable
 from docrag.types import MultiVector
@@ -45,7 +47,7 @@ def open_colpali(checkpoint: Checkpoint, options: EncoderOptions) -> LateEncoder
         needs="image",
         licence="",
         recipe="all tokens",
-        image_side=options.resolution or family.side(image_settings(checkpoint), options),
+        image_side=family.side(image_settings(processor_home(checkpoint).json), options),
         resolution=options.resolution,
         max_patches=options.max_patches,
     )
@@ -75,11 +77,9 @@ class ColPaliModel:
 
         self._torch = torch
         self._family = family
-        # An image of n times its width gives n patches at least.
-        self._thinnest = min(family.thinnest, options.max_patches or family.thinnest)
+        self._thinnest = thinnest(family.thinnest, options)
         self._processor = _load_processor(getattr(engine, family.processor), checkpoint)
-        known = self._processor.tokenizer.added_tokens_decoder.values()
-        self._special = [token.content for token in known if token.special and len(token.content) > 1]
+        self._special = special_tokens(self._processor)
         if family.limit:
             family.limit(self._processor, options)
         self._model: Any = load_adapted(getattr(engine, checkpoint.architecture), checkpoint, options)
@@ -104,16 +104,10 @@ class ColPaliModel:
 
     def encode_texts(self, texts: Sequence[str]) -> list[MultiVector]:
         """(n, dim) a query: its tokens and those that the model was trained to think in."""
-        inputs = self._processor.process_queries([self._plain(text) for text in texts])
+        inputs = self._processor.process_queries([plain(text, self._special) for text in texts])
         if self._family.types_queries:
             inputs["token_type_ids"] = self._torch.zeros_like(inputs["input_ids"])
         return [MultiVector(rows) for rows in self._forward(inputs)]
-
-    def _plain(self, text: str) -> str:
-        """A text in which nothing stands for an image or the end: "<image>" becomes "< image>"."""
-        for token in self._special:
-            text = text.replace(token, f"{token[0]} {token[1:]}")
-        return text
 
     def _forward(self, inputs: Inputs) -> list[NDArray[np.float32]]:
         """One pass; rows of padding are cut off, since they may be NaN. Bfloat16 leaves lengths of 0.996."""

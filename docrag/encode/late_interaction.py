@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,20 +13,31 @@ from numpy.typing import NDArray
 
 from docrag.encode.base import ModelSpec
 from docrag.encode.checkpoint import Checkpoint
-from docrag.encode.grid import grid_boxes, place, tile_boxes
+from docrag.encode.grid import grid_boxes, place
+from docrag.encode.image_grids import (
+    PAGE,
+    THINNEST,
+    Settings,
+    image_settings,
+    limit_qwen,
+    limit_tiles,
+    qwen_grid,
+    qwen_side,
+    thinnest,
+    tile_grid,
+    tiles_side,
+)
 from docrag.encode.late import LateEncoder
 from docrag.encode.norms import normalised
-from docrag.encode.options import EncoderOptions
+from docrag.encode.options import KNOBS, EncoderOptions, refuse_knobs
+from docrag.encode.page_images import widen
 from docrag.encode.sentence_modules import config_of, dimension, load_modules, modules_of
-from docrag.errors import ModelUnavailable, SettingsError
+from docrag.encode.special_tokens import plain, special_tokens
+from docrag.errors import ModelUnavailable
 from docrag.types import MultiVector
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-IMAGE_SIDE = 1280
-TILE = re.compile(r"<row_(\d+)_col_(\d+)>")
-"""What Idefics3 writes before each tile of a page."""
 
 Features = Mapping[str, Any]
 """What sentence-transformers knows of one input after its last module, by name."""
@@ -36,57 +47,34 @@ Features = Mapping[str, Any]
 class Grid:
     """How an image processor cuts pages into patches."""
 
-    boxes: Callable[[Features, NDArray[np.bool_], Any], NDArray[np.float32]]
-    """(features, which tokens are of the image, processor) -> (tokens, 4), NaN where no patch stands."""
-    resize: Callable[[Any, EncoderOptions], None]
-    """Sets the image processor to what the user asked for."""
-    knobs: frozenset[str]
-    """The options of that kind that it has."""
-    image_side: Callable[[dict[str, Any]], int] = lambda told: IMAGE_SIDE
-    """Pixels on the long side of the page image that it wants, by its configuration."""
+    boxes: Callable[[Any, Features, int], NDArray[np.float32]]
+    """(processor, features, image tokens) -> boxes of the image tokens, NaN for those that stand nowhere."""
+    side: Callable[[Settings, EncoderOptions], int]
+    """(its configuration, options) -> pixels on the long side of the page image that it wants."""
+    limit: Callable[[Any, EncoderOptions], None] | None = None
+    """Sets the processor to the resolution and patches asked for; None where the grid is fixed."""
+    thinnest: int = 0
+    """How many times longer than wide an image may be; 0 for any."""
 
 
-def _qwen_boxes(features: Features, at: NDArray[np.bool_], processor: Any) -> NDArray[np.float32]:
-    _, rows, columns = (int(side) for side in features["image_grid_thw"])
-    merge = processor.image_processor.merge_size
-    return place(grid_boxes(columns // merge, rows // merge), at)
-
-
-def _square_boxes(features: Features, at: NDArray[np.bool_], processor: Any) -> NDArray[np.float32]:
-    side = math.isqrt(int(at.sum()))
-    return place(grid_boxes(side, side), at)
-
-
-def _tile_boxes(features: Features, at: NDArray[np.bool_], processor: Any) -> NDArray[np.float32]:
-    """The tiles as the prompt counts them; after them comes the whole page in small, which stands nowhere."""
-    tiles = TILE.findall(processor.tokenizer.decode(features["input_ids"]))
-    rows = max((int(row) for row, _ in tiles), default=1)
-    columns = max((int(column) for _, column in tiles), default=1)
-    side = math.isqrt(int(at.sum()) // (len(tiles) + 1))
-    local = at.copy()
-    if tiles:  # without, the whole page is the only tile
-        local[np.flatnonzero(at)[-side * side :]] = False
-    return place(tile_boxes(columns, rows, side), local)
-
-
-def _limit_pixels(images: Any, options: EncoderOptions) -> None:
-    """Qwen's processor counts area: a patch vector stands for merge_size times merge_size patches."""
-    if options.max_patches:
-        most = options.max_patches * (images.patch_size * images.merge_size) ** 2
-        images.size = {"shortest_edge": min(images.size["shortest_edge"], most), "longest_edge": most}
-
-
-def _limit_tiles(images: Any, options: EncoderOptions) -> None:
-    if options.resolution:
-        images.size = {"longest_edge": options.resolution}
+def _square_boxes(processor: Any, features: Features, count: int) -> NDArray[np.float32]:
+    side = math.isqrt(count)
+    return grid_boxes(side, side)
 
 
 GRIDS: Mapping[str, Grid] = {
-    "merge_size": Grid(_qwen_boxes, _limit_pixels, frozenset({"max_patches", "resolution"})),
-    "do_image_splitting": Grid(
-        _tile_boxes, _limit_tiles, frozenset({"resolution"}), lambda told: int(told["size"]["longest_edge"])
+    "merge_size": Grid(
+        lambda processor, features, count: qwen_grid(processor, features["image_grid_thw"]),
+        qwen_side,
+        limit_qwen,
+        THINNEST,
     ),
-    "image_seq_length": Grid(_square_boxes, lambda images, options: None, frozenset()),
+    "do_image_splitting": Grid(
+        lambda processor, features, count: tile_grid(processor, features["input_ids"]),
+        tiles_side,
+        limit_tiles,
+    ),
+    "image_seq_length": Grid(_square_boxes, lambda settings, options: PAGE),
 }
 """By what only this kind of image processor has in its configuration."""
 
@@ -98,14 +86,10 @@ def open_multi_vector(checkpoint: Checkpoint, options: EncoderOptions) -> LateEn
         ModelUnavailable: It takes no images, or does not say where its patches stand.
         SettingsError: It has no such choice of resolution or patches.
     """
-    told = _image_processor(checkpoint)
-    grid = _grid(checkpoint, told)
-    for knob in ("resolution", "max_patches"):
-        if getattr(options, knob) and knob not in grid.knobs:
-            raise SettingsError(
-                f"{checkpoint.model} has no choice of {knob}: its image processor fixes it",
-                f"leave --{knob.replace('_', '-')} out",
-            )
+    settings = image_settings(partial(config_of, checkpoint, modules_of(checkpoint)[0]))
+    grid = _grid(checkpoint, settings)
+    fixed = f"{checkpoint.model} sees every page as the same square grid"
+    refuse_knobs(options, fixed, takes=KNOBS if grid.limit else ())
     spec = ModelSpec(
         family=checkpoint.architecture or "MultiVectorEncoder",
         model=checkpoint.model,
@@ -117,38 +101,30 @@ def open_multi_vector(checkpoint: Checkpoint, options: EncoderOptions) -> LateEn
         needs="image",
         licence="",
         recipe="all tokens",
-        image_side=options.resolution or grid.image_side(told),
+        image_side=grid.side(settings, options),
         resolution=options.resolution,
         max_patches=options.max_patches,
     )
     return LateEncoder(spec, lambda: MultiVectorModel(checkpoint, grid, options), options)
 
 
-def _image_processor(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Its configuration, empty where it has none; what the whole processor has of it comes along."""
-    first = modules_of(checkpoint)[0]
-    whole = config_of(checkpoint, first, "processor_config.json")
-    images: dict[str, Any] = whole.get("image_processor", {})
-    return config_of(checkpoint, first, "preprocessor_config.json") | whole | images
-
-
-def _grid(checkpoint: Checkpoint, told: dict[str, Any]) -> Grid:
+def _grid(checkpoint: Checkpoint, settings: Settings) -> Grid:
     """How its pages are cut, by the configuration of its image processor.
 
     Raises:
         ModelUnavailable: It takes no images, or gives vectors of which nobody knows where they stand.
     """
     _refuse_what_cannot_work(checkpoint)
-    if "image_processor_type" not in told and "image_mean" not in told:
+    if "image_processor_type" not in settings and "image_mean" not in settings:
         raise ModelUnavailable(
             f"{checkpoint.model} has no image processor: it embeds texts, not page images",
             "give a checkpoint that sees images; for words there is --late minilm",
         )
     for mark, grid in GRIDS.items():
-        if mark in told:
+        if mark in settings:
             return grid
     raise ModelUnavailable(
-        f"{checkpoint.model}: {told.get('image_processor_type')} does not say where patches stand",
+        f"{checkpoint.model}: {settings.get('image_processor_type')} does not say where patches stand",
         f"its configuration must have one of {', '.join(GRIDS)}",
     )
 
@@ -180,22 +156,28 @@ class MultiVectorModel:
         self._model: Any = load_modules("MultiVectorEncoder", checkpoint, options)
         self._processor = self._model.processor
         self._grid = grid
-        grid.resize(self._processor.image_processor, options)
+        self._thinnest = thinnest(grid.thinnest, options)
+        self._special = special_tokens(self._processor)
+        if grid.limit:
+            grid.limit(self._processor, options)
         self._image_token = self._processor.tokenizer.convert_tokens_to_ids(self._processor.image_token)
         self.device = str(self._model.device)
 
     def encode_images(self, images: Sequence[Image]) -> list[MultiVector]:
         """(n, dim) a page: what the model's own mask keeps of patches and prompt."""
-        return [self._placed(one) for one in self._forward(self._model.encode_document, list(images))]
+        widened = [widen(image, self._thinnest) for image in images]
+        return [self._placed(one) for one in self._forward(self._model.encode_document, widened)]
 
     def encode_texts(self, texts: Sequence[str]) -> list[MultiVector]:
         """(n, dim) a query; {"text": ...} keeps the name of an image file from being opened."""
-        told = self._forward(self._model.encode_query, [{"text": text} for text in texts])
+        told = self._forward(
+            self._model.encode_query, [{"text": plain(text, self._special)} for text in texts]
+        )
         return [MultiVector(_rows(one)) for one in told]
 
     def _placed(self, features: Features) -> MultiVector:
         at = (features["input_ids"] == self._image_token).cpu().numpy()
-        boxes = self._grid.boxes(features, at, self._processor)
+        boxes = place(self._grid.boxes(self._processor, features, int(at.sum())), at)
         return MultiVector(_rows(features), boxes[_kept(features)])
 
     def _forward(self, encode: Callable[..., Any], inputs: Sequence[Any]) -> list[Features]:

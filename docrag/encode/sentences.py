@@ -14,6 +14,7 @@ from docrag.encode.checkpoint import Checkpoint
 from docrag.encode.norms import normalised
 from docrag.encode.options import EncoderOptions
 from docrag.encode.sentence_modules import dimension, load_modules
+from docrag.encode.special_tokens import plain, special_tokens
 
 if TYPE_CHECKING:
     from docrag.encode.batches import Batches
@@ -86,7 +87,8 @@ class SentenceEncoder:
         return normalised(np.array(rows, np.float32).reshape(len(texts), self.spec.dim))
 
     def _as_texts(self, texts: Sequence[str]) -> list[Any]:
-        """As they are for a model of texts; one that sees images too would open the name of an image file."""
+        """As they are for a model of texts; one that sees images would open files, and look for images."""
         if list(self._model.modalities) == ["text"]:
             return list(texts)
-        return [{"text": text} for text in texts]
+        special = special_tokens(self._model.processor)
+        return [{"text": plain(text, special)} for text in texts]

@@ -112,6 +112,17 @@ def test_qwen_resolution_is_the_long_side_of_the_image(checkpoint):
     assert len(query.vectors) == 12
 
 
+@pytest.mark.parametrize("family", ["colqwen2", "colqwen2.5", "colqwen3", "colqwen3.5"])
+def test_a_resolution_raises_the_bound_of_the_checkpoint(checkpoint, family):
+    """It has 64 patches, of which a page of 390 pixels is no more than one of 300."""
+    encoder = page_encoder(checkpoint(family), options(resolution=390))
+    [page] = encoder.encode_pages([picture_page(1, 400, 400)])
+    assert len(patches(page)) == {"colqwen2": 14, "colqwen2.5": 14}.get(family, 12) ** 2
+    fewer = page_encoder(checkpoint(family), options(resolution=390, max_patches=9))
+    [page] = fewer.encode_pages([picture_page(1, 400, 400)])
+    assert len(patches(page)) == 9
+
+
 @pytest.mark.parametrize("family", ["colidefics3", "colmodernvbert"])
 @pytest.mark.parametrize(
     ("asked", "square"),
@@ -132,6 +143,9 @@ def test_tiles_are_as_many_as_asked(checkpoint, family, asked, square):
     assert len(patches(page)) == square
     whole = 0 if square == 16 else 16
     assert square + whole <= asked.get("max_patches", square + whole)
+    assert encoder.spec.image_side == 64 * np.sqrt(
+        square / 16
+    )  # pages are drawn no larger than they are seen
 
 
 @pytest.mark.parametrize(
@@ -139,7 +153,7 @@ def test_tiles_are_as_many_as_asked(checkpoint, family, asked, square):
 )
 def test_tiles_that_cannot_be_are_refused(checkpoint, asked, hint):
     with pytest.raises(SettingsError) as refused:
-        page_encoder(checkpoint("colidefics3"), options(**asked)).encode_pages(PAGES[:1])
+        page_encoder(checkpoint("colidefics3"), options(**asked))
     assert refused.value.hint.startswith(hint)
 
 

@@ -102,6 +102,13 @@ def test_a_text_that_names_an_image_stays_text(tmp_path):
     np.testing.assert_allclose(text_encoder(str(model), FLOAT32).encode_queries(texts), expected, atol=1e-5)
 
 
+def test_a_text_with_the_token_of_an_image_is_a_text_too(tmp_path):
+    """A page about HTML would end the ingest."""
+    encoder = text_encoder(str(save_sighted(tmp_path / "model")), FLOAT32)
+    named, broken_up = encoder.encode_passages(["put an <image> here", "put an < image> here"])
+    np.testing.assert_allclose(named, broken_up, atol=1e-6)
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "2_Dense/model.safetensors"])
 def test_missing_weights_are_refused(model, tmp_path, file):
     broken = text_encoder(str(drop_a_weight(model, tmp_path / "broken", file)), FLOAT32)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from docrag.errors import IndexNotFound, SettingsError, StoreError
+from docrag.errors import IndexNotFound, ModelUnavailable, SettingsError, StoreError, UnknownModel
 from docrag.ingest.manifest import Manifest
 from docrag.settings import Settings
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from docrag.encode.options import EncoderOptions
     from docrag.ingest.shelf import Shelf
     from docrag.store.layout import Fingerprint
+
+Encoder = TypeVar("Encoder")
 
 FINGERPRINT = "fingerprint.json"
 DEFAULT_ENCODER = "minilm"
@@ -69,7 +71,7 @@ def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
     built: Mapping[str, Any] = stored.values if stored else {}
     plain = options_of(settings)
     asked = replace(plain, resolution=settings.resolution or 0, max_patches=settings.max_patches or 0)
-    late = page_encoder(*_choice(settings.late, built.get("late"), asked, DEFAULT_ENCODER))
+    late = _open(page_encoder, "late", settings.late, built, asked, DEFAULT_ENCODER)
     _require_kind(late, "late", "--late")
     sees = late.spec.needs == "image"
     image = image_encoder(settings, built, plain if sees else asked)
@@ -78,7 +80,7 @@ def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
             f"{late.spec.family} sees words, no image whose resolution or patches could be chosen",
             "leave out --resolution and --max-patches, or choose a --late or --image model that sees",
         )
-    text = text_encoder(*_choice(settings.text, built.get("text"), plain, DEFAULT_ENCODER))
+    text = _open(text_encoder, "text", settings.text, built, plain, DEFAULT_ENCODER)
     language = settings.language or (built.get("bm25") or {}).get("language") or DEFAULT_LANGUAGE
     return Encoders(late, text, Bm25Encoder(language), image)
 
@@ -89,10 +91,9 @@ def image_encoder(
     """The image encoder that was asked for, else the one that an index was built with, else none."""
     from docrag.encode.registry import page_encoder
 
-    name, options = _choice(settings.image, built.get("image"), options, "")
-    if not name:
+    if not settings.image and not built.get("image"):
         return None
-    encoder = page_encoder(name, options)
+    encoder = _open(page_encoder, "image", settings.image, built, options, "")
     _require_kind(encoder, "single", "--image")
     return encoder
 
@@ -141,6 +142,29 @@ def options_of(settings: Settings) -> EncoderOptions:
 
     size = 0 if settings.batch_size == "auto" else settings.batch_size
     return EncoderOptions(device=settings.device, dtype=settings.dtype, batch_size=size)
+
+
+def _open(
+    make: Callable[[str, EncoderOptions], Encoder],
+    kind: str,
+    asked: str | None,
+    built: Mapping[str, Any],
+    options: EncoderOptions,
+    default: str,
+) -> Encoder:
+    """The encoder that was asked for, else the one of the index, else the default.
+
+    Raises:
+        ModelUnavailable: The one of the index is not where it was.
+    """
+    name, options = _choice(asked, built.get(kind), options, default)
+    try:
+        return make(name, options)
+    except (UnknownModel, ModelUnavailable) as error:
+        if asked or not built.get(kind):
+            raise
+        hint = f"{error.hint}; if the weights lie elsewhere now: DOCRAG_{kind.upper()}=PATH"
+        raise ModelUnavailable(f"the index was built with {name}: {error.message}", hint) from error
 
 
 def _choice(

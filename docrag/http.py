@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import random
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -63,14 +64,18 @@ class JsonClient:
         base_url: http or https, such as http://127.0.0.1:8000/v1.
         key: Sent as bearer token; empty where none is needed. No error repeats it.
         timeout: Seconds without any byte after which a request has failed.
-        sleep: Waits; tests give another.
+        sleep: Waits; by default until `close`.
 
     Raises:
         SettingsError: The address or the key cannot be one.
     """
 
     def __init__(
-        self, base_url: str, key: str = "", timeout: float = 120, sleep: Callable[[float], None] = time.sleep
+        self,
+        base_url: str,
+        key: str = "",
+        timeout: float = 120,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         self._key = _checked_key(key)
         self._base = _checked_url(base_url)
@@ -81,8 +86,9 @@ class JsonClient:
         self._http = httpx.Client(headers=headers, timeout=patience)
         self._close = weakref.finalize(self, self._http.close)
         self._timeout = timeout
+        self._closed = threading.Event()
         self._try = Retrying(
-            sleep=sleep,
+            sleep=sleep or self._wait,
             stop=_tried_enough,
             wait=_wait,
             retry=retry_if_exception_type(_Failed),
@@ -111,8 +117,13 @@ class JsonClient:
             raise failed.error from failed.__cause__
 
     def close(self) -> None:
-        """Close the connections, which otherwise stay open as long as there is a client."""
+        """Close the connections; requests that wait for another try, in any thread, fail now."""
+        self._closed.set()
         self._close()
+
+    def _wait(self, seconds: float) -> None:
+        if self._closed.wait(seconds):
+            raise RemoteError(f"{self.address('')}: closed before it answered")
 
     def _url(self, path: str) -> httpx.URL:
         return self._base.copy_with(path=f"{self._base.path.rstrip('/')}/{path}")

@@ -12,7 +12,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from docrag.errors import NotFound
-from docrag.home import captioner_of, choose_encoders, directory_of, open_shelf, stored_fingerprint
+from docrag.home import (
+    captioner_of,
+    choose_encoders,
+    directory_of,
+    open_shelf,
+    options_of,
+    stored_fingerprint,
+)
 from docrag.ingest.report import IngestReport
 from docrag.settings import Settings, load_settings
 from docrag.types import Hit, Mode
@@ -99,6 +106,7 @@ class Index:
         paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
         prune: bool = False,
+        again: bool = False,
         passwords: Sequence[str] = (),
         listener: Listener | None = None,
     ) -> IngestReport:
@@ -107,6 +115,7 @@ class Index:
         Args:
             paths: PDFs, images, and folders that are walked.
             prune: Whether to remove the files of these folders that are gone.
+            again: Whether to read files that did not change, too: for other captions, or for lost pages.
             passwords: Tried on encrypted documents.
             listener: Hears of every file when it is safely stored, and of progress in between.
 
@@ -114,6 +123,7 @@ class Index:
             NotFound: A path does not exist; nothing is changed then.
             StoreError: The index cannot be written; what was reported before is safe.
         """
+        from docrag.ingest.pace import Pace
         from docrag.ingest.pipeline import Pipeline
         from docrag.ingest.sync import sync
         from docrag.read.jobs import ReadOptions
@@ -131,10 +141,16 @@ class Index:
             return sync(
                 self._shelf,
                 [Path(path) for path in named],
-                make_pipeline=lambda: Pipeline(self._encoders, captioner, settings.image_base_url),
+                make_pipeline=lambda: Pipeline(
+                    self._encoders,
+                    captioner,
+                    settings.image_base_url,
+                    Pace.of(self._encoders, options_of(settings)),
+                ),
                 options=options,
                 workers=settings.workers or None,
                 prune=prune,
+                again=again,
                 listener=listener or (lambda event: None),
             )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ def label_files(
     labels: Sequence[str],
     *,
     template: str = "{}",
+    passwords: Sequence[str] = (),
     settings: Settings | None = None,
     refused: Callable[[str, DocumentError], None] | None = None,
 ) -> Iterator[LabelledPage]:
@@ -31,6 +34,7 @@ def label_files(
         paths: Files, and folders that are walked.
         labels: What a page may be, in any language that the encoder knows.
         template: How a label is put to the encoder, such as "a scan of a {}".
+        passwords: Tried on encrypted documents.
         settings: `image` names the encoder; by default that of the index at `index`, where there is one.
         refused: Hears of each file or page that cannot be read; without it the error is raised.
 
@@ -48,11 +52,17 @@ def label_files(
 
     settings = settings or load_settings()
     stored = stored_fingerprint(directory_of(settings.index), create=True)
-    encoder = image_encoder(settings, stored.values if stored else {}, options_of(settings))
+    options = replace(
+        options_of(settings), resolution=settings.resolution or 0, max_patches=settings.max_patches or 0
+    )
+    encoder = image_encoder(settings, stored.values if stored else {}, options)
     named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
     jobs = [Job(file, sha256(file), (str(file),)) for file in find_files([Path(path) for path in named])]
-    options = ReadOptions(image_side=settings.render_side, page_timeout=settings.page_timeout, ocr=False)
-    with ReaderPool(options, settings.workers or None) as pool:
+    side = max(settings.render_side, encoder.spec.image_side if encoder else 0)
+    reading = ReadOptions(side, page_timeout=settings.page_timeout, ocr=False, passwords=tuple(passwords))
+    with ExitStack() as held:
+        held.callback(getattr(encoder, "close", lambda: None))
+        pool = held.enter_context(ReaderPool(reading, settings.workers or None))
         pages = _pages(pool.read(jobs), refused or _raise)
         yield from label_pages(pages, encoder, labels, template)
 

@@ -12,7 +12,7 @@ import pytest
 import docrag
 
 ROOT = Path(docrag.__file__).parent
-GROUND = {"types", "errors", "settings", "http"}
+GROUND = {"types", "errors", "settings", "http", "rgb"}
 STAGES = {"read", "caption", "encode", "store"}
 FLOWS = {"ingest", "search"}
 FACES = {"cli", "serve"}

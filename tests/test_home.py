@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from docrag import Index, Settings
-from docrag.errors import IndexMismatch, SettingsError, UnknownModel
+from docrag.encode.registry import is_name_of, page_encoder
+from docrag.errors import IndexMismatch, ModelUnavailable, SettingsError
 from docrag.home import choose_encoders, stored_fingerprint
 from docrag.settings import load_settings
 from docrag.store.layout import Fingerprint
@@ -47,11 +48,19 @@ def test_another_encoder_is_refused_with_both_names(model, tmp_path):
         Index.open(tmp_path / "index", settings=Settings(late=str(model), max_patches=16))
 
 
+@pytest.mark.parametrize("name", ["colqwen2", "clip"])
+def test_a_short_name_is_not_every_model_of_its_family(checkpoint, name):
+    told = page_encoder(checkpoint(name)).spec.fingerprint()
+    assert not is_name_of(name, told)
+    assert is_name_of(checkpoint(name), told)
+    assert is_name_of("colqwen2", {**told, "model": "vidore/colqwen2-v1.0", "revision": "abc"})
+
+
 def test_weights_may_move(model, tmp_path):
     with Index.open(tmp_path / "index", late=str(model)):
         pass
     moved = model.rename(tmp_path / "elsewhere")
-    with pytest.raises(UnknownModel, match=str(model)):
+    with pytest.raises(ModelUnavailable, match=rf"{model}.*DOCRAG_LATE"):
         Index.open(tmp_path / "index")
     with Index.open(tmp_path / "index", late=str(moved)):
         pass

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from docrag.caption.text_layer import caption, plain_caption
 from docrag.caption.title import title_of
+from docrag.errors import PageFailed
 from docrag.types import Page
 
-__all__ = ["Captioner", "NoCaptioner", "TextLayerCaptioner", "title_of"]
+__all__ = ["Caption", "Captioner", "NoCaptioner", "TextLayerCaptioner", "title_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What is said of a page, and why it is less than was asked for, where it is."""
+
+    text: str
+    """Never empty."""
+    error: PageFailed | None = None
 
 
 class Captioner(Protocol):
     """Says what pages are about."""
 
-    def caption(self, pages: Sequence[Page]) -> list[str]:
-        """One caption a page, in order, none of them empty.
-
-        Raises:
-            PageFailed: Nothing can be said of one of them; the others are kept for the next time.
-        """
+    def caption(self, pages: Sequence[Page]) -> list[Caption]:
+        """One caption a page, in order."""
         ...
 
     def close(self) -> None:
@@ -31,9 +38,9 @@ class Captioner(Protocol):
 class TextLayerCaptioner:
     """Captions from the page's own headings and figure captions (`--caption text`)."""
 
-    def caption(self, pages: Sequence[Page]) -> list[str]:
+    def caption(self, pages: Sequence[Page]) -> list[Caption]:
         """One caption a page, in order, at most 500 characters each."""
-        return [caption(page) for page in pages]
+        return [Caption(caption(page)) for page in pages]
 
     def close(self) -> None:
         """It holds nothing."""
@@ -42,9 +49,9 @@ class TextLayerCaptioner:
 class NoCaptioner:
     """Title and page number alone (`--caption none`): every point still has caption text."""
 
-    def caption(self, pages: Sequence[Page]) -> list[str]:
+    def caption(self, pages: Sequence[Page]) -> list[Caption]:
         """One caption a page, in order."""
-        return [plain_caption(page) for page in pages]
+        return [Caption(plain_caption(page)) for page in pages]
 
     def close(self) -> None:
         """It holds nothing."""

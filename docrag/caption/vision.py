@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from docrag.caption import Caption
 from docrag.caption.cache import CaptionCache
 from docrag.caption.text_layer import caption as text_layer_caption
 from docrag.errors import PageFailed, RemoteError, SettingsError
@@ -37,16 +36,6 @@ JPEG_QUALITY = 90
 PATH = "chat/completions"
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A page's caption, and why it lacks the vision model's part where it does."""
-
-    caption: str
-    """From the text layer, then on a line of its own what the vision model says; never empty."""
-    error: PageFailed | None = None
-    """Why the vision model says nothing; the page is found by its own text all the same."""
-
-
 class VisionCaptioner:
     """Captions from the page's text layer and from its image (`--caption vision`).
 
@@ -62,7 +51,7 @@ class VisionCaptioner:
         timeout: Seconds an answer may take.
         extra: More fields of the request, or others in place of its own; None leaves one out, such as
             {"max_tokens": None, "max_completion_tokens": 400} for models that want it so.
-        sleep: Waits between tries; tests give another.
+        sleep: Waits between tries; by default until `close`.
 
     Raises:
         SettingsError: The address, the key or the model cannot be one.
@@ -82,7 +71,7 @@ class VisionCaptioner:
         concurrency: int = 4,
         timeout: float = 120,
         extra: Mapping[str, Any] | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         if not model.strip():
             raise SettingsError("captions by a vision model need the model's name", "as its address calls it")
@@ -94,22 +83,10 @@ class VisionCaptioner:
         self._client = JsonClient(base_url, key, timeout, sleep)
         self._cache = CaptionCache(cache, _digest([self._fields, prompt, image_side]))
 
-    def caption(self, pages: Sequence[Page]) -> list[str]:
-        """One caption a page, in order.
+    def caption(self, pages: Sequence[Page]) -> list[Caption]:
+        """One caption a page, in order: its text layer's, then on a line of its own what the model says.
 
-        Raises:
-            PageFailed: The model refuses a page or says nothing of it; the answers for the others are kept.
-            RemoteError: The address does not answer, or refuses every page.
-        """
-        described = self.describe(pages)
-        for page, one in zip(pages, described, strict=True):
-            if one.error is not None:
-                named = f"page {page.number} of {page.document.name}: {one.error.message}"
-                raise PageFailed(named, one.error.hint) from one.error
-        return [one.caption for one in described]
-
-    def describe(self, pages: Sequence[Page]) -> list[Described]:
-        """The same, but a page that the model refuses has the caption of its text layer, and the reason.
+        A page that the model refuses, or says nothing of, has the former alone, and the reason.
 
         Raises:
             RemoteError: The address does not answer, or refuses every page; answers that came are kept.
@@ -193,9 +170,9 @@ def jpeg_within(image: PageImage, side: int) -> bytes:
     return content.getvalue()
 
 
-def _join(page: Page, answer: str | PageFailed) -> Described:
+def _join(page: Page, answer: str | PageFailed) -> Caption:
     own = text_layer_caption(page)
-    return Described(own, answer) if isinstance(answer, PageFailed) else Described(f"{own}\n{answer}")
+    return Caption(own, answer) if isinstance(answer, PageFailed) else Caption(f"{own}\n{answer}")
 
 
 def _digest(recipe: object) -> str:

@@ -15,6 +15,7 @@ from docrag.errors import DocragError
 
 P = ParamSpec("P")
 
+SOME_FAILED = 3
 INTERRUPTED = 130
 
 results = Console(highlight=False, markup=False)

@@ -12,6 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from docrag.cli.console import IndexOption, JsonOption, errors, print_json, results
+from docrag.cli.options import DeviceOption, DtypeOption
 from docrag.types import Hit, Mode
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def evaluate(
     qrels: Annotated[Path, typer.Option(help="qrels.tsv: query-id, corpus-id (file name#page), score.")],
     index: IndexOption = None,
     mode: Annotated[Mode, typer.Option(help="Which signals rank the pages.")] = "hybrid",
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search for judged questions and report nDCG, recall, MRR and latency."""
@@ -37,7 +40,8 @@ def evaluate(
 
     asked = read_queries(queries)
     judged = read_qrels(qrels)
-    with Index.open(settings=load_settings(index=index), create=False) as opened:
+    settings = load_settings(index=index, device=device, dtype=dtype)
+    with Index.open(settings=settings, create=False) as opened:
         run, seconds = search_all(opened, asked, judged, mode)
     measured = report(mode, run, judged, asked, seconds)
     if as_json:

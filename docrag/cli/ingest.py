@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich import progress
 
-from docrag.cli.console import IndexOption, JsonOption, errors, print_json, results
+from docrag.cli.console import SOME_FAILED, IndexOption, JsonOption, errors, print_json, results
 from docrag.cli.options import (
+    AgainOption,
     BatchSizeOption,
     CaptionModelOption,
     CaptionOption,
@@ -26,8 +27,6 @@ from docrag.cli.options import (
     TextOption,
 )
 from docrag.ingest.report import FileReport, IngestReport, Progress
-
-SOME_FAILED = 3
 
 
 class Monitor:
@@ -74,6 +73,7 @@ def ingest(
     resolution: ResolutionOption = None,
     max_patches: MaxPatchesOption = None,
     prune: PruneOption = False,
+    again: AgainOption = False,
     password: PasswordOption = None,
     page_timeout: PageTimeoutOption = None,
     as_json: JsonOption = False,
@@ -99,7 +99,7 @@ def ingest(
     )
     monitor = Monitor(as_json=as_json)
     with Index.open(settings=settings) as opened, monitor.bar:
-        report = opened.ingest(paths, prune=prune, passwords=password or [], listener=monitor)
+        report = opened.ingest(paths, prune=prune, again=again, passwords=password or [], listener=monitor)
     if as_json:
         print_json({"summary": report.summary()})
     else:

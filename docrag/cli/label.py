@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from docrag.cli.console import IndexOption, JsonOption, errors, print_json, results
-from docrag.cli.options import DeviceOption, DtypeOption
+from docrag.cli.console import SOME_FAILED, IndexOption, JsonOption, errors, print_json, results
+from docrag.cli.options import (
+    BatchSizeOption,
+    DeviceOption,
+    DtypeOption,
+    MaxPatchesOption,
+    PasswordOption,
+)
 from docrag.errors import DocumentError
 
 if TYPE_CHECKING:
     from docrag.search.label import LabelledPage
-
-SOME_FAILED = 3
 
 
 def label(
@@ -30,6 +34,9 @@ def label(
     index: IndexOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    batch_size: BatchSizeOption = None,
+    max_patches: MaxPatchesOption = None,
+    password: PasswordOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say which of some labels each page looks like, without training (zero-shot)."""
@@ -37,7 +44,9 @@ def label(
     from docrag.labelling import label_files
     from docrag.settings import load_settings
 
-    settings = load_settings(index=index, image=image, device=device, dtype=dtype)
+    settings = load_settings(
+        index=index, image=image, device=device, dtype=dtype, batch_size=batch_size, max_patches=max_patches
+    )
     asked = labels.split(",")
     failed: list[str] = []
 
@@ -46,9 +55,10 @@ def label(
         errors.print(f"failed    {file}: {error}")
 
     if paths:
-        show(
-            label_files(paths, asked, template=template, settings=settings, refused=refused), as_json=as_json
+        found = label_files(
+            paths, asked, template=template, passwords=password or [], settings=settings, refused=refused
         )
+        show(found, as_json=as_json)
     else:
         with Index.open(settings=settings, create=False) as opened:
             show(opened.label(asked, template=template), as_json=as_json)

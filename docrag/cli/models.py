@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import groupby
+from typing import Annotated
+
+import typer
 
 from docrag.cli.console import JsonOption, print_json, results
 
 Row = Mapping[str, str | int]
 
 
-def models(as_json: JsonOption = False) -> None:
-    """List the encoders that --late, --image and --text take, by the library that reads them."""
-    from docrag.encode.registry import list_models
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="One model, by any name: a checkpoint, a directory.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the encoders that --late, --image and --text take, by the library that reads them, and why."""
+    from docrag.encode.registry import describe, list_models
 
-    rows = list_models()
+    rows = [describe(name)] if name else list_models()
     if as_json:
         print_json({"models": rows})
         return
@@ -22,7 +30,8 @@ def models(as_json: JsonOption = False) -> None:
         results.print(f"{library}: {why}", style="bold", soft_wrap=True)
         for row in group:
             results.print(line(row), soft_wrap=True)
-    results.print("any other checkpoint: --late, --image or --text DIRECTORY or organisation/model")
+    if not name:
+        results.print("any other checkpoint: --late, --image or --text DIRECTORY or organisation/model")
 
 
 def line(row: Row) -> str:

@@ -40,6 +40,9 @@ MaxPatchesOption = Annotated[
     int | None, typer.Option("--max-patches", help="Patch vectors that a page may have [the model's own].")
 ]
 PruneOption = Annotated[bool, typer.Option("--prune", help="Forget files of these folders that are gone.")]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Read files that did not change, too: for other captions.")
+]
 PasswordOption = Annotated[
     list[str] | None, typer.Option("--password", help="For encrypted files; may be repeated.")
 ]

@@ -14,6 +14,7 @@ from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, PageEncoder
 from docrag.encode.bm25 import Bm25Encoder
 from docrag.encode.norms import normalised
 from docrag.encode.pooling import pool_rows
+from docrag.rgb import to_rgb
 from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, MultiVector, Page, Vector
 
 if TYPE_CHECKING:
@@ -46,6 +47,25 @@ class Encoders:
     def sees(self) -> bool:
         """Whether one of them looks at page images."""
         return any(encoder.spec.needs == "image" for encoder in (self.late, self.image) if encoder)
+
+    @property
+    def sees_here(self) -> bool:
+        """Whether one of them looks at page images on this machine."""
+        return any(
+            encoder.spec.needs == "image" and encoder.spec.digest
+            for encoder in (self.late, self.image)
+            if encoder
+        )
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether a query may be an image."""
+        return any(isinstance(encoder, ImageQueryEncoder) for encoder in (self.late, self.image))
+
+    @property
+    def takes_recordings(self) -> bool:
+        """Whether a query may be a recording."""
+        return any(isinstance(encoder, AudioQueryEncoder) for encoder in (self.late, self.image))
 
     def close(self) -> None:
         """End the processes of encoders that run in some; they start again when they are needed."""
@@ -122,7 +142,7 @@ def _of_media(encoder: PageEncoder | None, image: Image | None, audio: Path | No
     """The vectors of an image and a recording, as far as the encoder takes them."""
     found: list[MultiVector] = []
     if image is not None and isinstance(encoder, ImageQueryEncoder):
-        found += encoder.encode_query_images([image.convert("RGB")])
+        found += encoder.encode_query_images([to_rgb(image)])
     if audio is not None and isinstance(encoder, AudioQueryEncoder):
         found += encoder.encode_query_audio([audio])
     return found

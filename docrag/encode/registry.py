@@ -92,7 +92,8 @@ def is_name_of(name: str, told: Mapping[str, Any]) -> bool:
     listed = CATALOGUE.get(name)
     directories = [str(Path(half).expanduser().resolve()) for half in halves(name) or (name,)]
     means = {name, listed.model if listed else name, "+".join(directories)}
-    return bool(means & {name_of(told), told["family"], told["model"]})
+    own = told["model"] if told["library"] in LIBRARIES else told["family"]
+    return bool(means & {name_of(told), own})
 
 
 def list_models() -> list[dict[str, str | int]]:
@@ -106,6 +107,21 @@ def list_models() -> list[dict[str, str | int]]:
         rows.append({"name": name, **listed._asdict(), "option": f"--{listed.option}"})
     rows += [_plugin_row(plugin) for plugin in find_plugins().values()]
     return [{**row, "why": WHY.get(str(row["library"]), "a plug-in")} for row in rows]
+
+
+def describe(name: str) -> dict[str, str | int]:
+    """What there is to know of one encoder, by any name; of a checkpoint without loading its weights.
+
+    Raises:
+        UnknownModel: There is none.
+        ModelUnavailable: Its package or its checkpoint is not there.
+        WeightsMismatch: No library reads the checkpoint.
+    """
+    for row in list_models():
+        if row["name"] == name:
+            return row
+    encoder = _make(name, {**PAGE_ENCODERS, **TEXT_ENCODERS}, EncoderOptions())
+    return {**_row(name, encoder.spec), "why": WHY[encoder.spec.library]}
 
 
 def _make(name: str, table: Mapping[str, str], options: EncoderOptions) -> Any:

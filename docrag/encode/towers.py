@@ -13,6 +13,7 @@ from docrag.encode.base import ModelSpec
 from docrag.encode.norms import normalised
 from docrag.encode.options import EncoderOptions
 from docrag.encode.page_images import page_image
+from docrag.rgb import to_rgb
 from docrag.types import MultiVector, Page
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class TwoTowerEncoder:
         """
         found = np.empty((len(items), self.spec.dim), np.float32)
         texts = {i: item for i, item in enumerate(items) if isinstance(item, str)}
-        images = {i: item.convert("RGB") for i, item in enumerate(items) if not isinstance(item, str)}
+        images = {i: to_rgb(item) for i, item in enumerate(items) if not isinstance(item, str)}
         if texts:
             found[list(texts)] = self._run(list(texts.values()), self.towers.encode_texts)
         if images:

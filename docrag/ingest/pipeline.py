@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from docrag.caption import Captioner, TextLayerCaptioner, title_of
+from docrag.caption import Captioner, title_of
 from docrag.encode.encoders import Encoders, PageVectors
 from docrag.errors import DocumentError, PageFailed
 from docrag.ingest.manifest import FileRow
@@ -45,13 +45,14 @@ class Pipeline:
         encoders: Of the index.
         captioner: Gives each page its caption.
         image_base_url: Where page images are served.
+        pace: Says how many pages go through the encoders together.
     """
 
-    def __init__(self, encoders: Encoders, captioner: Captioner, image_base_url: str) -> None:
+    def __init__(self, encoders: Encoders, captioner: Captioner, image_base_url: str, pace: Pace) -> None:
         self._encoders = encoders
         self._captioner = captioner
         self._image_base_url = image_base_url.rstrip("/")
-        self._pace = Pace.of(encoders)
+        self._pace = pace
         self._documents: dict[str, Document] = {}
         self._lost: dict[str, Lost] = {}
         self._known = 0
@@ -141,12 +142,12 @@ class Pipeline:
         yield work
 
     def _caption(self, pages: Sequence[Page]) -> list[str]:
-        """A caption for each page; where a captioner fails that of its text layer, told as lost in part."""
-        found = self._each(pages, self._captioner.caption)
-        return [
-            caption if caption is not None else TextLayerCaptioner().caption([page])[0]
-            for page, caption in zip(pages, found, strict=True)
-        ]
+        """A caption for each page; one that is less than was asked for is told as lost in part."""
+        captions = self._captioner.caption(pages) if pages else []
+        for page, caption in zip(pages, captions, strict=True):
+            if caption.error is not None:
+                self._lost[page.document.id].append((page.number, caption.error))
+        return [caption.text for caption in captions]
 
     def _encode(self, pages: Sequence[Page], captions: Sequence[str]) -> list[PageRecord]:
         """A record for each page that its encoders can read."""
@@ -155,8 +156,7 @@ class Pipeline:
         encoded = self._each(
             pages, lambda some: self._encoders.encode_pages(some, [by_id[page.id] for page in some])
         )
-        if len(pages) >= self._pace.pages:
-            self._pace.took(time.perf_counter() - started)
+        self._pace.took(len(pages), time.perf_counter() - started)
         return [
             self._record(page, caption, vectors)
             for page, caption, vectors in zip(pages, captions, encoded, strict=True)

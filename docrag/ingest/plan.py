@@ -28,7 +28,12 @@ class Plan:
 
 
 def make_plan(
-    paths: Sequence[Path], files: Sequence[Path], manifest: Manifest, digest: Callable[[Path], str]
+    paths: Sequence[Path],
+    files: Sequence[Path],
+    manifest: Manifest,
+    digest: Callable[[Path], str],
+    *,
+    again: bool = False,
 ) -> Plan:
     """Compare files with the manifest; only those whose size or time differs are read and hashed.
 
@@ -37,6 +42,7 @@ def make_plan(
         files: The files found there.
         manifest: What was ingested before.
         digest: sha256 of a file, hexadecimal.
+        again: Whether to read what did not change, too.
     """
     plan = Plan()
     found: set[str] = set()
@@ -44,7 +50,7 @@ def make_plan(
         absolute = os.path.abspath(path)  # noqa: PTH100 (Path.resolve follows links, which are sources of their own)
         if absolute not in found:
             found.add(absolute)
-            _place(path, absolute, manifest, digest, plan)
+            _place(path, absolute, manifest, digest, plan, again)
     for rows in plan.contents.values():
         rows.sort(
             key=lambda row: row.path
@@ -58,7 +64,9 @@ def _printable(path: Path) -> str:
     return os.fsencode(path).decode(errors="replace")
 
 
-def _place(path: Path, absolute: str, manifest: Manifest, digest: Callable[[Path], str], plan: Plan) -> None:
+def _place(
+    path: Path, absolute: str, manifest: Manifest, digest: Callable[[Path], str], plan: Plan, again: bool
+) -> None:
     if _printable(path) != str(path):  # bytes that are no UTF-8, which neither SQLite nor Qdrant can keep
         error = UnreadableDocument(
             f"{_printable(path)}: the name is not UTF-8", "rename the file or its folder"
@@ -68,7 +76,8 @@ def _place(path: Path, absolute: str, manifest: Manifest, digest: Callable[[Path
     before = manifest.file(absolute)
     try:
         stat = path.stat()
-        if before is not None and (before.size, before.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+        same = before is not None and (before.size, before.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+        if before is not None and same and not again and _settled(manifest, before.document_id):
             plan.unchanged.append(before)
             return
         document_id = digest(path)
@@ -78,10 +87,15 @@ def _place(path: Path, absolute: str, manifest: Manifest, digest: Callable[[Path
         )
         return
     now = FileRow(absolute, str(path), stat.st_size, stat.st_mtime_ns, document_id)
-    document = manifest.document(document_id)
-    if before is not None and before.document_id == document_id:
-        plan.touched.append(now)
-    elif document is not None and document.state in ("done", "relabel"):
-        plan.known.append(now)
-    else:
+    if again or not _settled(manifest, document_id):
         plan.contents.setdefault(document_id, []).append(now)
+    elif before is not None and before.document_id == document_id:
+        plan.touched.append(now)
+    else:
+        plan.known.append(now)
+
+
+def _settled(manifest: Manifest, document_id: str) -> bool:
+    """Whether every page of a document that could be read is in the store."""
+    document = manifest.document(document_id)
+    return document is not None and document.state in ("done", "relabel")

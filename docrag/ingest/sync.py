@@ -27,6 +27,7 @@ def sync(
     options: ReadOptions,
     workers: int | None,
     prune: bool,
+    again: bool,
     listener: Listener,
 ) -> IngestReport:
     """Bring the index up to date with some files and folders.
@@ -38,6 +39,7 @@ def sync(
         options: How pages are read.
         workers: Reading processes; None chooses by the number of cores.
         prune: Whether to remove files of these folders that are gone.
+        again: Whether to read files that did not change, too.
         listener: Hears of every file, and of progress in between.
 
     Raises:
@@ -52,13 +54,13 @@ def sync(
             report.files.append(event)
         listener(event)
 
-    plan = make_plan(paths, find_files(paths), shelf.manifest, sha256)
+    plan = make_plan(paths, find_files(paths), shelf.manifest, sha256, again=again)
     _forget_abandoned(shelf, plan)
     shelf.settle()
     for event in _apply_without_reading(shelf, plan, prune):
         tell(event)
     if plan.contents:
-        jobs = (_job(shelf, document_id, rows) for document_id, rows in plan.contents.items())
+        jobs = (_job(shelf, document_id, rows, again) for document_id, rows in plan.contents.items())
         with ReaderPool(options, workers) as pool, Writer(shelf) as writer:
             for progress in make_pipeline().run(pool.read(list(jobs)), plan.contents, writer, report):
                 tell(progress)
@@ -98,6 +100,7 @@ def _pages(shelf: Shelf, row: FileRow) -> int:
     return document.pages if document else 0
 
 
-def _job(shelf: Shelf, document_id: str, rows: Sequence[FileRow]) -> Job:
+def _job(shelf: Shelf, document_id: str, rows: Sequence[FileRow], again: bool) -> Job:
     sources = tuple(row.source for row in rows)
-    return Job(Path(rows[0].path), document_id, sources, shelf.written(document_id, sources[0]))
+    written = frozenset[int]() if again else shelf.written(document_id, sources[0])
+    return Job(Path(rows[0].path), document_id, sources, written)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from docrag.errors import UnreadableDocument, UnsupportedFile
 from docrag.read.files import IMAGE_SUFFIXES
 from docrag.read.source import TextLayer, size_in_pixels
+from docrag.rgb import to_rgb
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 _LIKELY_DPI = range(30, 2401)
@@ -90,16 +90,3 @@ class ImageSource:
             ) from error
         with image:
             yield image
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any image as 8-bit RGB: on white where it is transparent, deeper grey scales stretched."""
-    if image.mode.startswith(("I", "F")):
-        grey = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        low, high = float(grey.min()), float(grey.max())
-        return Image.fromarray(((grey - low) * (255 / ((high - low) or 1))).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")

@@ -11,6 +11,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from docrag.encode.encoders import Encoders
+from docrag.errors import QueryError
 from docrag.search.fusion import fuse, weights_for
 from docrag.search.plan import Signal, queries
 from docrag.search.query import Query
@@ -28,6 +29,7 @@ def answer(store: Store, images: PageImages, encoders: Encoders, query: Query) -
     Raises:
         QueryError: The mode or the filter cannot be used, or the index has no encoder for such a query.
     """
+    _require_takers(query, encoders)
     text = query.text.strip().encode(errors="replace").decode()  # a terminal may give halves of letters
     vectors = encoders.encode_query(text, query.image, query.audio)
     requests = queries(query.mode, vectors, query.filter, query.k)
@@ -42,6 +44,20 @@ def answer(store: Store, images: PageImages, encoders: Encoders, query: Query) -
             for rank, page in enumerate(ranked, start=1)
             if page.id in records  # it may have been removed by another thread meanwhile
         ]
+
+
+def _require_takers(query: Query, encoders: Encoders) -> None:
+    """Refuse an image or a recording that nothing in the index can be compared with.
+
+    Raises:
+        QueryError: No encoder of the index takes it.
+    """
+    if query.image is not None and not encoders.takes_images:
+        hint = "build an index with --image clip-vit-b-32, or a --late model that sees, or ask with words"
+        raise QueryError("the index has no encoder that takes an image as a query", hint)
+    if query.audio is not None and not encoders.takes_recordings:
+        hint = "build an index with --image imagebind, or ask with words"
+        raise QueryError("the index has no encoder that takes a recording as a query", hint)
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

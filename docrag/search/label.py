@@ -88,7 +88,8 @@ def prompts(labels: Sequence[str], template: str) -> dict[str, str]:
     >>> prompts(["invoice", " chart "], "a scan of a {}")
     {'invoice': 'a scan of a invoice', 'chart': 'a scan of a chart'}
     """
-    named = [label.strip() for label in labels if label.strip()]
+    # A terminal may give halves of letters.
+    named = [label.strip().encode(errors="replace").decode() for label in labels if label.strip()]
     if not named:
         raise QueryError("there are no labels", 'such as --labels "invoice,chart,photograph"')
     if "{}" not in template:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docrag.errors import QueryError
+from docrag.rgb import to_rgb
 from docrag.types import Mode
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def open_image(path: str | os.PathLike[str]) -> Image:
 
     try:
         with pillow.open(path) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
+            return to_rgb(ImageOps.exif_transpose(opened))
     except FileNotFoundError:
         raise QueryError(f"{path} does not exist", "give the path of an image file") from None
     except (OSError, ValueError, pillow.DecompressionBombError) as error:

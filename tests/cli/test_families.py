@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from docrag.demo import documents
 from tests.samples import make_image
@@ -140,8 +141,44 @@ def test_files_that_cannot_be_read_are_named_and_the_others_are_labelled(
     assert "broken.pdf" in done.err
 
 
-def test_models_says_which_library_and_why(docrag):
-    rows = {row["name"]: row for row in docrag("models", "--json").lines[0]["models"]}
-    assert rows["colqwen2"]["library"] == "colpali-engine"
-    assert rows["colqwen2"]["why"]
-    assert rows["minilm"]["option"] in ("--late", "--text")
+def test_models_says_which_library_and_why(docrag, checkpoint):
+    rows = docrag("models", "--json").lines[0]["models"]
+    by_option = {(row["name"], row.get("option")): row for row in rows}
+    assert by_option["colqwen2", "--late"]["library"] == "colpali-engine"
+    assert "ColPali's authors" in by_option["colqwen2", "--late"]["why"]
+    assert by_option["minilm", "--text"]["library"] == by_option["minilm", "--late"]["library"] == "docrag"
+    [row] = docrag("models", checkpoint("colqwen2-hf"), "--json").lines[0]["models"]
+    assert (row["library"], row["option"]) == ("sentence-transformers", "--late")
+    assert "transformers' own" in row["why"]
+    assert docrag("models", "no/such/model").code == 2
+
+
+def test_an_image_beside_words_is_refused_where_nothing_sees_it(docrag, demo_uri, photographs):
+    refused = docrag("search", "ferry", "--index", demo_uri, "--image", photographs / "1.png")
+    assert refused.code == 2
+    assert "takes an image" in refused.err
+
+
+def test_images_of_every_kind_find_themselves(docrag, checkpoint, tmp_path):
+    """Deep grey scales and transparency must be turned alike as page and as query."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    Image.new("RGB", (80, 60), "white").save(folder / "white.png")
+    Image.new("RGB", (80, 60), "black").save(folder / "black.png")
+    grey = np.tile(np.arange(80, dtype=np.uint16) * 800 + 300, (60, 1))
+    Image.fromarray(grey).save(folder / "grey16.png")
+    logo = Image.new("RGBA", (80, 60), (0, 0, 0, 0))
+    logo.paste((0, 0, 0, 255), (10, 10, 30, 50))
+    logo.save(folder / "logo.png")
+    index = ("--index", tmp_path / "index")
+    assert docrag("ingest", folder, *index, "--image", checkpoint("clip")).code == 0
+    for name in ("grey16.png", "logo.png", "white.png"):
+        found = docrag("search", *index, "--image", folder / name, "--mode", "cosine", "--json").lines[0]
+        assert Path(found["hits"][0]["file"]).name == name
+
+
+def test_labels_may_be_halves_of_letters(docrag, checkpoint, photographs, tmp_path):
+    index = ("--index", tmp_path / "none", "--image", checkpoint("clip"))
+    done = docrag("label", photographs, "--labels", "a\udce9,b", *index, "--json")
+    assert done.code == 0
+    assert "a?" in done.lines[0]["labels"]

@@ -32,7 +32,13 @@ def test_captions_stand_beside_the_text_and_are_found(docrag, arguments, tmp_pat
         docrag("remove", tmp_path / "docs" / "a.pdf", "--index", tmp_path / "index")
         assert docrag(*arguments, *model).code == 0
         assert len(server.requests) == 2  # the second run pays nothing
-    found = docrag("search", "zeppelin", "--index", tmp_path / "index", "--mode", "text", "--json")
+        plain = ("ingest", tmp_path / "docs", "--index", tmp_path / "index", "--again")
+        assert "2 pages" in docrag(*plain).out
+        found = docrag("search", "zeppelin", "--index", tmp_path / "index", "--mode", "text", "--json")
+        assert found.lines[0]["hits"] == []
+        assert docrag(*arguments, *model, "--again").code == 0
+        found = docrag("search", "zeppelin", "--index", tmp_path / "index", "--mode", "text", "--json")
+        assert len(server.requests) == 2
     hits = found.lines[0]["hits"]
     assert len(hits) == 2
     assert all("zeppelin" in hit["text"] for hit in hits)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from docrag import Index, Settings
-from docrag.caption import TextLayerCaptioner
+from docrag.caption import Caption, TextLayerCaptioner
 from docrag.encode.minilm import MiniLMPages
 from docrag.errors import ModelError, PageFailed
 from docrag.types import MultiVector, Page
@@ -30,11 +31,14 @@ class NoApples(MiniLMPages):
 
 
 class NoAppleCaptions(TextLayerCaptioner):
-    """A captioner that fails on some pages."""
+    """A captioner that has less to say of some pages."""
 
-    def caption(self, pages: Sequence[Page]) -> list[str]:
-        refuse_apples(pages)
-        return super().caption(pages)
+    def caption(self, pages: Sequence[Page]) -> list[Caption]:
+        captions = super().caption(pages)
+        return [
+            replace(caption, error=FAULT) if "Apple" in page.text else caption
+            for page, caption in zip(pages, captions, strict=True)
+        ]
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ def test_a_page_whose_caption_fails_is_found_by_its_text(docs, tmp_path, monkeyp
 
 
 def test_a_model_that_fails_ends_the_run(docs, tmp_path, monkeypatch):
-    def broken(pages: Sequence[Page]) -> list[str]:
+    def broken(pages: Sequence[Page]) -> list[Caption]:
         raise ModelError("no memory", "get some")
 
     monkeypatch.setattr(TextLayerCaptioner, "caption", staticmethod(broken))

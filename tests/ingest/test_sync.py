@@ -36,6 +36,30 @@ def test_unchanged_files_are_not_read_again(index, folder, status_of, monkeypatc
     assert report.pages == 0
 
 
+def test_again_reads_what_did_not_change(index, folder, status_of):
+    index.ingest(folder)
+    report = index.ingest(folder, again=True)
+    assert status_of(report) == {"ferry.pdf": "updated", "apple.pdf": "updated"}
+    assert report.pages == index.status().pages == 3
+    assert found(index, "orchards pruning") == ["apple.pdf"]
+
+
+def test_a_second_reading_that_is_killed_loses_nothing(index, folder, status_of, monkeypatch):
+    index.ingest(folder)
+    with monkeypatch.context() as patched:
+
+        def fail(*arguments: object) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr("docrag.ingest.manifest.Manifest.finish", fail)
+        with pytest.raises(KeyboardInterrupt):
+            index.ingest(folder, again=True)
+    assert found(index, "orchards pruning") == ["apple.pdf"]
+    index.ingest(folder)
+    assert index.status().pages == 3
+    assert status_of(index.ingest(folder)) == {"ferry.pdf": "unchanged", "apple.pdf": "unchanged"}
+
+
 def test_a_touched_file_is_hashed_and_not_encoded(index, folder, status_of):
     index.ingest(folder)
     later(folder / "apple.pdf")

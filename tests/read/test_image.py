@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from docrag.errors import UnreadableDocument
-from docrag.read.image import ImageSource, to_rgb
+from docrag.read.image import ImageSource
+from docrag.rgb import to_rgb
 
 LIMIT = 4_000_000
 

@@ -33,6 +33,7 @@ from docrag.encode.voyage_budget import (
     text_cost,
 )
 from docrag.errors import ModelUnavailable, RemoteError
+from docrag.rgb import to_rgb
 from docrag.types import MultiVector, Page
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class VoyageEncoder:
         return self._image_input(page_image(page))
 
     def _image_input(self, image: Image) -> Input:
-        return jpeg_input(*jpeg_within(fit(image.convert("RGB"), self.spec.image_side)))
+        return jpeg_input(*jpeg_within(fit(to_rgb(image), self.spec.image_side)))
 
     def _input(self, item: Image | str) -> Input:
         return text_input(item) if isinstance(item, str) else self._image_input(item)

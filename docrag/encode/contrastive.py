@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from docrag.encode.base import ModelSpec
 from docrag.encode.checkpoint import Checkpoint
 from docrag.encode.options import EncoderOptions, refuse_knobs
+from docrag.encode.page_images import threads
 from docrag.encode.torchvision import mend_torchvision
 from docrag.errors import ModelUnavailable
 
@@ -155,7 +154,7 @@ def pixel_inputs(processor: Any, images: Sequence[Image]) -> Inputs:
     the whole picture twice: 8 ms of CPU instead of 14 for a page of 1,280 pixels.
     """
     if processor.do_resize and _target(processor.size, (1, 1)):
-        resized = list(_threads().map(lambda image: _resize(processor, image), images))
+        resized = list(threads().map(lambda image: _resize(processor, image), images))
         inputs: Inputs = processor(images=resized, do_resize=False, return_tensors="pt")
     else:
         inputs = processor(images=list(images), return_tensors="pt")
@@ -177,12 +176,6 @@ def _target(size: Mapping[str, int | None], image: tuple[int, int]) -> tuple[int
     short, long = sorted(image)
     pair = told["shortest_edge"], int(told["shortest_edge"] * long / short)
     return pair if image[0] <= image[1] else pair[::-1]
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Pillow lets go of the interpreter while it resizes."""
-    return ThreadPoolExecutor(thread_name_prefix="docrag-resize")
 
 
 def side_of(size: Any) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from docrag.encode.base import ModelSpec
 from docrag.encode.options import EncoderOptions
-from docrag.encode.page_images import fit, page_image
+from docrag.encode.page_images import fit, page_images
 from docrag.types import MultiVector, Page
 
 if TYPE_CHECKING:
@@ -75,9 +75,7 @@ class LateEncoder:
             ModelError: One page does not fit into memory.
         """
         side = self.spec.image_side
-        return self._batches.run(
-            pages, lambda batch: self._model.encode_images([page_image(page, side) for page in batch])
-        )
+        return self._batches.run(pages, lambda batch: self._model.encode_images(page_images(batch, side)))
 
     def encode_queries(self, texts: Sequence[str]) -> list[MultiVector]:
         """One multi-vector a query, in order, without boxes; a text is never taken for a path.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING
 
 from docrag.errors import PageFailed
@@ -10,6 +13,17 @@ from docrag.types import Page
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+def page_images(pages: Sequence[Page], longest: int = 0) -> list[Image]:
+    """The images of pages, decoded on all cores; see page_image."""
+    return list(threads().map(lambda page: page_image(page, longest), pages))
+
+
+@cache
+def threads() -> ThreadPoolExecutor:
+    """For Pillow, which lets go of the interpreter while it decodes and resizes."""
+    return ThreadPoolExecutor(thread_name_prefix="docrag-images")
 
 
 def page_image(page: Page, longest: int = 0) -> Image:

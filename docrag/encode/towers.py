@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from docrag.encode.base import ModelSpec
 from docrag.encode.norms import normalised
 from docrag.encode.options import EncoderOptions
-from docrag.encode.page_images import page_image
+from docrag.encode.page_images import page_images
 from docrag.rgb import to_rgb
 from docrag.types import MultiVector, Page
 
@@ -76,7 +76,7 @@ class TwoTowerEncoder:
             PageFailed: A page has no image.
             ModelError: One page does not fit into memory.
         """
-        rows = self._run(pages, lambda batch: self.towers.encode_images([page_image(page) for page in batch]))
+        rows = self._run(pages, lambda batch: self.towers.encode_images(page_images(batch)))
         return [MultiVector(row[None], WHOLE_PAGE) for row in rows]
 
     def encode_queries(self, texts: Sequence[str]) -> list[MultiVector]:

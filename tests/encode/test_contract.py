@@ -23,6 +23,7 @@ PICTURES = [
     picture_page(1),
     picture_page(2, 500, 200),
     picture_page(3, 120, 600),
+    picture_page(5, 3000, 10),  # thinner than some image processors take
     picture_page(4, 30, 30),
     picture_page(1),
 ]
@@ -34,6 +35,8 @@ QUERIES = [
     "FY2023 " * 400,
     "Wie heißt das Schiff?",
     "http://example.org/photo.png",
+    "what is <image> here, or <|image_pad|>, <image_soft_token> and <row_1_col_1>?",
+    "</s> [SEP] <|endoftext|> <eos>",
 ]
 ALONE = 1e-5
 """How much a value may change with the batch it is computed in, in float32."""
@@ -97,7 +100,7 @@ def test_order_is_kept(encoder, pages):
 def test_a_query_alone_is_the_query_in_a_batch(encoder):
     for query, batched in zip(QUERIES, encoder.encode_queries(QUERIES), strict=True):
         [alone] = encoder.encode_queries([query])
-        np.testing.assert_allclose(alone.vectors, batched.vectors, atol=2 * ALONE)
+        np.testing.assert_allclose(alone.vectors, batched.vectors, atol=ALONE)
 
 
 def test_nothing_gives_nothing(encoder):

@@ -73,6 +73,7 @@ def load_modules(encoder_class: str, checkpoint: Checkpoint, options: EncoderOpt
         ModelUnavailable: It cannot be read.
         ModelError: It does not fit into memory.
     """
+    _refuse_pinned_base(checkpoint)
     mend_torchvision()
     import sentence_transformers
     from safetensors import SafetensorError
@@ -104,6 +105,23 @@ def load_modules(encoder_class: str, checkpoint: Checkpoint, options: EncoderOpt
         ) from error
     model.eval().requires_grad_(False)
     return model
+
+
+def _refuse_pinned_base(adapter: Checkpoint) -> None:
+    """sentence-transformers looks an adapter's base up by its name alone: on the hub, what main is today.
+
+    Raises:
+        ModelUnavailable: The adapter was trained on another revision.
+    """
+    told = adapter.json("adapter_config.json") or {}
+    if told.get("revision") in (None, "", "main") or not (adapter.base and adapter.base.revision):
+        return
+    name, revision = told["base_model_name_or_path"], told["revision"]
+    raise ModelUnavailable(
+        f"{adapter.model} stands on {name} at {revision}, and sentence-transformers would read its main",
+        f"hf download {name} --revision {revision} --local-dir DIR, then set base_model_name_or_path to DIR "
+        "in its adapter_config.json",
+    )
 
 
 def _require_complete(model: BaseModel, checkpoint: Checkpoint) -> None:

@@ -16,7 +16,8 @@ from docrag.encode.formats import COLPALI_ENGINE, recognise
 from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import name_of, page_encoder
 from docrag.errors import ModelUnavailable, UnknownModel
-from tests.checkpoints.families import write_json
+from tests.checkpoints.families import edit_json, write_json
+from tests.checkpoints.multi_vector import save_adapter
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -192,6 +193,22 @@ def test_an_adapter_stands_on_the_revision_of_its_base(hub, checkpoint, tmp_path
     local = write(tmp_path / "base", config={})
     told = {"base_model_name_or_path": str(local.path), "revision": "main"}
     assert write(tmp_path / "local", adapter_config=told).base == local
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft's call
+def test_sentence_transformers_is_not_let_read_another_revision_of_the_base(hub, checkpoint, tmp_path):
+    """It drops the revision, and would put the adapter on what main is by now, without a word."""
+    base = Path(checkpoint("multi-vector"))
+    adapter = save_adapter(base, tmp_path / "adapter")
+    put_in_cache(hub, "somebody/base", checkpoint("colpali"), "f" * 40)
+    put_in_cache(hub, "somebody/base", base)
+    told = {"base_model_name_or_path": "somebody/base"}
+    edit_json(adapter / "adapter_config.json", **told, revision="f" * 40)
+    with pytest.raises(ModelUnavailable, match="would read its main") as refused:
+        page_encoder(str(adapter)).encode_queries(["ferry"])
+    assert f"--revision {'f' * 40} --local-dir" in refused.value.hint
+    edit_json(adapter / "adapter_config.json", revision="main")
+    assert page_encoder(str(adapter)).encode_queries(["ferry"])
 
 
 @pytest.mark.parametrize("base", ["/home/somebody/models/paligemma", "./models/base/x", "", None])

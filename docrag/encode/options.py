@@ -23,7 +23,10 @@ class EncoderOptions:
     batch_size: int = 0
     """Pages in one pass; 0 starts small and grows while memory lasts."""
     resolution: int = 0
-    """Pixels on the long side of the image that the model sees; 0 is the checkpoint's own."""
+    """Pixels on the long side of the image that the model sees; 0 is the checkpoint's own.
+
+    Qwen's families get as many patches as that takes, unless max_patches bounds them.
+    """
     max_patches: int = 0
     """Patch vectors that a page may have; 0 is the checkpoint's own."""
 

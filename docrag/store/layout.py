@@ -20,6 +20,11 @@ LAYOUT_VERSION = 1
 MAX_FLOATS = 2**20
 """Floats of one multi-vector must stay below this (Qdrant's MAX_MULTIVECTOR_FLATTENED_LEN)."""
 
+KEYWORDS = ("metadata.document_id", "metadata.source", "metadata.sources", "metadata.file_name")
+"""Payload fields with an index for texts, which filters and facets need."""
+INTEGERS = ("metadata.page",)
+"""Payload fields with an index for numbers."""
+
 _NORM_TOLERANCE = 1e-2
 _MAX_TERM = 2**32
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.encode.options import EncoderOptions
     from docrag.ingest.shelf import Shelf
-    from docrag.store.layout import Fingerprint
+    from docrag.store.layout import Fingerprint, Layout
 
 FINGERPRINT = "fingerprint.json"
 DEFAULT_ENCODER = "minilm"
@@ -46,7 +46,8 @@ def stored_fingerprint(home: Path, *, create: bool) -> Fingerprint | None:
 
     told = home / FINGERPRINT
     if told.is_file():
-        return Fingerprint.from_json(told.read_text())
+        values = Fingerprint.from_json(told.read_text()).values
+        return Fingerprint({"keep_patches": "all", **values})  # older ones do not say
     if not create:
         raise IndexNotFound(f"there is no index at {home}", f"make one: docrag ingest FOLDER --index {home}")
     return None
@@ -80,7 +81,8 @@ def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
         )
     text = text_encoder(*_choice(settings.text, built.get("text"), plain, DEFAULT_ENCODER))
     language = settings.language or (built.get("bm25") or {}).get("language") or DEFAULT_LANGUAGE
-    return Encoders(late, text, Bm25Encoder(language), image)
+    keep = settings.keep_patches or built.get("keep_patches") or "all"
+    return Encoders(late, text, Bm25Encoder(language), image, keep if sees else "all")
 
 
 def image_encoder(
@@ -159,15 +161,34 @@ def _choice(
 
 
 def open_shelf(home: Path, encoders: Encoders) -> Shelf:
-    """Open or make the three parts of an index; the points come first since they hold the lock."""
+    """Open or make the three parts of an index for its encoders."""
+    from docrag.store.layout import LAYOUT_VERSION, Fingerprint
+
+    return open_parts(home, Fingerprint({"layout": LAYOUT_VERSION, **encoders.fingerprint()}))
+
+
+def layout_of(fingerprint: Fingerprint) -> Layout:
+    """The named vectors of an index, which follow from what it was built with."""
+    from docrag.store.layout import Layout
+
+    dims: dict[str, Any] = {
+        name: (fingerprint.values[name] or {}).get("dim") for name in ("late", "image", "text")
+    }
+    return Layout.for_dims(late=dims["late"], image=dims["image"], text=dims["text"])
+
+
+def open_parts(home: Path, asked: Fingerprint) -> Shelf:
+    """Open or make the three parts of an index; the points come first since they hold the lock.
+
+    Raises:
+        IndexMismatch: It was built with something else than was asked for.
+    """
     from docrag.ingest.shelf import Shelf
     from docrag.store.edge import EdgeStore
     from docrag.store.images import PageImages
-    from docrag.store.layout import LAYOUT_VERSION, Fingerprint, Layout, require_equal
+    from docrag.store.layout import require_equal
 
-    asked = Fingerprint({"layout": LAYOUT_VERSION, **encoders.fingerprint()})
-    image_dim = encoders.image.spec.dim if encoders.image else None
-    layout = Layout.for_dims(late=encoders.late.spec.dim, image=image_dim, text=encoders.text.spec.dim)
+    layout = layout_of(asked)
     stored = stored_fingerprint(home, create=True)
     if stored is None:
         _make_home(home, asked.to_json())

@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """Pixels on the long side of the image that the model sees; by default the checkpoint's own."""
     max_patches: int | None = Field(default=None, ge=1, le=8192)
     """Patch vectors that a page may have; by default the checkpoint's own."""
+    keep_patches: Literal["all", "inked"] | None = None
+    """Whether patches on blank paper are stored too; else as the index was built, all for a new one."""
     caption: Literal["none", "text", "vision"] = "text"
     """Where captions come from: only the title; title, headings and figure captions of the text layer; or
     these and a vision model."""

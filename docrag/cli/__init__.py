@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from docrag.cli import demo, doctor, evaluate, ingest, label, models, remove, search, status
+from docrag.cli import demo, doctor, evaluate, export, import_, ingest, label, models, remove, search, status
 from docrag.cli.console import reported
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app.command("search")(reported(search.search))
 app.command("label")(reported(label.label))
 app.command("status")(reported(status.status))
 app.command("remove")(reported(remove.remove))
+app.command("export")(reported(export.export))
+app.command("import")(reported(import_.import_))
 app.command("eval")(reported(evaluate.evaluate))
 app.command("models")(reported(models.models))
 app.command("doctor")(reported(doctor.doctor))

@@ -17,6 +17,7 @@ from docrag.cli.options import (
     DeviceOption,
     DtypeOption,
     ImageOption,
+    KeepPatchesOption,
     LateOption,
     MaxPatchesOption,
     PageTimeoutOption,
@@ -73,6 +74,7 @@ def ingest(
     batch_size: BatchSizeOption = None,
     resolution: ResolutionOption = None,
     max_patches: MaxPatchesOption = None,
+    keep_patches: KeepPatchesOption = None,
     prune: PruneOption = False,
     password: PasswordOption = None,
     page_timeout: PageTimeoutOption = None,
@@ -95,6 +97,7 @@ def ingest(
         batch_size=batch_size,
         resolution=resolution,
         max_patches=max_patches,
+        keep_patches=keep_patches,
         page_timeout=page_timeout,
     )
     monitor = Monitor(as_json=as_json)

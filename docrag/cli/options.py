@@ -39,6 +39,10 @@ ResolutionOption = Annotated[
 MaxPatchesOption = Annotated[
     int | None, typer.Option("--max-patches", help="Patch vectors that a page may have [the model's own].")
 ]
+KeepPatchesOption = Annotated[
+    Literal["all", "inked"] | None,
+    typer.Option("--keep-patches", help="inked leaves out what lies on blank paper [all]."),
+]
 PruneOption = Annotated[bool, typer.Option("--prune", help="Forget files of these folders that are gone.")]
 PasswordOption = Annotated[
     list[str] | None, typer.Option("--password", help="For encrypted files; may be repeated.")

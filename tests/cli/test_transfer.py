@@ -1,0 +1,36 @@
+"""docrag export, import and estimate."""
+
+from __future__ import annotations
+
+import shutil
+
+
+def test_an_index_goes_out_and_in(docrag, demo_uri, tmp_path):
+    here = shutil.copytree(demo_uri, tmp_path / "here")
+    folder, there = tmp_path / "export", tmp_path / "there"
+    [held] = docrag("status", "--index", here, "--json").lines
+    [done] = docrag("export", folder, "--index", here, "--json").lines
+    assert done == {"folder": str(folder), "pages": held["pages"], "parts": 1, "written": held["pages"]}
+    [again] = docrag("export", folder, "--index", here, "--json").lines
+    assert again == {**done, "written": 0}
+    [came] = docrag("import", folder, "--index", there, "--json").lines
+    assert came == {"index": str(there), "pages": held["pages"], "parts": 1, "written": held["pages"]}
+    [moved] = docrag("status", "--index", there, "--json").lines
+    for key in ("documents", "files", "pages", "fingerprint"):
+        assert moved[key] == held[key]
+    assert "exported" in docrag("export", folder, "--index", here).out
+    assert "0 written" in docrag("import", folder, "--index", there).out
+
+
+def test_what_cannot_be_moved_is_told(docrag, demo_uri, tmp_path):
+    nothing = docrag("import", tmp_path / "none", "--index", tmp_path / "there")
+    assert nothing.code == 1
+    assert "docrag export" in nothing.err
+    assert docrag("export", tmp_path / "export", "--index", tmp_path / "none").code == 1
+    here = shutil.copytree(demo_uri, tmp_path / "here")
+    docrag("export", tmp_path / "export", "--index", here)
+    part = tmp_path / "export" / "part-00000.npz"
+    part.write_bytes(part.read_bytes()[:-1])
+    damaged = docrag("import", tmp_path / "export", "--index", tmp_path / "there")
+    assert damaged.code == 1
+    assert "part-00000.npz" in damaged.err

@@ -16,7 +16,8 @@ from tenacity import (
     Retrying,
     retry_if_exception_type,
     stop_after_attempt,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from docrag.errors import ServerRefused, ServerUnreachable
@@ -227,7 +228,7 @@ def _grpc_answers(address: Address, api_key: str, port: int) -> bool:
     return True
 
 
-_exponential = wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
+_exponential = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 0.5)
 
 
 def _wait(state: RetryCallState) -> float:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from qdrant_client import models
 
 from docrag.errors import IndexMismatch, ServerRefused, SettingsError, StoreError
-from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout, VectorSpec
+from docrag.store.layout import INTEGERS, KEYWORDS, Datatype, Fingerprint, Layout, VectorSpec
 from docrag.types import PATCHES
 
-Datatype = Literal["float32", "float16", "turbo8", "turbo4"]
-Feature = Literal["memory", "turbo4", "turbo8"]
-
-SINCE: Mapping[Feature, tuple[int, int]] = {"memory": (1, 19), "turbo4": (1, 19), "turbo8": (1, 20)}
+SINCE: Mapping[str, tuple[int, int]] = {"memory": (1, 19), "turbo4": (1, 19), "turbo8": (1, 20)}
 """The version of the server that brought a feature."""
 
 METADATA = "docrag"
@@ -27,8 +24,6 @@ _FOREIGN = "name another collection in --index; docrag makes it when something i
 class CollectionOptions:
     """What a collection can be given when it is made, and not changed after."""
 
-    datatype: Datatype = "float16"
-    """Of the multi-vectors."""
     tenant: str = ""
     """A payload field, such as metadata.customer, that every query will filter by; pages are then stored and
     linked by its values."""
@@ -41,7 +36,7 @@ DEFAULTS = CollectionOptions()
 """What a collection is given where nothing else is asked for."""
 
 
-def has(version: tuple[int, int], feature: Feature) -> bool:
+def has(version: tuple[int, int], feature: str) -> bool:
     """Whether a server of this version has a feature."""
     return version >= SINCE[feature]
 
@@ -54,13 +49,12 @@ def collection_settings(
     Raises:
         ServerRefused: The server is too old for the datatype.
     """
-    for feature in ("turbo4", "turbo8"):
-        if options.datatype == feature and not has(version, feature):
-            oldest, own = (".".join(map(str, told)) for told in (SINCE[feature], version))
-            raise ServerRefused(f"{feature} needs Qdrant {oldest}, the server is {own}", "take float16")
+    for spec in layout.vectors:
+        if spec.kind == "multi":
+            _require_datatype(spec.datatype, version)
     settings = {
         "vectors_config": {
-            spec.name: _dense(spec, options, version) for spec in layout.vectors if spec.kind != "sparse"
+            spec.name: _dense(spec, version) for spec in layout.vectors if spec.kind != "sparse"
         },
         "sparse_vectors_config": {
             spec.name: models.SparseVectorParams(modifier=models.Modifier.IDF)
@@ -140,14 +134,20 @@ def _name_of(spec: VectorSpec) -> str:
     return spec.kind if spec.kind == "sparse" else f"{spec.kind} {spec.dim}"
 
 
-def _dense(spec: VectorSpec, options: CollectionOptions, version: tuple[int, int]) -> models.VectorParams:
+def _require_datatype(datatype: Datatype, version: tuple[int, int]) -> None:
+    if datatype in SINCE and not has(version, datatype):
+        oldest, own = (".".join(map(str, told)) for told in (SINCE[datatype], version))
+        raise ServerRefused(f"{datatype} needs Qdrant {oldest}, the server is {own}", "take float16")
+
+
+def _dense(spec: VectorSpec, version: tuple[int, int]) -> models.VectorParams:
     if spec.kind == "dense":
         return models.VectorParams(size=spec.dim, distance=models.Distance.COSINE)
     return models.VectorParams(
         size=spec.dim,
         distance=models.Distance.DOT,  # rows are of length 1
         multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
-        datatype=models.Datatype(options.datatype),
+        datatype=models.Datatype(spec.datatype),
         hnsw_config=models.HnswConfigDiff(m=0),
         **(_on_disk(version) if spec.name == PATCHES else {}),
     )

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import grpc
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as proto
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
@@ -99,6 +99,10 @@ def vectors_of(request: Any) -> Any:
     return GrpcToRest.convert_with_vectors_selector(request.with_vectors)
 
 
+def record_of(record: models.Record) -> Any:
+    return RestToGrpc.convert_record(record.model_copy(update={"payload": record.payload or {}}))
+
+
 def create(db: QdrantClient, request: Any) -> Any:
     db.create_collection(
         request.collection_name,
@@ -150,7 +154,7 @@ def get(db: QdrantClient, request: Any) -> Any:
         with_payload=payload_of(request),
         with_vectors=vectors_of(request),
     )
-    return proto.GetResponse(result=[RestToGrpc.convert_record(record) for record in found])
+    return proto.GetResponse(result=[record_of(record) for record in found])
 
 
 def scroll(db: QdrantClient, request: Any) -> Any:
@@ -164,7 +168,7 @@ def scroll(db: QdrantClient, request: Any) -> Any:
     )
     following = proto.PointId(uuid=offset) if offset else None
     return proto.ScrollResponse(
-        result=[RestToGrpc.convert_record(record) for record in found], next_page_offset=following
+        result=[record_of(record) for record in found], next_page_offset=following
     )
 
 

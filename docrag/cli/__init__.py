@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from docrag.cli import demo, doctor, evaluate, export, import_, ingest, label, models, remove, search, status
+from docrag.cli import (
+    demo,
+    doctor,
+    evaluate,
+    export,
+    import_,
+    ingest,
+    label,
+    models,
+    remove,
+    search,
+    status,
+    tune,
+)
 from docrag.cli.console import reported
 
 app = typer.Typer(
@@ -22,6 +35,7 @@ app = typer.Typer(
 app.command("ingest")(reported(ingest.ingest))
 app.command("search")(reported(search.search))
 app.command("label")(reported(label.label))
+app.command("tune")(reported(tune.tune))
 app.command("status")(reported(status.status))
 app.command("remove")(reported(remove.remove))
 app.command("export")(reported(export.export))

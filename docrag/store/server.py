@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -218,19 +219,23 @@ class ServerStore:
 
     def _send(self, batch: Sequence[Packed]) -> None:
         """Write a batch; halves of it where the server, or a proxy before it, finds it too large."""
-        try:
-            self._write(lambda: self.connection.wire.send(self.collection, batch))
-        except ServerRefused as refused:
-            if refused.status != TOO_LARGE:
-                raise
-            size = sum(packed.size for packed in batch)
-            if len(batch) == 1:
-                name = page_name(batch[0].record)
-                raise InvalidRecord(f"{name}: {size} bytes, {refused.message}", refused.hint) from refused
-            self._most_bytes = min(self._most_bytes, size // 2)
-            middle = len(batch) // 2
-            self._send(batch[:middle])
-            self._send(batch[middle:])
+        waiting = [batch]
+        while waiting:
+            part = waiting.pop()
+            size, middle = sum(packed.size for packed in part), len(part) // 2
+            if middle and size > self._most_bytes:
+                waiting += [part[middle:], part[:middle]]
+                continue
+            try:
+                self._write(partial(self.connection.wire.send, self.collection, part))
+            except ServerRefused as refused:
+                if refused.status != TOO_LARGE:
+                    raise
+                if not middle:
+                    name = page_name(part[0].record)
+                    raise InvalidRecord(f"{name}: {size} bytes, {refused.message}", refused.hint) from refused
+                self._most_bytes = min(self._most_bytes, size * 6 // 10)  # halves are not quite equal
+                waiting.append(part)
 
     def _write(self, do: Callable[[], models.UpdateResult | models.UpdateStatus]) -> None:
         """Do something that the server must have applied when this returns."""

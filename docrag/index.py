@@ -201,12 +201,20 @@ class Index:
 
         return label_stored(self._shelf.store, self._encoders.image, labels, template, filter)
 
-    def tune(self, questions: Sequence[str] = (), *, recall: float = 0.98, write: bool = True) -> Tuning:
+    def tune(
+        self,
+        questions: Sequence[str] = (),
+        *,
+        recall: float = 0.98,
+        compare: bool = False,
+        write: bool = True,
+    ) -> Tuning:
         """Measure how few pages need exact comparison, and search so from now on where enough is found.
 
         Args:
             questions: What people ask; by default headings and paragraphs of the pages.
             recall: Share of the exact ten best pages that must be found.
+            compare: Whether other poolings and datatypes are tried too, on a sample of the pages.
             write: Whether what is chosen is kept with the index.
 
         Raises:
@@ -215,7 +223,7 @@ class Index:
         from docrag.search.stages import save_stages
         from docrag.search.tune import tune
 
-        tuning = tune(self._shelf.store, self._encoders, questions, recall)
+        tuning = tune(self._shelf.store, self._encoders, questions, recall, compare=compare)
         if write and tuning.chosen:
             save_stages(self._home, tuning.chosen.stages, tuning.measured())
         return tuning

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ from docrag.cli.console import IndexOption, JsonOption, errors, print_json, resu
 from docrag.cli.options import DeviceOption, DtypeOption
 
 if TYPE_CHECKING:
+    from docrag.search.alternatives import Alternative
     from docrag.search.tune import Trial, Tuning
 
 
@@ -24,6 +27,9 @@ def tune(
     recall: Annotated[
         float, typer.Option(min=0.5, max=1.0, help="Share of the exact ten best pages that must be found.")
     ] = 0.98,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Try other poolings and datatypes too, on a sample of pages.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, and change nothing.")] = False,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -37,7 +43,7 @@ def tune(
     questions = [one.text for one in read_queries(queries).values()] if queries else []
     settings = load_settings(index=index, device=device, dtype=dtype)
     with Index.open(settings=settings, create=False) as opened, errors.status("searching exactly ..."):
-        tuning = opened.tune(questions, recall=recall, write=not dry_run)
+        tuning = opened.tune(questions, recall=recall, compare=compare, write=not dry_run)
     if as_json:
         print_json(tuning_json(tuning, recall))
     else:
@@ -56,6 +62,7 @@ def tuning_json(tuning: Tuning, recall: float) -> dict[str, Any]:
         "exact_ms": round(tuning.exact_ms, 2),
         "trials": [trial_json(trial) for trial in tuning.trials],
         "chosen": trial_json(tuning.chosen) if tuning.chosen else None,
+        "alternatives": [asdict(other) for other in tuning.alternatives],
     }
 
 
@@ -83,5 +90,18 @@ def print_tuning(tuning: Tuning, recall: float) -> None:
     table.add_row("exact search", "-", "1.000", f"{tuning.exact_ms:.1f}")
     results.print(table)
     results.print(f"{tuning.pages} pages, {tuning.questions} questions")
+    if tuning.alternatives:
+        print_alternatives(tuning.alternatives)
     if tuning.chosen:
         results.print(f"* the simplest of the fastest with a recall of {recall:g}")
+
+
+def print_alternatives(tried: Sequence[Alternative]) -> None:
+    """A table with a row for each pooling and each datatype."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("on a sample of pages")
+    for name in ("recall@10", "KB a page", "ms"):
+        table.add_column(name, justify="right")
+    for one in tried:
+        table.add_row(one.what, f"{one.recall:.3f}", f"{one.kb_a_page:.1f}", f"{one.latency_ms:.1f}")
+    results.print(table)

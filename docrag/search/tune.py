@@ -14,6 +14,7 @@ from qdrant_client import models
 
 from docrag.encode.encoders import Encoders
 from docrag.errors import StoreError
+from docrag.search.alternatives import Alternative, alternatives
 from docrag.search.plan import queries
 from docrag.search.stages import SIEVE_ROWS, Stages, shortened
 from docrag.store.base import Store
@@ -62,6 +63,8 @@ class Tuning:
     """For each kind of plan the smallest that reaches the recall, simple ones first; then the defaults."""
     chosen: Trial | None
     """The fastest that reaches the recall asked for, simpler ones first; None where none does."""
+    alternatives: tuple[Alternative, ...] = ()
+    """Other poolings and datatypes, for an index that is built anew."""
 
     def measured(self) -> dict[str, float]:
         """What the chosen plan was chosen by."""
@@ -92,7 +95,9 @@ class _Ranked:
         return {*first, *(page for ranking in self.others for page in ranking[:others])}
 
 
-def tune(store: Store, encoders: Encoders, questions: Sequence[str], recall: float) -> Tuning:
+def tune(
+    store: Store, encoders: Encoders, questions: Sequence[str], recall: float, *, compare: bool = False
+) -> Tuning:
     """Measure which plans find what exact search finds, and how long they take.
 
     Args:
@@ -101,6 +106,7 @@ def tune(store: Store, encoders: Encoders, questions: Sequence[str], recall: flo
         questions: What people ask; empty takes headings and paragraphs of pages of the index. Of more than
             MOST_QUESTIONS, some are left out.
         recall: Share of the exact ten best pages that must be found, 0..1.
+        compare: Whether other poolings and datatypes are tried too, on a sample of the pages.
 
     Raises:
         StoreError: There are too few pages, or nothing to ask.
@@ -120,7 +126,8 @@ def tune(store: Store, encoders: Encoders, questions: Sequence[str], recall: flo
     candidates = [*_smallest(ranked, recall, pages), Stages()]
     trials = tuple(_try(store, stages, asked, ranked) for stages in candidates)
     exact_ms = float(np.median([one.exact_ms for one in ranked]))
-    return Tuning(pages, len(asked), exact_ms, trials, _choose(trials, recall))
+    others = tuple(alternatives(store, asked)) if compare else ()
+    return Tuning(pages, len(asked), exact_ms, trials, _choose(trials, recall), others)
 
 
 def page_questions(store: Store, most: int, seed: int = 0) -> list[str]:

@@ -130,3 +130,19 @@ def test_more_stages_must_be_worth_it():
 
 def test_measurements_are_json(store):
     assert json.dumps(tune(store, ENCODERS, ["Number 3"], 0.5).measured())
+
+
+def test_other_poolings_and_datatypes_are_compared_on_a_sample(store):
+    [*tried] = tune(
+        store, ENCODERS, [f"Number {number}" for number in range(9)], 0.5, compare=True
+    ).alternatives
+    by_name = {one.what: one for one in tried}
+    assert [*by_name] == [
+        "pooled by rows",
+        "pooled by rows+columns",
+        "pooled by tokens",
+        *(f"patches as {datatype}" for datatype in ("float32", "float16", "turbo8", "turbo4")),
+    ]
+    assert by_name["patches as float32"].recall == 1
+    assert by_name["patches as float16"].recall > 0.95
+    assert all(0 <= one.recall <= 1 and one.kb_a_page > 0 and one.latency_ms > 0 for one in tried)

@@ -12,6 +12,7 @@ from docrag.errors import SettingsError
 REST_PORT = 6333
 GRPC_PORT = 6334
 
+_HOST = re.compile(r"[\w.:-]+")
 _NAME = re.compile(r"[^\W_][\w.-]{0,199}")
 _EXAMPLE = "such as http://localhost:6333/reports"
 
@@ -55,7 +56,7 @@ class Address:
                 "the address of an index holds no user, password or query",
                 f"{_EXAMPLE}; give the key as DOCRAG_API_KEY",
             )
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.hostname or ""):
             raise SettingsError(f"{uri!r} is not an address of http or https", _EXAMPLE)
         collection = unquote(parts.path).strip("/")
         if not _NAME.fullmatch(collection):

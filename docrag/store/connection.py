@@ -21,6 +21,7 @@ from tenacity import (
 )
 
 from docrag.errors import ServerRefused, ServerUnreachable
+from docrag.http import checked_key
 from docrag.store.address import GRPC_PORT, REST_PORT, Address
 from docrag.store.failures import KINDS, NONSENSE, NOT_FOUND, Failure, failure_of
 from docrag.store.wire import GrpcWire, JsonWire, ModelWire, Wire
@@ -60,6 +61,7 @@ class Connection:
         client: qdrant-client.
         wire: How points are sent.
         version: Of the server, major and minor.
+        secret: The key, which no error repeats.
         sleep: Waits; tests give another.
     """
 
@@ -69,12 +71,14 @@ class Connection:
         client: QdrantClient,
         wire: Wire,
         version: Version = OLDEST,
+        secret: str = "",
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.address = address
         self.client = client
         self.wire = wire
         self.version = version
+        self._secret = secret
         self._sleep = sleep
 
     @classmethod
@@ -129,9 +133,9 @@ class Connection:
 
     def _named(self, failure: Failure) -> Exception:
         where = self.address.url
-        message = f"{where} answered {failure.status}: {failure.words}"
-        if failure.status <= NONSENSE:
-            message = f"{where}: {failure.words}"
+        words = failure.words.replace(self._secret, "***") if self._secret else failure.words
+        answered = f" answered {failure.status}" if failure.status > NONSENSE else ""
+        message = f"{where}{answered}: {words}"
         if not failure.passing:
             return ServerRefused(message, failure.hint, failure.status)
         error = ServerUnreachable(message, failure.hint)
@@ -154,7 +158,7 @@ def connect(
 
     Args:
         address: Of the collection, which need not exist.
-        api_key: Of the server; empty where it needs none. No error repeats it.
+        api_key: Of the server; empty where it needs none.
         prefer_grpc: Whether points go by gRPC where it answers: half the bytes, a third of the time.
         grpc_port: By default 6334 where the address has port 6333, else gRPC is not looked for, since another
             server might answer.
@@ -163,9 +167,11 @@ def connect(
         http: For httpx, such as `verify`.
 
     Raises:
+        SettingsError: The key cannot be one.
         ServerUnreachable: Nobody answers.
         ServerRefused: The key is wrong, it is not Qdrant, or too old.
     """
+    api_key = checked_key(api_key)
     port = grpc_port or (GRPC_PORT if address.port == REST_PORT else 0)
     with_grpc = prefer_grpc and port > 0 and _grpc_answers(address, api_key, port)
     client = QdrantClient(
@@ -179,7 +185,7 @@ def connect(
         **http,
     )
     wire = GrpcWire(client, timeout) if with_grpc else JsonWire(client)
-    connection = Connection(address, client, wire, sleep=sleep)
+    connection = Connection(address, client, wire, secret=api_key, sleep=sleep)
     try:
         connection.version = _server_version(connection)
     except BaseException:

@@ -53,6 +53,7 @@ def test_an_address_is_a_server_and_a_collection(uri: str, url: str, collection:
         ("http://localhost:6333/" + "a" * 201, "name of a collection"),
         ("http://localhost:port/reports", "cannot be read"),
         ("http://:6333/reports", "not an address"),
+        ("http://local host/reports", "not an address"),
         ("ftp://localhost/reports", "not an address"),
         (f"http://:{KEY}@localhost:6333/reports", "no user, password"),
         (f"http://localhost:6333/reports?api-key={KEY}", "no user, password"),
@@ -84,6 +85,23 @@ def test_a_wrong_key_is_told_and_not_repeated(key: str, shown: str):
     assert caught.value.status == 401
     assert fake.uri.rpartition("/")[0] in caught.value.message
     assert KEY not in str(caught.value)
+
+
+def test_a_key_that_cannot_be_sent_is_not_repeated_either():
+    with pytest.raises(SettingsError, match="characters") as caught:
+        connect(Address.parse("http://localhost/reports"), f"{KEY}\nmore")
+    assert KEY not in str(caught.value)
+
+
+def test_a_server_that_repeats_the_key_is_not_quoted():
+    answer = httpx.Response(403, json={"status": {"error": f"no such key: {KEY}"}})
+    with pytest.raises(ServerRefused, match=r"no such key: \*\*\*"):
+        connect(
+            Address.parse("http://localhost/reports"),
+            KEY,
+            prefer_grpc=False,
+            transport=httpx.MockTransport(lambda request: answer),
+        )
 
 
 def test_nobody_there_is_told_after_two_tries():

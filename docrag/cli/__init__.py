@@ -12,6 +12,7 @@ import typer
 from docrag.cli import (
     demo,
     doctor,
+    estimate,
     evaluate,
     export,
     import_,
@@ -38,6 +39,7 @@ app.command("label")(reported(label.label))
 app.command("tune")(reported(tune.tune))
 app.command("status")(reported(status.status))
 app.command("remove")(reported(remove.remove))
+app.command("estimate")(reported(estimate.estimate))
 app.command("export")(reported(export.export))
 app.command("import")(reported(import_.import_))
 app.command("eval")(reported(evaluate.evaluate))

@@ -56,7 +56,8 @@ class Address:
                 "the address of an index holds no user, password or query",
                 f"{_EXAMPLE}; give the key as DOCRAG_API_KEY",
             )
-        if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.hostname or ""):
+        host = parts.hostname or ""
+        if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
             raise SettingsError(f"{uri!r} is not an address of http or https", _EXAMPLE)
         collection = unquote(parts.path).strip("/")
         if not _NAME.fullmatch(collection):
@@ -64,7 +65,7 @@ class Address:
                 f"{uri!r} does not end in the name of a collection",
                 f"{_EXAMPLE}: letters, digits, dots, hyphens and underscores, 200 at most",
             )
-        return cls(parts.scheme, parts.hostname, port, collection)
+        return cls(parts.scheme, host, port, collection)
 
     @property
     def url(self) -> str:

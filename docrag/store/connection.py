@@ -159,7 +159,7 @@ def connect(
     Args:
         address: Of the collection, which need not exist.
         api_key: Of the server; empty where it needs none.
-        prefer_grpc: Whether points go by gRPC where it answers: half the bytes, a third of the time.
+        prefer_grpc: Whether gRPC is used where it answers: half the bytes, and no numbers written as text.
         grpc_port: By default 6334 where the address has port 6333, else gRPC is not looked for, since another
             server might answer.
         timeout: Seconds for one request.

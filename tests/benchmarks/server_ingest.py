@@ -149,13 +149,13 @@ def serve(pipe: Pipe) -> None:
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing to tell."""
 
-    class Points(proto.PointsServicer):  # type: ignore[misc]
+    class Points(proto.PointsServicer):
         def Upsert(self, request: Any, context: Any) -> Any:
             sizes[0] += request.ByteSize()
             result = proto.UpdateResult(operation_id=1, status=proto.UpdateStatus.Completed)
             return proto.PointsOperationResponse(result=result)
 
-    class Health(proto.QdrantServicer):  # type: ignore[misc]
+    class Health(proto.QdrantServicer):
         def HealthCheck(self, request: Any, context: Any) -> Any:
             return proto.HealthCheckReply(title="qdrant", version="1.19.0")
 

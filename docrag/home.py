@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.encode.options import EncoderOptions
     from docrag.ingest.shelf import Shelf
-    from docrag.store.layout import Fingerprint, Layout
+    from docrag.store.layout import Datatype, Fingerprint, Layout
 
 FINGERPRINT = "fingerprint.json"
 DEFAULT_ENCODER = "minilm"
@@ -47,7 +47,7 @@ def stored_fingerprint(home: Path, *, create: bool) -> Fingerprint | None:
     told = home / FINGERPRINT
     if told.is_file():
         values = Fingerprint.from_json(told.read_text()).values
-        return Fingerprint({"keep_patches": "all", **values})  # older ones do not say
+        return Fingerprint({"keep_patches": "all", "datatype": "float16", **values})  # older ones do not say
     if not create:
         raise IndexNotFound(f"there is no index at {home}", f"make one: docrag ingest FOLDER --index {home}")
     return None
@@ -82,7 +82,8 @@ def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
     text = text_encoder(*_choice(settings.text, built.get("text"), plain, DEFAULT_ENCODER))
     language = settings.language or (built.get("bm25") or {}).get("language") or DEFAULT_LANGUAGE
     keep = settings.keep_patches or built.get("keep_patches") or "all"
-    return Encoders(late, text, Bm25Encoder(language), image, keep if sees else "all")
+    pooling = settings.pooling or built.get("pooling") or "rows"
+    return Encoders(late, text, Bm25Encoder(language), image, keep if sees else "all", pooling)
 
 
 def image_encoder(
@@ -160,11 +161,14 @@ def _choice(
     )
 
 
-def open_shelf(home: Path, encoders: Encoders) -> Shelf:
-    """Open or make the three parts of an index for its encoders."""
+def open_shelf(home: Path, encoders: Encoders, datatype: Datatype | None = None) -> Shelf:
+    """Open or make the three parts of an index; patches are stored as asked, else as they were."""
     from docrag.store.layout import LAYOUT_VERSION, Fingerprint
 
-    return open_parts(home, Fingerprint({"layout": LAYOUT_VERSION, **encoders.fingerprint()}))
+    stored = stored_fingerprint(home, create=True)
+    kept = datatype or (stored.values["datatype"] if stored else "float16")
+    asked = {"layout": LAYOUT_VERSION, **encoders.fingerprint(), "datatype": kept}
+    return open_parts(home, Fingerprint(asked))
 
 
 def layout_of(fingerprint: Fingerprint) -> Layout:
@@ -174,7 +178,8 @@ def layout_of(fingerprint: Fingerprint) -> Layout:
     dims: dict[str, Any] = {
         name: (fingerprint.values[name] or {}).get("dim") for name in ("late", "image", "text")
     }
-    return Layout.for_dims(late=dims["late"], image=dims["image"], text=dims["text"])
+    datatype = fingerprint.values.get("datatype", "float16")
+    return Layout.for_dims(late=dims["late"], image=dims["image"], text=dims["text"], datatype=datatype)
 
 
 def open_parts(home: Path, asked: Fingerprint) -> Shelf:

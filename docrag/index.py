@@ -93,7 +93,7 @@ class Index:
         settings = settings.model_copy(update=given) if settings else load_settings(**given)
         home = directory_of(settings.index)
         encoders = choose_encoders(settings, stored_fingerprint(home, create=create))
-        return cls(home, open_shelf(home, encoders), encoders, settings)
+        return cls(home, open_shelf(home, encoders, settings.datatype), encoders, settings)
 
     def ingest(
         self,

@@ -14,6 +14,7 @@ from docrag.cli.options import (
     CaptionModelOption,
     CaptionOption,
     CaptionUrlOption,
+    DatatypeOption,
     DeviceOption,
     DtypeOption,
     ImageOption,
@@ -22,6 +23,7 @@ from docrag.cli.options import (
     MaxPatchesOption,
     PageTimeoutOption,
     PasswordOption,
+    PoolingOption,
     PruneOption,
     ResolutionOption,
     TextOption,
@@ -75,6 +77,8 @@ def ingest(
     resolution: ResolutionOption = None,
     max_patches: MaxPatchesOption = None,
     keep_patches: KeepPatchesOption = None,
+    datatype: DatatypeOption = None,
+    pooling: PoolingOption = None,
     prune: PruneOption = False,
     password: PasswordOption = None,
     page_timeout: PageTimeoutOption = None,
@@ -98,6 +102,8 @@ def ingest(
         resolution=resolution,
         max_patches=max_patches,
         keep_patches=keep_patches,
+        datatype=datatype,
+        pooling=pooling,
         page_timeout=page_timeout,
     )
     monitor = Monitor(as_json=as_json)

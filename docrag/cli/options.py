@@ -43,6 +43,14 @@ KeepPatchesOption = Annotated[
     Literal["all", "inked"] | None,
     typer.Option("--keep-patches", help="inked leaves out what lies on blank paper [all]."),
 ]
+DatatypeOption = Annotated[
+    Literal["float32", "float16", "turbo8", "turbo4"] | None,
+    typer.Option("--datatype", help="How patches are stored: turbo8 takes half of float16 [float16]."),
+]
+PoolingOption = Annotated[
+    Literal["rows", "rows+columns", "tokens"] | None,
+    typer.Option("--pooling", help="What the first stage of a search compares [rows]."),
+]
 PruneOption = Annotated[bool, typer.Option("--prune", help="Forget files of these folders that are gone.")]
 PasswordOption = Annotated[
     list[str] | None, typer.Option("--password", help="For encrypted files; may be repeated.")

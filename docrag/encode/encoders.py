@@ -14,7 +14,7 @@ from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, PageEncoder
 from docrag.encode.bm25 import Bm25Encoder
 from docrag.encode.inked import keep_inked
 from docrag.encode.norms import normalised
-from docrag.encode.pooling import pool_rows
+from docrag.encode.pooling import POOLINGS
 from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, MultiVector, Page, Vector
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Encoders:
     image: PageEncoder | None = None
     keep_patches: Literal["all", "inked"] = "all"
     """inked: patches on blank paper are not stored; for a late-interaction encoder that sees."""
+    pooling: str = "rows"
+    """How the patches of a page become fewer for the first stage of a search: a name in POOLINGS."""
 
     @property
     def image_side(self) -> int:
@@ -62,7 +64,7 @@ class Encoders:
             "image": None if self.image is None else self.image.spec.fingerprint(),
             "text": self.text.spec.fingerprint(),
             "bm25": self.terms.fingerprint(),
-            "pooling": "rows",
+            "pooling": self.pooling,
             "keep_patches": self.keep_patches,
         }
 
@@ -81,7 +83,7 @@ class Encoders:
         for multi, caption, sparse, image in zip(late, dense, terms, images, strict=True):
             vectors: dict[str, Vector] = {
                 PATCHES: multi.vectors,
-                POOLED: pool_rows(multi),
+                POOLED: POOLINGS[self.pooling](multi),
                 CAPTION: caption,
                 BM25: sparse,
             }

@@ -164,7 +164,8 @@ def _vector_of(value: Any) -> Vector:
 def _json_vector(vector: Vector) -> Any:
     if isinstance(vector, SparseVector):
         return {"indices": vector.indices, "values": vector.values}
-    return np.ascontiguousarray(np.round(vector, DIGITS), np.float32)
+    # A dense vector is short, and may be of any length.
+    return np.ascontiguousarray(vector if vector.ndim == 1 else np.round(vector, DIGITS), np.float32)
 
 
 def _model_vector(vector: Vector) -> Any:

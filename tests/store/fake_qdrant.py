@@ -39,8 +39,9 @@ class Fault:
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
-    cut: Literal["", "before", "after", "middle"] = ""
-    """Close the connection before the request is carried out, after it, or in the middle of the answer."""
+    cut: Literal["", "reading", "before", "after", "middle"] = ""
+    """Close the connection while the request is read, before it is carried out, after it, or in the middle of
+    the answer."""
     slow: float = 0
     """Seconds until the request is carried out."""
 
@@ -158,7 +159,6 @@ class FakeQdrant:
         most_bytes: int = 32 * 2**20,
         version: str = "1.19.0",
         key: str = "",
-        keep: bool = True,
     ) -> None:
         self.requests: list[Sent] = []
         self.db = QdrantClient(":memory:")
@@ -167,9 +167,8 @@ class FakeQdrant:
         self.most_bytes = most_bytes
         self.version = version
         self.key = key
-        self.keep = keep
         self.lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     @property
@@ -186,14 +185,11 @@ class FakeQdrant:
         self._server.server_close()
         self.db.close()
 
-    def fault_for(self, sent: Sent) -> Fault:
+    def fault_for(self, path: str) -> Fault:
         """The next fault, where the request is one of those that have them."""
         with self.lock:
-            if self.keep:
-                self.requests.append(sent)
-            if self.faults and re.fullmatch(self.faulty, sent.path):
-                return self.faults.pop(0)
-        return Fault()
+            hit = self.faults and re.fullmatch(self.faulty, path)
+            return self.faults.pop(0) if hit else Fault()
 
     def answer(self, sent: Sent) -> tuple[int, Any]:
         """Status and body."""
@@ -231,45 +227,49 @@ class _Server(ThreadingHTTPServer):
         """A client that gave up is part of the tests."""
 
 
-def _handler(server: FakeQdrant) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    fake: FakeQdrant
+    protocol_version = "HTTP/1.1"
 
-        def receive(self) -> None:
-            parts = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            sent = Sent(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body)
-            fault = server.fault_for(sent)
-            time.sleep(fault.slow)
-            if fault.cut == "before":
-                self.hang_up()
-            elif fault.status:
-                self.say(fault.status, {"status": {"error": "scripted"}}, fault.headers)
-            else:
-                self.say(*server.answer(sent), fault.headers, fault.cut)
+    def receive(self) -> None:
+        parts = urlsplit(self.path)
+        fault = self.fake.fault_for(parts.path)
+        length = int(self.headers.get("Content-Length", 0))
+        if fault.cut == "reading":
+            self.rfile.read(length // 2)
+            self.hang_up()
+            return
+        body = self.rfile.read(length)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        sent = Sent(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body)
+        self.fake.requests.append(sent)
+        time.sleep(fault.slow)
+        if fault.cut == "before":
+            self.hang_up()
+        elif fault.status:
+            self.say(fault.status, {"status": {"error": "scripted"}}, fault.headers)
+        else:
+            self.say(*self.fake.answer(sent), fault.headers, fault.cut)
 
-        def say(self, status: int, body: Any, headers: dict[str, str], cut: str = "") -> None:
-            content = (body if isinstance(body, str) else json.dumps(body)).encode()
-            if cut == "after":
-                self.hang_up()
-                return
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content[: len(content) // 2] if cut else content)
-            if cut:
-                self.hang_up()
+    def say(self, status: int, body: Any, headers: dict[str, str], cut: str = "") -> None:
+        content = (body if isinstance(body, str) else json.dumps(body)).encode()
+        if cut == "after":
+            self.hang_up()
+            return
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if cut else content)
+        if cut:
+            self.hang_up()
 
-        def hang_up(self) -> None:
-            self.wfile.flush()
-            self.connection.shutdown(socket.SHUT_RDWR)
-            self.close_connection = True
+    def hang_up(self) -> None:
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
 
-        do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = receive
+    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = receive
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    return Handler
+    def log_message(self, format: str, *args: Any) -> None:
+        pass

@@ -237,7 +237,8 @@ def test_several_requests_give_what_each_gives_alone(read_only: Store):
         for mode in ("late", "cosine", "text")
         for request in plan.queries(mode, query_vectors(1), None).values()
     ]
-    assert read_only.query(requests) == [read_only.query([request])[0] for request in requests]
+    for request, found in zip(requests, read_only.query(requests), strict=True):
+        assert_same(found, read_only.query([request])[0])
     assert read_only.query([]) == []
 
 
@@ -315,6 +316,19 @@ def test_a_batch_with_one_bad_record_writes_nothing(store: Store, record: Make):
     with pytest.raises(InvalidRecord, match="caption"):
         store.upsert([record(40), bad, record(42)])
     assert store.count() == 30
+
+
+def test_a_page_without_words_is_written_and_found_by_its_picture(store: Store, record: Make):
+    page = record(50)
+    wordless = {**page.vectors, "bm25": SparseVector((), ())}
+    store.upsert([dataclasses.replace(page, vectors=wordless, payload=page.payload | {"page_content": ""})])
+    [found] = store.retrieve([page.id], vectors=["bm25"])
+    assert (found.payload["page_content"], found.vectors.get("bm25", SparseVector((), ()))) == (
+        "",
+        SparseVector((), ()),
+    )
+    asked = plan.queries("late", {"patches": page.vectors["patches"]}, None)
+    assert store.query(list(asked.values()))[0][0].id == page.id
 
 
 def test_nothing_at_all_can_be_written(store: Store):

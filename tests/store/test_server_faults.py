@@ -72,7 +72,8 @@ PASSING = {
     "503": Fault(503),
     "429": Fault(429),
     "429 with a time": Fault(429, {"Retry-After": "3"}),
-    "cut before it was read": Fault(cut="before"),
+    "cut while it was read": Fault(cut="reading"),
+    "cut before it was carried out": Fault(cut="before"),
     "cut after it was written": Fault(cut="after"),
     "cut in the middle of the answer": Fault(cut="middle"),
 }
@@ -88,7 +89,7 @@ def test_what_passes_is_tried_again_and_nothing_is_lost_or_double(
     store.flush()
     assert_whole(store, records)
     sent = written(server)
-    assert sent[0] == sent[1] == sent[2]
+    assert fault == "cut while it was read" or sent[0] == sent[1] == sent[2]
     assert len(waits) == 2
     assert waits[1] >= (3 if fault == "429 with a time" else 1)
 
@@ -107,7 +108,7 @@ def test_a_slow_answer_is_waited_for(start: Start, records: list[PageRecord], wa
     assert (len(written(server)), waits) == (1, [])
 
 
-@pytest.mark.parametrize("fault", ["500", "429", "cut before it was read", "cut after it was written"])
+@pytest.mark.parametrize("fault", ["500", "429", "cut before it was carried out", "cut after it was written"])
 def test_what_does_not_pass_is_an_error_that_names_the_address(
     start: Start, records: list[PageRecord], fault: str
 ):

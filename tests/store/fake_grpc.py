@@ -167,9 +167,7 @@ def scroll(db: QdrantClient, request: Any) -> Any:
         with_vectors=vectors_of(request),
     )
     following = proto.PointId(uuid=offset) if offset else None
-    return proto.ScrollResponse(
-        result=[record_of(record) for record in found], next_page_offset=following
-    )
+    return proto.ScrollResponse(result=[record_of(record) for record in found], next_page_offset=following)
 
 
 def count(db: QdrantClient, request: Any) -> Any:

@@ -22,7 +22,7 @@ from qdrant_client import models
 from docrag.errors import InvalidRecord, StoreError
 from docrag.search import plan
 from docrag.search.stages import Stages
-from docrag.store import alias, edge, server
+from docrag.store import edge, server
 from docrag.store.address import Address
 from docrag.store.base import Store
 from docrag.store.connection import Connection, connect
@@ -76,14 +76,14 @@ def by_grpc(folder: Path, layout: Layout) -> Iterator[Store]:
 @contextmanager
 def real(folder: Path, layout: Layout) -> Iterator[Store]:
     address = Address.parse(f"{REAL.rstrip('/')}/docrag-test-{uuid.uuid4().hex}")
-    connection = connect(address, os.environ.get("DOCRAG_TEST_QDRANT_KEY", ""))
-    store = ServerStore.create(connection, layout, FINGERPRINT)
-    behind = alias.collection_behind(connection, address.collection)
+    key = os.environ.get("DOCRAG_TEST_QDRANT_KEY", "")
     try:
-        yield store
+        with ServerStore.create(connect(address, key), layout, FINGERPRINT) as store:
+            yield store
     finally:
-        connection.client.delete_collection(str(behind))
-        store.close()
+        connection = connect(address, key)  # a test may have closed the other one
+        connection.client.delete_collection(f"{address.collection}--1")
+        connection.close()
 
 
 OPENERS: dict[str, Open] = {

@@ -21,6 +21,8 @@ DocragError                   message, hint; exit_code for the command line
     IndexMismatch             the index was built by another encoder or another layout
     InvalidRecord             a record that Qdrant would reject or corrupt
     StorageFull               the disk is full
+    ServerUnreachable         the Qdrant server does not answer, or fails, however often it is asked
+    ServerRefused             the Qdrant server says no: a wrong key, a request that it does not take
 """
 
 from __future__ import annotations
@@ -138,3 +140,21 @@ class InvalidRecord(StoreError):
 
 class StorageFull(StoreError):
     """The disk that holds the index is full."""
+
+
+class ServerUnreachable(StoreError):
+    """The Qdrant server does not answer, is too busy or fails, after as many tries as may help."""
+
+
+class ServerRefused(StoreError):
+    """The Qdrant server refuses a request, and would again.
+
+    Args:
+        message: Names the address, never the key.
+        hint: What to try.
+        status: HTTP status of the refusal, also where it came by gRPC; 0 where there was none.
+    """
+
+    def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint)
+        self.status = status

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.encode.options import EncoderOptions
     from docrag.ingest.shelf import Shelf
-    from docrag.store.layout import Fingerprint
+    from docrag.store.layout import Datatype, Fingerprint, Layout
 
 Encoder = TypeVar("Encoder")
 
@@ -48,7 +48,8 @@ def stored_fingerprint(home: Path, *, create: bool) -> Fingerprint | None:
 
     told = home / FINGERPRINT
     if told.is_file():
-        return Fingerprint.from_json(told.read_text())
+        values = Fingerprint.from_json(told.read_text()).values
+        return Fingerprint({"keep_patches": "all", "datatype": "float16", **values})  # older ones do not say
     if not create:
         raise IndexNotFound(f"there is no index at {home}", f"make one: docrag ingest FOLDER --index {home}")
     return None
@@ -82,7 +83,9 @@ def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
         )
     text = _open(text_encoder, "text", settings.text, built, plain, DEFAULT_ENCODER)
     language = settings.language or (built.get("bm25") or {}).get("language") or DEFAULT_LANGUAGE
-    return Encoders(late, text, Bm25Encoder(language), image)
+    keep = settings.keep_patches or built.get("keep_patches") or "all"
+    pooling = settings.pooling or built.get("pooling") or "rows"
+    return Encoders(late, text, Bm25Encoder(language), image, keep if sees else "all", pooling)
 
 
 def image_encoder(
@@ -182,16 +185,39 @@ def _choice(
     )
 
 
-def open_shelf(home: Path, encoders: Encoders) -> Shelf:
-    """Open or make the three parts of an index; the points come first since they hold the lock."""
+def open_shelf(home: Path, encoders: Encoders, datatype: Datatype | None = None) -> Shelf:
+    """Open or make the three parts of an index; patches are stored as asked, else as they were."""
+    from docrag.store.layout import LAYOUT_VERSION, Fingerprint
+
+    stored = stored_fingerprint(home, create=True)
+    kept = datatype or (stored.values["datatype"] if stored else "float16")
+    asked = {"layout": LAYOUT_VERSION, **encoders.fingerprint(), "datatype": kept}
+    return open_parts(home, Fingerprint(asked))
+
+
+def layout_of(fingerprint: Fingerprint) -> Layout:
+    """The named vectors of an index, which follow from what it was built with."""
+    from docrag.store.layout import Layout
+
+    dims: dict[str, Any] = {
+        name: (fingerprint.values[name] or {}).get("dim") for name in ("late", "image", "text")
+    }
+    datatype = fingerprint.values.get("datatype", "float16")
+    return Layout.for_dims(late=dims["late"], image=dims["image"], text=dims["text"], datatype=datatype)
+
+
+def open_parts(home: Path, asked: Fingerprint) -> Shelf:
+    """Open or make the three parts of an index; the points come first since they hold the lock.
+
+    Raises:
+        IndexMismatch: It was built with something else than was asked for.
+    """
     from docrag.ingest.shelf import Shelf
     from docrag.store.edge import EdgeStore
     from docrag.store.images import PageImages
-    from docrag.store.layout import LAYOUT_VERSION, Fingerprint, Layout, require_equal
+    from docrag.store.layout import require_equal
 
-    asked = Fingerprint({"layout": LAYOUT_VERSION, **encoders.fingerprint()})
-    image_dim = encoders.image.spec.dim if encoders.image else None
-    layout = Layout.for_dims(late=encoders.late.spec.dim, image=image_dim, text=encoders.text.spec.dim)
+    layout = layout_of(asked)
     stored = stored_fingerprint(home, create=True)
     if stored is None:
         _make_home(home, asked.to_json())

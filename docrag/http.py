@@ -77,7 +77,7 @@ class JsonClient:
         timeout: float = 120,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
-        self._key = _checked_key(key)
+        self._key = checked_key(key)
         self._base = _checked_url(base_url)
         headers = {"Content-Type": "application/json"}
         if self._key:
@@ -245,8 +245,12 @@ def _checked_url(base_url: str) -> httpx.URL:
     return url
 
 
-def _checked_key(key: str) -> str:
-    """The key without blanks around it; one that cannot be in a header would be told by the error."""
+def checked_key(key: str) -> str:
+    """The key without blanks around it; one that cannot be in a header would be told by the error.
+
+    Raises:
+        SettingsError: It cannot be in a header.
+    """
     key = key.strip()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise SettingsError("the key has characters that no key has", "copy it once more")

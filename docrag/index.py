@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from docrag.ingest.shelf import Shelf
     from docrag.ingest.sync import Listener
     from docrag.search.label import LabelledPage
+    from docrag.search.tune import Tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Index:
         settings = settings.model_copy(update=given) if settings else load_settings(**given)
         home = directory_of(settings.index)
         encoders = choose_encoders(settings, stored_fingerprint(home, create=create))
-        return cls(home, open_shelf(home, encoders), encoders, settings)
+        return cls(home, open_shelf(home, encoders, settings.datatype), encoders, settings)
 
     def ingest(
         self,
@@ -180,11 +181,13 @@ class Index:
         """
         from docrag.search.answer import answer
         from docrag.search.query import Query, open_image, open_recording
+        from docrag.search.stages import load_stages
 
         picture = open_image(image) if isinstance(image, str | os.PathLike) else image
         recording = open_recording(audio) if audio is not None else None
         asked = Query(query, picture, recording, k, mode, filter)
-        return answer(self._shelf.store, self._shelf.images, self._encoders, asked)
+        stages = load_stages(self._home)
+        return answer(self._shelf.store, self._shelf.images, self._encoders, asked, stages)
 
     async def asearch(self, query: str = "", **wanted: Any) -> list[Hit]:
         """The same as search, in a thread, so that an event loop goes on meanwhile."""
@@ -213,6 +216,33 @@ class Index:
         from docrag.search.label import label_stored
 
         return label_stored(self._shelf.store, self._encoders.image, labels, template, filter)
+
+    def tune(
+        self,
+        questions: Sequence[str] = (),
+        *,
+        recall: float = 0.98,
+        compare: bool = False,
+        write: bool = True,
+    ) -> Tuning:
+        """Measure how few pages need exact comparison, and search so from now on where enough is found.
+
+        Args:
+            questions: What people ask; by default headings and paragraphs of the pages.
+            recall: Share of the exact ten best pages that must be found.
+            compare: Whether other poolings and datatypes are tried too, on a sample of the pages.
+            write: Whether what is chosen is kept with the index.
+
+        Raises:
+            StoreError: There are too few pages to tune, or nothing to ask.
+        """
+        from docrag.search.stages import save_stages
+        from docrag.search.tune import tune
+
+        tuning = tune(self._shelf.store, self._encoders, questions, recall, compare=compare)
+        if write and tuning.chosen:
+            save_stages(self._home, tuning.chosen.stages, tuning.measured())
+        return tuning
 
     def remove(self, path: str | os.PathLike[str]) -> int:
         """Forget a file; its pages go unless the same content stands at another path too.

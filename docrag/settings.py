@@ -38,6 +38,13 @@ class Settings(BaseSettings):
     """Pixels on the long side of the image that the model sees; by default the checkpoint's own."""
     max_patches: int | None = Field(default=None, ge=1, le=8192)
     """Patch vectors that a page may have; by default the checkpoint's own."""
+    keep_patches: Literal["all", "inked"] | None = None
+    """Whether patches on blank paper are stored too; else as the index was built, all for a new one."""
+    datatype: Literal["float32", "float16", "turbo8", "turbo4"] | None = None
+    """How the numbers of patches are stored; else as the index was built, float16 for a new one."""
+    pooling: Literal["rows", "rows+columns", "tokens"] | None = None
+    """What the first stage of a search compares: means of rows, of columns too, or of patches that are alike;
+    chosen like the datatype, rows for a new index."""
     caption: Literal["none", "text", "vision"] = "text"
     """Where captions come from: only the title; title, headings and figure captions of the text layer; or
     these and a vision model."""

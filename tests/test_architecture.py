@@ -22,7 +22,10 @@ MAY_IMPORT = {
     "evaluate": GROUND | {"evaluate"},
     "demo": GROUND | {"demo"},
     **{flow: GROUND | STAGES | {flow} for flow in FLOWS},
-    **{hand: GROUND | STAGES | FLOWS | {"home"} for hand in ("home", "index", "labelling")},
+    **{
+        hand: GROUND | STAGES | FLOWS | {"home"}
+        for hand in ("home", "index", "labelling", "moving", "estimate")
+    },
 }
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -9,7 +9,21 @@ from typing import Annotated
 
 import typer
 
-from docrag.cli import demo, doctor, evaluate, ingest, label, models, remove, search, status
+from docrag.cli import (
+    demo,
+    doctor,
+    estimate,
+    evaluate,
+    export,
+    import_,
+    ingest,
+    label,
+    models,
+    remove,
+    search,
+    status,
+    tune,
+)
 from docrag.cli.console import reported
 
 app = typer.Typer(
@@ -22,8 +36,12 @@ app = typer.Typer(
 app.command("ingest")(reported(ingest.ingest))
 app.command("search")(reported(search.search))
 app.command("label")(reported(label.label))
+app.command("tune")(reported(tune.tune))
 app.command("status")(reported(status.status))
 app.command("remove")(reported(remove.remove))
+app.command("estimate")(reported(estimate.estimate))
+app.command("export")(reported(export.export))
+app.command("import")(reported(import_.import_))
 app.command("eval")(reported(evaluate.evaluate))
 app.command("models")(reported(models.models))
 app.command("doctor")(reported(doctor.doctor))

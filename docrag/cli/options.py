@@ -39,6 +39,18 @@ ResolutionOption = Annotated[
 MaxPatchesOption = Annotated[
     int | None, typer.Option("--max-patches", help="Patch vectors that a page may have [the model's own].")
 ]
+KeepPatchesOption = Annotated[
+    Literal["all", "inked"] | None,
+    typer.Option("--keep-patches", help="inked leaves out what lies on blank paper [all]."),
+]
+DatatypeOption = Annotated[
+    Literal["float32", "float16", "turbo8", "turbo4"] | None,
+    typer.Option("--datatype", help="How patches are stored: turbo8 takes half of float16 [float16]."),
+]
+PoolingOption = Annotated[
+    Literal["rows", "rows+columns", "tokens"] | None,
+    typer.Option("--pooling", help="What the first stage of a search compares [rows]."),
+]
 PruneOption = Annotated[bool, typer.Option("--prune", help="Forget files of these folders that are gone.")]
 AgainOption = Annotated[
     bool, typer.Option("--again", help="Read files that did not change, too: for other captions.")

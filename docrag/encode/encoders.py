@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, PageEncoder, TextEncoder
 from docrag.encode.bm25 import Bm25Encoder
+from docrag.encode.inked import keep_inked
 from docrag.encode.norms import normalised
-from docrag.encode.pooling import pool_rows
+from docrag.encode.pooling import POOLINGS
 from docrag.rgb import to_rgb
 from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, MultiVector, Page, Vector
 
@@ -37,6 +38,10 @@ class Encoders:
     text: TextEncoder
     terms: Bm25Encoder
     image: PageEncoder | None = None
+    keep_patches: Literal["all", "inked"] = "all"
+    """inked: patches on blank paper are not stored; for a late-interaction encoder that sees."""
+    pooling: str = "rows"
+    """How the patches of a page become fewer for the first stage of a search: a name in POOLINGS."""
 
     @property
     def image_side(self) -> int:
@@ -79,13 +84,16 @@ class Encoders:
             "image": None if self.image is None else self.image.spec.fingerprint(),
             "text": self.text.spec.fingerprint(),
             "bm25": self.terms.fingerprint(),
-            "pooling": "rows",
+            "pooling": self.pooling,
+            "keep_patches": self.keep_patches,
         }
 
     def encode_pages(self, pages: Sequence[Page], captions: Sequence[str]) -> list[PageVectors]:
         """All vectors of each page, in order."""
         texts = [f"{caption}\n{page.text}" for caption, page in zip(captions, pages, strict=True)]
         late = self.late.encode_pages(pages)
+        if self.keep_patches == "inked":
+            late = [keep_inked(multi, page) for multi, page in zip(late, pages, strict=True)]
         dense = self._summaries(late) or self.text.encode_passages(texts)
         terms = self.terms.encode_passages(texts)
         images: Sequence[MultiVector | None] = (
@@ -95,7 +103,7 @@ class Encoders:
         for multi, caption, sparse, image in zip(late, dense, terms, images, strict=True):
             vectors: dict[str, Vector] = {
                 PATCHES: multi.vectors,
-                POOLED: pool_rows(multi),
+                POOLED: POOLINGS[self.pooling](multi),
                 CAPTION: caption,
                 BM25: sparse,
             }

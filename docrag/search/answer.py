@@ -16,6 +16,7 @@ from docrag.search.fusion import fuse, weights_for
 from docrag.search.plan import Signal, queries
 from docrag.search.query import Query
 from docrag.search.regions import matched_regions
+from docrag.search.stages import Stages
 from docrag.search.title_match import TitleMatch
 from docrag.store.base import Store
 from docrag.store.images import PageImages
@@ -23,8 +24,17 @@ from docrag.store.payload import blocks_of, boxes_of
 from docrag.types import PATCHES, Hit, PageRecord, Region, ScoredId, SparseVector, Vector
 
 
-def answer(store: Store, images: PageImages, encoders: Encoders, query: Query) -> list[Hit]:
+def answer(
+    store: Store, images: PageImages, encoders: Encoders, query: Query, stages: Stages | None = None
+) -> list[Hit]:
     """The pages that answer a query, best first.
+
+    Args:
+        store: The pages.
+        images: Their pictures.
+        encoders: Of the index.
+        query: What is asked.
+        stages: How many pages are compared exactly, as tuned; None takes the defaults.
 
     Raises:
         QueryError: The mode or the filter cannot be used, or the index has no encoder for such a query.
@@ -32,7 +42,7 @@ def answer(store: Store, images: PageImages, encoders: Encoders, query: Query) -
     _require_takers(query, encoders)
     text = query.text.strip().encode(errors="replace").decode()  # a terminal may give halves of letters
     vectors = encoders.encode_query(text, query.image, query.audio)
-    requests = queries(query.mode, vectors, query.filter, query.k)
+    requests = queries(query.mode, vectors, query.filter, query.k, stages)
     rankings = dict(zip(requests, store.query(list(requests.values())), strict=True))
     titles = _title_match(store, text, rankings) if text and len(rankings) > 1 else None
     ranked = fuse(rankings, titles, weights_for(vectors))[: query.k]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from qdrant_client import models
 
 from docrag.errors import QueryError
+from docrag.search.stages import SIEVE_ROWS, Stages, shortened
 from docrag.types import BM25, CAPTION, IMAGE, MODES, PATCHES, POOLED, Mode, SparseVector, Vector
 
 Signal = Literal["late", "cosine", "text"]
@@ -21,12 +23,14 @@ SIGNALS: Mapping[Mode, tuple[Signal, ...]] = {
 }
 DEPTH = 100
 """Pages that the cosine and the text signal rank."""
-PREFETCH = {POOLED: 100, BM25: 50, CAPTION: 50, IMAGE: 50}
-"""Pages that each vector proposes for exact MaxSim: 97 % of the exact ten best are among them on dev."""
 
 
 def queries(
-    mode: Mode, vectors: Mapping[str, Vector], filter: Mapping[str, str | int] | None, k: int = 10
+    mode: Mode,
+    vectors: Mapping[str, Vector],
+    filter: Mapping[str, str | int] | None,
+    k: int = 10,
+    stages: Stages | None = None,
 ) -> dict[Signal, models.QueryRequest]:
     """The query of each signal that a mode needs.
 
@@ -35,13 +39,20 @@ def queries(
         vectors: The query's vector by name.
         filter: Values that metadata must have, all of them.
         k: How many pages are wanted in the end; each query returns more, for the fusion.
+        stages: How many pages are compared exactly, as tuned; None takes the defaults.
 
     Raises:
         QueryError: No such mode, or the query has no vector that it compares.
     """
     if mode not in MODES:
         raise QueryError(f"no mode {mode!r}", f"one of {', '.join(MODES)}")
-    makers = {"late": _late, "cosine": _cosine, "text": _text}
+    chosen = stages or Stages()
+    deep = chosen if mode == "late" else chosen.for_fusion()
+    makers: Mapping[Signal, Callable[..., models.QueryRequest]] = {
+        "late": partial(_late, stages=deep),
+        "cosine": _cosine,
+        "text": _text,
+    }
     usable = {name: vector for name, vector in vectors.items() if not _empty(vector)}
     answerable = {
         "late": PATCHES in usable,
@@ -96,23 +107,37 @@ def _match(key: str, value: str | int) -> models.FieldCondition:
     return models.FieldCondition(key=key, match=models.MatchValue(value=value))
 
 
-def _late(vectors: Mapping[str, Vector], filter: models.Filter | None, k: int) -> models.QueryRequest:
-    query = _plain(vectors[PATCHES])
+def _late(
+    vectors: Mapping[str, Vector], filter: models.Filter | None, k: int, stages: Stages
+) -> models.QueryRequest:
     sources = {
-        POOLED: query,
-        **{name: _plain(vectors[name]) for name in (BM25, CAPTION, IMAGE) if name in vectors},
+        POOLED: vectors[PATCHES],
+        **{name: vectors[name] for name in (BM25, CAPTION, IMAGE) if name in vectors},
     }
+    limits = {name: max(stages.prefetch[name], k) for name in sources if stages.prefetch.get(name)}
+    proposals = [
+        models.Prefetch(query=_plain(sources[name]), using=name, filter=filter, limit=limit)
+        for name, limit in limits.items()
+    ]
+    if stages.sieve and POOLED in limits:
+        _sieve(proposals[0], vectors[PATCHES], max(stages.sieve, limits[POOLED]))
     return models.QueryRequest(
-        prefetch=[
-            models.Prefetch(query=sources[name], using=name, filter=filter, limit=max(PREFETCH[name], k))
-            for name in sources
-        ],
-        query=query,
+        prefetch=proposals,
+        query=_plain(vectors[PATCHES]),
         using=PATCHES,
         filter=filter,
-        limit=sum(max(PREFETCH[name], k) for name in sources),  # the exact score of all that was proposed
+        limit=sum(limits.values()),  # the exact score of all that was proposed
         params=models.SearchParams(quantization=models.QuantizationSearchParams(ignore=True)),
     )
+
+
+def _sieve(proposal: models.Prefetch, query: Vector, limit: int) -> None:
+    """Let a shortened query pick what the whole one is compared with; with a short one it saves nothing."""
+    assert not isinstance(query, SparseVector)
+    if len(query) > 2 * SIEVE_ROWS:
+        proposal.prefetch = models.Prefetch(
+            query=_plain(shortened(query)), using=POOLED, filter=proposal.filter, limit=limit
+        )
 
 
 def _cosine(vectors: Mapping[str, Vector], filter: models.Filter | None, k: int) -> models.QueryRequest:

@@ -14,12 +14,9 @@ from qdrant_client import models
 
 from docrag.errors import StoreError
 from docrag.store import engine, translate
-from docrag.store.layout import Layout, check
+from docrag.store.layout import INTEGERS, KEYWORDS, Layout, check
 from docrag.store.lock import FolderLock, Turns
 from docrag.types import PageRecord, ScoredId
-
-KEYWORDS = ("metadata.document_id", "metadata.source", "metadata.sources", "metadata.file_name")
-INTEGERS = ("metadata.page",)
 
 BATCH = 8
 """Pages in one write. With 380 x 384 floats a page one costs 7 ms of CPU in eights, 10 ms alone;

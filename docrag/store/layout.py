@@ -20,6 +20,15 @@ LAYOUT_VERSION = 1
 MAX_FLOATS = 2**20
 """Floats of one multi-vector must stay below this (Qdrant's MAX_MULTIVECTOR_FLATTENED_LEN)."""
 
+KEYWORDS = ("metadata.document_id", "metadata.source", "metadata.sources", "metadata.file_name")
+"""Payload fields with an index for texts, which filters and facets need."""
+INTEGERS = ("metadata.page",)
+"""Payload fields with an index for numbers."""
+
+Datatype = Literal["float32", "float16", "turbo8", "turbo4"]
+"""How the numbers of a multi-vector are stored: a page of 1030 x 128 takes 264 KB as float16, half of that as
+turbo8, a quarter as turbo4."""
+
 _NORM_TOLERANCE = 1e-2
 _MAX_TERM = 2**32
 
@@ -28,7 +37,7 @@ _MAX_TERM = 2**32
 class VectorSpec:
     """One named vector of a collection.
 
-    `multi` is compared by MaxSim over dot products and stored as float16 without HNSW; `dense` is compared by
+    `multi` is compared by MaxSim over dot products and stored without HNSW; `dense` is compared by
     cosine; `sparse` leaves the inverse document frequency to Qdrant.
     """
 
@@ -36,6 +45,8 @@ class VectorSpec:
     kind: Literal["multi", "dense", "sparse"]
     dim: int
     """Length of a vector; 0 for sparse ones."""
+    datatype: Datatype = "float16"
+    """Of a multi-vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +56,20 @@ class Layout:
     vectors: tuple[VectorSpec, ...]
 
     @classmethod
-    def for_dims(cls, *, late: int | None, image: int | None, text: int) -> Self:
-        """The layout for encoders of these dimensions; None where there is no such encoder."""
+    def for_dims(
+        cls, *, late: int | None, image: int | None, text: int, datatype: Datatype = "float16"
+    ) -> Self:
+        """The layout for encoders of these dimensions; None where there is no such encoder.
+
+        Args:
+            late: Of the late-interaction encoder.
+            image: Of the image encoder.
+            text: Of the encoder of captions.
+            datatype: How `patches` is stored; the index must be opened with the same one again.
+        """
         specs: list[VectorSpec] = []
         if late is not None:
-            specs += [VectorSpec(PATCHES, "multi", late), VectorSpec(POOLED, "multi", late)]
+            specs += [VectorSpec(PATCHES, "multi", late, datatype), VectorSpec(POOLED, "multi", late)]
         if image is not None:
             specs.append(VectorSpec(IMAGE, "dense", image))
         specs += [VectorSpec(CAPTION, "dense", text), VectorSpec(BM25, "sparse", 0)]
@@ -73,10 +93,11 @@ def check(record: PageRecord, layout: Layout) -> None:
             break
         fault = _fault_of_vector(record.vectors[spec.name], spec)
     if fault:
-        raise InvalidRecord(f"{_page_name(record)}: {fault}")
+        raise InvalidRecord(f"{page_name(record)}: {fault}")
 
 
-def _page_name(record: PageRecord) -> str:
+def page_name(record: PageRecord) -> str:
+    """What an error calls a record: page and source, else its id."""
     metadata = record.payload.get("metadata")
     if isinstance(metadata, Mapping) and "source" in metadata and isinstance(metadata.get("page"), int):
         return f"page {metadata['page'] + 1} of {metadata['source']}"

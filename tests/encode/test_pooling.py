@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
+from scipy.cluster.hierarchy import fcluster, linkage
 
-from docrag.encode.pooling import pool_rows, rows_of
+from docrag.encode.pooling import (
+    POOLINGS,
+    clusters,
+    pool_rows,
+    pool_rows_and_columns,
+    pool_tokens,
+    rows_of,
+)
 from docrag.types import MultiVector
 
 
@@ -60,3 +68,66 @@ def test_opposite_vectors_of_a_row_leave_no_nan():
     vectors = np.array([[1, 0], [-1, 0], [0, 1]], np.float32)
     boxes = np.array([[0, 0, 0.5, 0.1], [0.5, 0, 1, 0.1], [0, 0.5, 1, 0.6]], np.float32)
     np.testing.assert_array_equal(pool_rows(MultiVector(vectors, boxes)), [[0, 1]])
+
+
+def page_of_kinds() -> tuple[MultiVector, np.ndarray]:
+    """One vector that stands nowhere, then 40 patches of 4 kinds, each near a direction; and the kinds."""
+    rng = np.random.default_rng(0)
+    kinds = rng.permutation(np.repeat(np.arange(4), 10))
+    vectors = unit(np.eye(16)[kinds] + rng.normal(scale=0.05, size=(40, 16)))
+    boxes = np.concatenate([np.full((1, 4), np.nan), grid(5, 8)]).astype(np.float32)
+    return MultiVector(np.concatenate([unit(np.ones((1, 16))), vectors]), boxes), kinds
+
+
+def test_columns_stand_beside_rows():
+    page, _ = page_of_kinds()
+    pooled = pool_rows_and_columns(page)
+    placed = page.vectors[1:].reshape(5, 8, 16)
+    expected = [unit(placed.mean(axis=1)), unit(placed.mean(axis=0)), page.vectors[:1]]
+    np.testing.assert_allclose(pooled, np.concatenate(expected), atol=1e-6)
+
+
+def test_clusters_are_of_like_vectors():
+    page, kinds = page_of_kinds()
+    found = clusters(page.vectors[1:], 4)
+    assert sorted(set(found)) == [0, 1, 2, 3]
+    assert len({*zip(found.tolist(), kinds.tolist(), strict=True)}) == 4
+
+
+def test_each_cluster_becomes_its_normalised_mean():
+    page, kinds = page_of_kinds()
+    pooled = pool_tokens(page, most=4)
+    np.testing.assert_array_equal(pooled[-1], page.vectors[0])
+    means = unit(np.stack([page.vectors[1:][kinds == kind].mean(axis=0) for kind in range(4)]))
+    nearest = (pooled[:-1] @ means.T).argmax(axis=1)
+    np.testing.assert_allclose(pooled[:-1], means[nearest], atol=1e-6)
+    assert sorted(nearest) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("most", [1, 7, 32])
+def test_clusters_are_those_of_colpali_engine(most: int):
+    vectors = unit(np.random.default_rng(1).normal(size=(120, 8)))
+    distances = 1 - vectors @ vectors.T
+    expected = fcluster(linkage(distances, metric="euclidean", method="ward"), most, "maxclust")
+    found = clusters(vectors, most)
+    assert len({*zip(found.tolist(), expected.tolist(), strict=True)}) == len(set(expected))
+    assert found.max() + 1 == len(set(expected))
+
+
+@pytest.mark.parametrize("kind", POOLINGS)
+def test_every_kind_gives_few_rows_of_length_1(kind: str):
+    vectors = unit(np.random.default_rng(2).normal(size=(1030, 16)))
+    boxes = np.concatenate([grid(32, 32), np.full((6, 4), np.nan)]).astype(np.float32)
+    pooled = POOLINGS[kind](MultiVector(vectors, boxes))
+    assert pooled.dtype == np.float32
+    assert len(pooled) <= 2 * 32 + 6
+    np.testing.assert_allclose(np.linalg.norm(pooled, axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(pooled[-6:], vectors[-6:])
+
+
+@pytest.mark.parametrize("kind", POOLINGS)
+def test_a_page_of_one_vector_stays(kind: str):
+    vectors = unit(np.ones((1, 4)))
+    for boxes in (None, grid(1, 1), np.full((1, 4), np.nan, np.float32)):
+        for pooled in POOLINGS[kind](MultiVector(vectors, boxes)):
+            np.testing.assert_allclose(pooled, vectors[0], atol=1e-6)

@@ -1,0 +1,82 @@
+"""Where a collection on a Qdrant server is: http(s)://host:port/collection."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+from docrag.errors import SettingsError
+
+REST_PORT = 6333
+GRPC_PORT = 6334
+
+_HOST = re.compile(r"[\w.:-]+")
+_NAME = re.compile(r"[^\W_][\w.-]{0,199}")
+_EXAMPLE = "such as http://localhost:6333/reports"
+
+
+def is_address(uri: str) -> bool:
+    """Whether an index URI names a collection on a server.
+
+    >>> is_address("https://qdrant.example/reports"), is_address("./docrag-index")
+    (True, False)
+    """
+    return uri.lower().startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A collection on a server.
+
+    >>> str(Address.parse("http://localhost/reports"))
+    'http://localhost:6333/reports'
+    """
+
+    scheme: str
+    host: str
+    port: int
+    collection: str
+
+    @classmethod
+    def parse(cls, uri: str) -> Self:
+        """Read an address; without a port it is 6333, as Qdrant's own clients take it.
+
+        Raises:
+            SettingsError: It is not one, or it holds a password.
+        """
+        try:
+            parts = urlsplit(uri.strip())
+            port = REST_PORT if parts.port is None else parts.port
+        except ValueError as error:
+            raise SettingsError(f"the address of the index cannot be read: {error}", _EXAMPLE) from None
+        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            raise SettingsError(
+                "the address of an index holds no user, password or query",
+                f"{_EXAMPLE}; give the key as DOCRAG_API_KEY",
+            )
+        host = parts.hostname or ""
+        if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
+            raise SettingsError(f"{uri!r} is not an address of http or https", _EXAMPLE)
+        collection = unquote(parts.path).strip("/")
+        if not _NAME.fullmatch(collection):
+            raise SettingsError(
+                f"{uri!r} does not end in the name of a collection",
+                f"{_EXAMPLE}: letters, digits, dots, hyphens and underscores, 200 at most",
+            )
+        return cls(parts.scheme, host, port, collection)
+
+    @property
+    def url(self) -> str:
+        """The server's address, without the collection."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def secure(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.scheme == "https"
+
+    def __str__(self) -> str:
+        return f"{self.url}/{self.collection}"

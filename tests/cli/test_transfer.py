@@ -1,0 +1,61 @@
+"""docrag export, import and estimate."""
+
+from __future__ import annotations
+
+import shutil
+
+from tests.samples import FERRY, write_pdf
+
+
+def test_an_index_goes_out_and_in(docrag, demo_uri, tmp_path):
+    here = shutil.copytree(demo_uri, tmp_path / "here")
+    folder, there = tmp_path / "export", tmp_path / "there"
+    [held] = docrag("status", "--index", here, "--json").lines
+    [done] = docrag("export", folder, "--index", here, "--json").lines
+    assert done == {"folder": str(folder), "pages": held["pages"], "parts": 1, "written": held["pages"]}
+    [again] = docrag("export", folder, "--index", here, "--json").lines
+    assert again == {**done, "written": 0}
+    [came] = docrag("import", folder, "--index", there, "--json").lines
+    assert came == {"index": str(there), "pages": held["pages"], "parts": 1, "written": held["pages"]}
+    [moved] = docrag("status", "--index", there, "--json").lines
+    for key in ("documents", "files", "pages", "fingerprint"):
+        assert moved[key] == held[key]
+    assert "exported" in docrag("export", folder, "--index", here).out
+    assert "0 written" in docrag("import", folder, "--index", there).out
+
+
+def test_what_cannot_be_moved_is_told(docrag, demo_uri, tmp_path):
+    nothing = docrag("import", tmp_path / "none", "--index", tmp_path / "there")
+    assert nothing.code == 1
+    assert "docrag export" in nothing.err
+    assert docrag("export", tmp_path / "export", "--index", tmp_path / "none").code == 1
+    here = shutil.copytree(demo_uri, tmp_path / "here")
+    docrag("export", tmp_path / "export", "--index", here)
+    part = tmp_path / "export" / "part-00000.npz"
+    part.write_bytes(part.read_bytes()[:-1])
+    damaged = docrag("import", tmp_path / "export", "--index", tmp_path / "there")
+    assert damaged.code == 1
+    assert "part-00000.npz" in damaged.err
+
+
+def test_estimate_counts_the_pages_of_files(docrag, tmp_path):
+    write_pdf(tmp_path / "docs" / "two.pdf", FERRY, FERRY)
+    [told] = docrag("estimate", tmp_path / "docs", "--late", "colqwen2", "--json").lines
+    assert (told["pages"], told["shape"]["vectors"], told["shape"]["dim"]) == (2, 755, 128)
+    assert told["disk"]["patches"] == 2 * 755 * 128 * 2
+    assert told["disk"]["total"] == sum(size for part, size in told["disk"].items() if part != "total")
+    assert (told["datatype"], told["pooling"], told["refused"]) == ("float16", "rows", [])
+    assert all(limit["ok"] for limit in told["limits"])
+    (tmp_path / "docs" / "broken.pdf").write_bytes(b"nothing")
+    failed = docrag("estimate", tmp_path / "docs")
+    assert failed.code == 3
+    assert "broken.pdf" in failed.err
+
+
+def test_estimate_for_a_number_of_pages(docrag):
+    asked = ("estimate", "--pages", 1_000_000, "--late", "colpali", "--keep-patches", "inked")
+    printed = docrag(*asked, "--datatype", "turbo8").out
+    for words in ("1,000,000 by colpali", "57% of the patches inked", "page images", "gRPC", "OVER"):
+        assert words in printed
+    assert docrag("estimate").code == 2
+    assert docrag("estimate", "x.pdf", "--pages", 5).code == 2

@@ -1,0 +1,56 @@
+"""docrag tune on the demo index, which is small."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from docrag.search import tune as flow
+from docrag.search.stages import FILE
+
+
+@pytest.fixture
+def index(demo_uri, tmp_path, monkeypatch):
+    """A copy of the demo index that is not too small to tune."""
+    monkeypatch.setattr(flow, "FEWEST_PAGES", 5)
+    return shutil.copytree(demo_uri, tmp_path / "index")
+
+
+def test_a_small_index_needs_no_tuning(docrag, demo_uri):
+    done = docrag("tune", "--index", demo_uri)
+    assert done.code == 1
+    assert "nothing is gained" in done.err
+    assert not (demo_uri / FILE).exists()
+
+
+def test_what_is_chosen_is_kept_and_searched_with(docrag, index):
+    done = docrag("tune", "--index", index, "--json")
+    assert done.code == 0
+    [told] = done.lines
+    assert told["chosen"] in told["trials"]
+    assert told["chosen"]["recall"] >= told["recall_asked"] == 0.98
+    kept = json.loads((index / FILE).read_text())
+    assert kept["prefetch"] == told["chosen"]["prefetch"]
+    assert kept["measured"]["questions"] == told["questions"]
+    for mode in ("late", "hybrid"):
+        [found] = docrag("search", "lamp blinks red", "--index", index, "--mode", mode, "--json").lines
+        assert found["hits"]
+
+
+def test_a_dry_run_changes_nothing(docrag, index, tmp_path):
+    questions = tmp_path / "queries.jsonl"
+    questions.write_text('{"_id": "1", "text": "What do four red flashes mean?"}\n')
+    done = docrag("tune", "--index", index, "--queries", questions, "--dry-run")
+    assert done.code == 0
+    assert "1 questions" in done.out
+    assert "exact search" in done.out
+    assert not (index / FILE).exists()
+
+
+def test_a_damaged_file_is_an_error_that_names_it(docrag, index):
+    (index / FILE).write_text("{")
+    done = docrag("search", "lamp", "--index", index)
+    assert done.code == 1
+    assert FILE in done.err.replace("\n", "")

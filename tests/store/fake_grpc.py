@@ -1,0 +1,228 @@
+"""The same by gRPC: what FakeQdrant holds, behind the services of Qdrant's protobuf files."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import grpc
+from qdrant_client import QdrantClient, models
+from qdrant_client import grpc as proto
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+
+COMPLETED = proto.PointsOperationResponse(
+    result=proto.UpdateResult(operation_id=1, status=proto.UpdateStatus.Completed)
+)
+DONE = proto.CollectionOperationResponse(result=True)
+
+
+class FakeGrpc:
+    """Serves points and collections of a client in local mode on a port of its own.
+
+    Args:
+        db: Where they are.
+        faults: Status codes of the first upserts; None carries one out and says UNAVAILABLE.
+    """
+
+    def __init__(self, db: QdrantClient, *faults: grpc.StatusCode | None) -> None:
+        self.faults = list(faults)
+        self.upserts: list[proto.UpsertPoints] = []
+        self.metadata: dict[str, str] = {}
+        self._server = grpc.server(ThreadPoolExecutor(4))
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        lock = threading.Lock()
+
+        def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+            def answer(_: object, request: Any, context: grpc.ServicerContext) -> Any:
+                self.metadata = dict(context.invocation_metadata())
+                try:
+                    with lock, warnings.catch_warnings():
+                        warnings.simplefilter("ignore")  # local mode says that it is no server
+                        return method(db, request)
+                except ValueError as error:
+                    missing = str(error).endswith("not found")
+                    code = grpc.StatusCode.NOT_FOUND if missing else grpc.StatusCode.INVALID_ARGUMENT
+                    context.abort(code, str(error))
+
+            return answer
+
+        def upsert(db: QdrantClient, request: proto.UpsertPoints) -> Any:
+            self.upserts.append(request)
+            points = [GrpcToRest.convert_point_struct(point) for point in request.points]
+            db.upsert(request.collection_name, points)
+            return COMPLETED
+
+        def faulty(servicer: object, request: Any, context: grpc.ServicerContext) -> Any:
+            if self.faults:
+                code = self.faults.pop(0)
+                if code is None:
+                    guarded(upsert)(servicer, request, context)
+                context.abort(code or grpc.StatusCode.UNAVAILABLE, "scripted")
+            return guarded(upsert)(servicer, request, context)
+
+        points = type("Points", (proto.PointsServicer,), {n: guarded(m) for n, m in POINTS.items()})
+        points.Upsert = faulty
+        collections = type(
+            "Collections", (proto.CollectionsServicer,), {n: guarded(m) for n, m in COLLECTIONS.items()}
+        )
+        health = type("Health", (proto.QdrantServicer,), {"HealthCheck": guarded(check)})
+        proto.add_PointsServicer_to_server(points(), self._server)
+        proto.add_CollectionsServicer_to_server(collections(), self._server)
+        proto.add_QdrantServicer_to_server(health(), self._server)
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(0).wait()
+
+
+def check(db: QdrantClient, request: Any) -> Any:
+    return proto.HealthCheckReply(title="qdrant - vector search engine", version="1.19.0")
+
+
+def filter_of(request: Any) -> Any:
+    return GrpcToRest.convert_filter(request.filter) if request.HasField("filter") else None
+
+
+def payload_of(request: Any) -> Any:
+    return GrpcToRest.convert_with_payload_selector(request.with_payload)
+
+
+def vectors_of(request: Any) -> Any:
+    if not request.HasField("with_vectors"):
+        return False
+    return GrpcToRest.convert_with_vectors_selector(request.with_vectors)
+
+
+def record_of(record: models.Record) -> Any:
+    return RestToGrpc.convert_record(record.model_copy(update={"payload": record.payload or {}}))
+
+
+def create(db: QdrantClient, request: Any) -> Any:
+    db.create_collection(
+        request.collection_name,
+        vectors_config=GrpcToRest.convert_vectors_config(request.vectors_config),
+        sparse_vectors_config=GrpcToRest.convert_sparse_vector_config(request.sparse_vectors_config),
+        metadata=GrpcToRest.convert_payload(request.metadata),
+    )
+    return DONE
+
+
+def update(db: QdrantClient, request: Any) -> Any:
+    db.update_collection(request.collection_name, metadata=GrpcToRest.convert_payload(request.metadata))
+    return DONE
+
+
+def get_info(db: QdrantClient, request: Any) -> Any:
+    info = db.get_collection(request.collection_name)
+    return proto.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
+
+
+def list_collections(db: QdrantClient, request: Any) -> Any:
+    return proto.ListCollectionsResponse(
+        collections=[
+            RestToGrpc.convert_collection_description(told) for told in db.get_collections().collections
+        ]
+    )
+
+
+def list_aliases(db: QdrantClient, request: Any) -> Any:
+    return proto.ListAliasesResponse(
+        aliases=[RestToGrpc.convert_alias_description(told) for told in db.get_aliases().aliases]
+    )
+
+
+def change_aliases(db: QdrantClient, request: Any) -> Any:
+    db.update_collection_aliases([GrpcToRest.convert_alias_operations(told) for told in request.actions])
+    return DONE
+
+
+def delete_collection(db: QdrantClient, request: Any) -> Any:
+    db.delete_collection(request.collection_name)
+    return DONE
+
+
+def get(db: QdrantClient, request: Any) -> Any:
+    found = db.retrieve(
+        request.collection_name,
+        [point.uuid for point in request.ids],
+        with_payload=payload_of(request),
+        with_vectors=vectors_of(request),
+    )
+    return proto.GetResponse(result=[record_of(record) for record in found])
+
+
+def scroll(db: QdrantClient, request: Any) -> Any:
+    found, offset = db.scroll(
+        request.collection_name,
+        filter_of(request),
+        limit=request.limit,
+        offset=request.offset.uuid if request.HasField("offset") else None,
+        with_payload=payload_of(request),
+        with_vectors=vectors_of(request),
+    )
+    following = proto.PointId(uuid=offset) if offset else None
+    return proto.ScrollResponse(result=[record_of(record) for record in found], next_page_offset=following)
+
+
+def count(db: QdrantClient, request: Any) -> Any:
+    told = db.count(request.collection_name, filter_of(request), exact=request.exact)
+    return proto.CountResponse(result=RestToGrpc.convert_count_result(told))
+
+
+def set_payload(db: QdrantClient, request: Any) -> Any:
+    values = GrpcToRest.convert_payload(request.payload)
+    chosen = GrpcToRest.convert_points_selector(request.points_selector)
+    db.set_payload(request.collection_name, values, chosen, request.key or None)
+    return COMPLETED
+
+
+def delete(db: QdrantClient, request: Any) -> Any:
+    db.delete(request.collection_name, GrpcToRest.convert_points_selector(request.points))
+    return COMPLETED
+
+
+def query_batch(db: QdrantClient, request: Any) -> Any:
+    asked = [GrpcToRest.convert_query_points(one) for one in request.query_points]
+    answers = db.query_batch_points(request.collection_name, asked)
+    return proto.QueryBatchResponse(
+        result=[
+            proto.BatchResult(result=[RestToGrpc.convert_scored_point(point) for point in answer.points])
+            for answer in answers
+        ]
+    )
+
+
+def facet(db: QdrantClient, request: Any) -> Any:
+    found = db.facet(request.collection_name, request.key, limit=request.limit, exact=request.exact)
+    return proto.FacetResponse(hits=[RestToGrpc.convert_facet_value_hit(hit) for hit in found.hits])
+
+
+def make_index(db: QdrantClient, request: Any) -> Any:
+    return COMPLETED
+
+
+COLLECTIONS = {
+    "Get": get_info,
+    "List": list_collections,
+    "Create": create,
+    "Update": update,
+    "Delete": delete_collection,
+    "UpdateAliases": change_aliases,
+    "ListAliases": list_aliases,
+}
+POINTS = {
+    "Get": get,
+    "Scroll": scroll,
+    "Count": count,
+    "SetPayload": set_payload,
+    "Delete": delete,
+    "QueryBatch": query_batch,
+    "Facet": facet,
+    "CreateFieldIndex": make_index,
+}

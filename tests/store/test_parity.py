@@ -1,0 +1,353 @@
+"""One suite for every store: the same pages, queries and filters give what float32 in numpy gives.
+
+The stores: edge; the server's, over the client's local mode, over REST and over gRPC to servers on this
+machine that keep the points in local mode; and, where DOCRAG_TEST_QDRANT_URL names one, a real server, with
+DOCRAG_TEST_QDRANT_KEY.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qdrant_client import models
+
+from docrag.errors import InvalidRecord, StoreError
+from docrag.search import plan
+from docrag.search.stages import Stages
+from docrag.store import edge, server
+from docrag.store.address import Address
+from docrag.store.base import Store
+from docrag.store.connection import Connection, connect
+from docrag.store.edge import EdgeStore
+from docrag.store.layout import KEYWORDS, Fingerprint, Layout
+from docrag.store.server import ServerStore
+from docrag.types import MODES, PageRecord, ScoredId, SparseVector, Vector
+from tests.store.fake_grpc import FakeGrpc
+from tests.store.fake_qdrant import FakeQdrant
+
+pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact", "ignore:Payload indexes have no")
+
+Make = Callable[[int], PageRecord]
+Open = Callable[[Path, Layout], AbstractContextManager[Store]]
+FINGERPRINT = Fingerprint({"layout": 1, "late": None, "image": None, "text": {"family": "minilm"}})
+REAL = os.environ.get("DOCRAG_TEST_QDRANT_URL", "")
+TOLERANCE = 1e-3
+"""Of the best score."""
+
+
+@contextmanager
+def embedded(folder: Path, layout: Layout) -> Iterator[Store]:
+    with EdgeStore.create(folder / "shard", layout) as store:
+        yield store
+
+
+@contextmanager
+def local(folder: Path, layout: Layout) -> Iterator[Store]:
+    with ServerStore.create(Connection.in_memory("reports"), layout, FINGERPRINT) as store:
+        yield store
+
+
+@contextmanager
+def rest(folder: Path, layout: Layout) -> Iterator[Store]:
+    FakeQdrant.indexed = frozenset(KEYWORDS)
+    with (
+        FakeQdrant() as fake,
+        ServerStore.create(connect(Address.parse(fake.uri)), layout, FINGERPRINT) as store,
+    ):
+        yield store
+
+
+@contextmanager
+def by_grpc(folder: Path, layout: Layout) -> Iterator[Store]:
+    with FakeQdrant() as fake, FakeGrpc(fake.db) as service:
+        connection = connect(Address.parse(fake.uri), grpc_port=service.port)
+        with ServerStore.create(connection, layout, FINGERPRINT) as store:
+            yield store
+
+
+@contextmanager
+def real(folder: Path, layout: Layout) -> Iterator[Store]:
+    address = Address.parse(f"{REAL.rstrip('/')}/docrag-test-{uuid.uuid4().hex}")
+    key = os.environ.get("DOCRAG_TEST_QDRANT_KEY", "")
+    try:
+        with ServerStore.create(connect(address, key), layout, FINGERPRINT) as store:
+            yield store
+    finally:
+        connection = connect(address, key)  # a test may have closed the other one
+        connection.client.delete_collection(f"{address.collection}--1")
+        connection.close()
+
+
+OPENERS: dict[str, Open] = {
+    "edge": embedded,
+    "local": local,
+    "rest": rest,
+    "grpc": by_grpc,
+} | ({"server": real} if REAL else {})
+
+
+@pytest.fixture(scope="module", params=OPENERS)
+def read_only(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    layout: Layout,
+    records: list[PageRecord],
+) -> Iterator[Store]:
+    with OPENERS[request.param](tmp_path_factory.mktemp("index"), layout) as store:
+        store.upsert(records)
+        store.flush()
+        yield store
+
+
+@pytest.fixture(params=OPENERS)
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, layout: Layout, records: list[PageRecord]
+) -> Iterator[Store]:
+    with OPENERS[request.param](tmp_path, layout) as store:
+        store.upsert(records)
+        store.flush()
+        yield store
+
+
+class Oracle:
+    """Answers Qdrant's requests in numpy, float32, as Qdrant defines them."""
+
+    def __init__(self, records: Sequence[PageRecord]) -> None:
+        self.records = {record.id: record for record in records}
+        terms = [t for record in records for t in record.vectors["bm25"].indices]
+        self.idf = {
+            t: math.log(1 + (len(records) - terms.count(t) + 0.5) / (terms.count(t) + 0.5)) for t in terms
+        }
+
+    def answer(self, request: models.QueryRequest | models.Prefetch) -> list[ScoredId]:
+        prefetch = request.prefetch or []
+        parts = prefetch if isinstance(prefetch, list) else [prefetch]
+        ids = {page.id for part in parts for page in self.answer(part)} if parts else self.records
+        scored = [
+            ScoredId(id, score)
+            for id in ids
+            if self.matches(self.records[id].payload, request.filter)
+            and (score := self.score(request, self.records[id].vectors)) is not None
+        ]
+        return sorted(scored, key=lambda page: -page.score)[: request.limit]
+
+    def score(self, request: models.QueryRequest, vectors: Mapping[str, Vector]) -> float | None:
+        vector = vectors[request.using]
+        if isinstance(vector, SparseVector):
+            page = dict(zip(vector.indices, vector.values, strict=True))
+            asked = zip(request.query.indices, request.query.values, strict=True)
+            parts = [weight * page[t] * self.idf[t] for t, weight in asked if t in page]
+            return sum(parts) if parts else None
+        query = np.array(request.query, np.float32)
+        if query.ndim == 1:
+            return float(vector @ query / np.linalg.norm(query))
+        return float((query @ vector.T).max(axis=1).sum())
+
+    def matches(self, payload: Mapping, condition: models.Filter | models.FieldCondition | None) -> bool:
+        if condition is None:
+            return True
+        if isinstance(condition, models.FieldCondition):
+            value = payload["metadata"].get(condition.key.removeprefix("metadata."))
+            return condition.match.value in (value if isinstance(value, list) else [value])
+        parts = [self.matches(payload, part) for part in condition.must or []]
+        either = [self.matches(payload, part) for part in condition.should or []]
+        return all(parts) and (not either or any(either))
+
+
+@pytest.fixture(scope="module")
+def oracle(records: list[PageRecord]) -> Oracle:
+    return Oracle(records)
+
+
+def query_vectors(seed: int, image: bool = True) -> dict[str, Vector]:
+    rng = np.random.default_rng(1000 + seed)
+    vectors: dict[str, Vector] = {
+        "patches": rng.normal(size=(9, 16)).astype(np.float32) / 4,
+        "caption": rng.normal(size=8).astype(np.float32),
+        "bm25": SparseVector(tuple(int(t) for t in rng.choice(40, 5, replace=False)), (1.0,) * 5),
+    }
+    return vectors | ({"image": rng.normal(size=12).astype(np.float32)} if image else {})
+
+
+FILTERS: dict[str, dict[str, str | int] | None] = {
+    "all": None,
+    "document": {"document_id": f"{3:064x}"},
+    "source": {"source": "/copy/3.pdf"},
+    "page": {"page": "3"},
+    "file and page": {"file_name": "2.pdf", "page": 1},
+    "number or text": {"total": "7"},
+}
+
+
+STAGES = {
+    "wide": Stages(),
+    "narrow": Stages({"pooled": 6, "bm25": 4, "caption": 3, "image": 3}),
+    "sieved": Stages({"pooled": 5, "bm25": 3}, sieve=9),
+}
+
+
+@pytest.mark.parametrize("filter", FILTERS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("stages", STAGES)
+def test_every_mode_and_filter_answers_as_numpy_does(
+    read_only: Store,
+    oracle: Oracle,
+    mode: str,
+    filter: str,
+    stages: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(plan, "DEPTH", 5)
+    monkeypatch.setattr(Stages, "for_fusion", lambda stages: stages)
+    for seed in range(3):
+        vectors = query_vectors(seed, image=seed > 0)
+        asked = plan.queries(mode, vectors, FILTERS[filter], k=3, stages=STAGES[stages])
+        answers = read_only.query(list(asked.values()))
+        for request, found in zip(asked.values(), answers, strict=True):
+            assert_same(found, oracle.answer(request))
+
+
+def assert_same(found: list[ScoredId], expected: list[ScoredId]) -> None:
+    assert [page.id for page in found] == [page.id for page in expected]
+    best = max((abs(page.score) for page in expected), default=1.0)
+    assert [page.score for page in found] == pytest.approx(
+        [page.score for page in expected], abs=TOLERANCE * max(1.0, best)
+    )
+
+
+def field(key: str, value: str | int) -> models.Filter:
+    match = models.MatchValue(value=value)
+    return models.Filter(must=[models.FieldCondition(key=f"metadata.{key}", match=match)])
+
+
+DOCUMENT_3 = field("document_id", f"{3:064x}")
+
+
+def test_several_requests_give_what_each_gives_alone(read_only: Store):
+    requests = [
+        request
+        for mode in ("late", "cosine", "text")
+        for request in plan.queries(mode, query_vectors(1), None).values()
+    ]
+    for request, found in zip(requests, read_only.query(requests), strict=True):
+        assert_same(found, read_only.query([request])[0])
+    assert read_only.query([]) == []
+
+
+def test_retrieve_keeps_the_order_and_leaves_out_what_is_not_there(
+    read_only: Store, records: list[PageRecord]
+):
+    ids = [records[n].id for n in (20, 3, 11)]
+    found = read_only.retrieve([ids[0], str(uuid.uuid4()), *ids[1:]], vectors=["patches", "bm25"])
+    assert [record.id for record in found] == ids
+    for record, number in zip(found, (20, 3, 11), strict=True):
+        assert record.payload == records[number].payload
+        assert set(record.vectors) == {"patches", "bm25"}
+        np.testing.assert_allclose(
+            record.vectors["patches"], records[number].vectors["patches"], atol=TOLERANCE
+        )
+        was, now = records[number].vectors["bm25"], record.vectors["bm25"]
+        assert dict(zip(now.indices, now.values, strict=True)) == pytest.approx(
+            dict(zip(was.indices, was.values, strict=True))
+        )
+    assert read_only.retrieve([]) == []
+
+
+def test_many_pages_are_read_with_their_vectors(
+    read_only: Store, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server, "_WITH_VECTORS", 4)
+    ids = [record.id for record in records]
+    assert [record.id for record in read_only.retrieve(ids, vectors=["caption"])] == ids
+
+
+def test_payload_can_be_read_in_parts(read_only: Store, records: list[PageRecord]):
+    [part] = read_only.retrieve([records[7].id], payload=["metadata.page", "image_url"])
+    assert part.payload == {"metadata": {"page": 2}, "image_url": "http://localhost/7.jpg"}
+    [nothing] = read_only.retrieve([records[7].id], payload=[])
+    assert nothing.payload == {}
+
+
+def test_scroll_and_count_agree(read_only: Store, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server, "_SCROLL", 7)
+    monkeypatch.setattr(edge, "_SCROLL", 7)
+    assert {record.id for record in read_only.scroll()} == {record.id for record in records}
+    found = list(read_only.scroll(DOCUMENT_3, payload=["metadata.page"]))
+    assert sorted(record.payload["metadata"]["page"] for record in found) == [0, 1, 2, 3, 4]
+    assert (read_only.count(), read_only.count(DOCUMENT_3)) == (30, 5)
+
+
+def test_writing_twice_replaces(store: Store, record: Make):
+    changed = dataclasses.replace(record(3), payload={**record(3).payload, "page_content": "new ü"})
+    store.upsert([changed, record(4)])
+    store.flush()
+    assert store.count() == 30
+    assert store.retrieve([changed.id])[0].payload["page_content"] == "new ü"
+
+
+def test_payload_is_set_inside_the_named_object(store: Store, record: Make):
+    store.set_payload({"sources": ["/moved.pdf"], "source": "/moved.pdf"}, DOCUMENT_3, key="metadata")
+    [found] = store.retrieve([record(15).id])
+    moved = {"sources": ["/moved.pdf"], "source": "/moved.pdf"}
+    assert found.payload == record(15).payload | {"metadata": record(15).payload["metadata"] | moved}
+    assert store.count(field("sources", "/moved.pdf")) == 5
+    assert store.count(field("source", "/docs/2.pdf")) == 5
+
+
+def test_delete_and_facet(store: Store):
+    store.delete(DOCUMENT_3)
+    assert store.count() == 25
+    assert store.facet("metadata.file_name") == {f"{n}.pdf": 5 for n in (0, 1, 2, 4, 5)}
+    assert store.facet("metadata.sources")["/copy/1.pdf"] == 5
+    store.delete(DOCUMENT_3)
+    assert store.count() == 25
+
+
+def test_a_batch_with_one_bad_record_writes_nothing(store: Store, record: Make):
+    bad = dataclasses.replace(record(41), vectors={**record(41).vectors, "caption": np.ones(3, np.float32)})
+    with pytest.raises(InvalidRecord, match="caption"):
+        store.upsert([record(40), bad, record(42)])
+    assert store.count() == 30
+
+
+def test_a_page_without_words_is_written_and_found_by_its_picture(store: Store, record: Make):
+    page = record(50)
+    wordless = {**page.vectors, "bm25": SparseVector((), ())}
+    store.upsert([dataclasses.replace(page, vectors=wordless, payload=page.payload | {"page_content": ""})])
+    [found] = store.retrieve([page.id], vectors=["bm25"])
+    assert (found.payload["page_content"], found.vectors.get("bm25", SparseVector((), ()))) == (
+        "",
+        SparseVector((), ()),
+    )
+    asked = plan.queries("late", {"patches": page.vectors["patches"]}, None)
+    assert store.query(list(asked.values()))[0][0].id == page.id
+
+
+def test_nothing_at_all_can_be_written(store: Store):
+    store.upsert([])
+    store.optimize()
+    assert store.count() == 30
+
+
+def test_nothing_works_after_close_but_closing_again(store: Store, record: Make):
+    store.close()
+    store.close()
+    calls: list[Callable[[], object]] = [
+        store.count,
+        store.flush,
+        store.optimize,
+        lambda: store.upsert([record(0)]),
+        lambda: store.query(list(plan.queries("text", query_vectors(0), None).values())),
+        lambda: list(store.scroll()),
+    ]
+    for call in calls:
+        with pytest.raises(StoreError, match="closed"):
+            call()

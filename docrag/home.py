@@ -1,4 +1,4 @@
-"""Where an index lives: a directory with a fingerprint, and the encoders and stores that belong to it."""
+"""The encoders of an index, as they are asked for or as it was built, and the parts that it is made of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from docrag.errors import IndexNotFound, ModelUnavailable, SettingsError, StoreError, UnknownModel
+from docrag.errors import ModelUnavailable, SettingsError, UnknownModel
 from docrag.ingest.manifest import Manifest
 from docrag.settings import Settings
 
@@ -18,41 +18,13 @@ if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.encode.options import EncoderOptions
     from docrag.ingest.shelf import Shelf
+    from docrag.place import Place
     from docrag.store.layout import Datatype, Fingerprint, Layout
 
 Encoder = TypeVar("Encoder")
 
-FINGERPRINT = "fingerprint.json"
 DEFAULT_ENCODER = "minilm"
 DEFAULT_LANGUAGE = "english"
-
-
-def directory_of(uri: str) -> Path:
-    """The directory that an index URI names.
-
-    Raises:
-        SettingsError: It names something else.
-    """
-    if "://" in uri:
-        raise SettingsError(f"{uri}: only directories can hold an index yet", "--index ./docrag-index")
-    return Path(uri).expanduser()
-
-
-def stored_fingerprint(home: Path, *, create: bool) -> Fingerprint | None:
-    """What the index at a place was built with; None where a new one is to be made.
-
-    Raises:
-        IndexNotFound: Nothing is there, and create is false.
-    """
-    from docrag.store.layout import Fingerprint
-
-    told = home / FINGERPRINT
-    if told.is_file():
-        values = Fingerprint.from_json(told.read_text()).values
-        return Fingerprint({"keep_patches": "all", "datatype": "float16", **values})  # older ones do not say
-    if not create:
-        raise IndexNotFound(f"there is no index at {home}", f"make one: docrag ingest FOLDER --index {home}")
-    return None
 
 
 def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
@@ -185,14 +157,14 @@ def _choice(
     )
 
 
-def open_shelf(home: Path, encoders: Encoders, datatype: Datatype | None = None) -> Shelf:
+def open_shelf(place: Place, encoders: Encoders, datatype: Datatype | None = None) -> Shelf:
     """Open or make the three parts of an index; patches are stored as asked, else as they were."""
     from docrag.store.layout import LAYOUT_VERSION, Fingerprint
 
-    stored = stored_fingerprint(home, create=True)
+    stored = place.fingerprint()
     kept = datatype or (stored.values["datatype"] if stored else "float16")
     asked = {"layout": LAYOUT_VERSION, **encoders.fingerprint(), "datatype": kept}
-    return open_parts(home, Fingerprint(asked))
+    return open_parts(place, stored, Fingerprint(asked))
 
 
 def layout_of(fingerprint: Fingerprint) -> Layout:
@@ -206,47 +178,20 @@ def layout_of(fingerprint: Fingerprint) -> Layout:
     return Layout.for_dims(late=dims["late"], image=dims["image"], text=dims["text"], datatype=datatype)
 
 
-def open_parts(home: Path, asked: Fingerprint) -> Shelf:
+def open_parts(place: Place, stored: Fingerprint | None, asked: Fingerprint) -> Shelf:
     """Open or make the three parts of an index; the points come first since they hold the lock.
 
     Raises:
         IndexMismatch: It was built with something else than was asked for.
     """
     from docrag.ingest.shelf import Shelf
-    from docrag.store.edge import EdgeStore
     from docrag.store.images import PageImages
     from docrag.store.layout import require_equal
 
     layout = layout_of(asked)
-    stored = stored_fingerprint(home, create=True)
     if stored is None:
-        _make_home(home, asked.to_json())
+        store = place.make(asked, layout)
     else:
         require_equal(stored, asked)
-        if stored != asked:  # the same weights at another place: found there from now on
-            _write_fingerprint(home, asked.to_json())
-    points = home / "points"
-    # A process that was killed between the two left a fingerprint without points.
-    store = EdgeStore.open(points, layout) if points.exists() else EdgeStore.create(points, layout)
-    return Shelf(store, PageImages(home / "images"), Manifest(home / "manifest.sqlite"))
-
-
-def _make_home(home: Path, fingerprint: str) -> None:
-    """Make the directory, with the fingerprint whole or not at all.
-
-    Raises:
-        StoreError: There is something else in the directory, or it cannot be written.
-    """
-    if home.exists() and (not home.is_dir() or any(not name.name.startswith(".") for name in home.iterdir())):
-        raise StoreError(f"{home} exists and is no index", "name a directory that is empty or not there yet")
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        _write_fingerprint(home, fingerprint)
-    except OSError as error:
-        raise StoreError(f"cannot write {home}: {error.strerror}", "choose another --index") from error
-
-
-def _write_fingerprint(home: Path, fingerprint: str) -> None:
-    draft = home / ".fingerprint.json"
-    draft.write_text(fingerprint)
-    draft.replace(home / FINGERPRINT)
+        store = place.open(asked, layout)
+    return Shelf(store, PageImages(place.folder / "images"), Manifest(place.folder / "manifest.sqlite"))

@@ -12,15 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from docrag.errors import NotFound
-from docrag.home import (
-    captioner_of,
-    choose_encoders,
-    directory_of,
-    open_shelf,
-    options_of,
-    stored_fingerprint,
-)
+from docrag.home import captioner_of, choose_encoders, open_shelf, options_of
 from docrag.ingest.report import IngestReport
+from docrag.place import Place, place_of, require_index
 from docrag.settings import Settings, load_settings
 from docrag.types import Hit, Mode
 
@@ -61,8 +55,8 @@ class Index:
     4 ['Lamp', 'blinks', 'red', 'four', 'times'] (904, 1280)
     """
 
-    def __init__(self, home: Path, shelf: Shelf, encoders: Encoders, settings: Settings) -> None:
-        self._home = home
+    def __init__(self, place: Place, shelf: Shelf, encoders: Encoders, settings: Settings) -> None:
+        self._place = place
         self._shelf = shelf
         self._encoders = encoders
         self._settings = settings
@@ -81,7 +75,7 @@ class Index:
         """Open an index, or make a new one.
 
         Args:
-            uri: A directory; by default DOCRAG_INDEX, else ./docrag-index.
+            uri: A directory, or a collection on a Qdrant server; else DOCRAG_INDEX, else ./docrag-index.
             late: Name of the late-interaction encoder.
             image: Name of the single-vector image encoder, if any.
             text: Name of the encoder of captions.
@@ -98,9 +92,13 @@ class Index:
         flags = {"index": uri, "late": late, "image": image, "text": text}
         given = {name: str(value) for name, value in flags.items() if value is not None}
         settings = settings.model_copy(update=given) if settings else load_settings(**given)
-        home = directory_of(settings.index)
-        encoders = choose_encoders(settings, stored_fingerprint(home, create=create))
-        return cls(home, open_shelf(home, encoders, settings.datatype), encoders, settings)
+        place = place_of(settings)
+        try:
+            encoders = choose_encoders(settings, place.fingerprint() if create else require_index(place))
+            return cls(place, open_shelf(place, encoders, settings.datatype), encoders, settings)
+        except BaseException:
+            place.close()
+            raise
 
     def ingest(
         self,
@@ -131,7 +129,7 @@ class Index:
 
         settings = self._settings
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
-        captioner = captioner_of(settings, self._home)
+        captioner = captioner_of(settings, self._place.folder)
         options = ReadOptions(
             image_side=max(settings.render_side, self._encoders.image_side),
             page_timeout=settings.page_timeout,
@@ -186,7 +184,7 @@ class Index:
         picture = open_image(image) if isinstance(image, str | os.PathLike) else image
         recording = open_recording(audio) if audio is not None else None
         asked = Query(query, picture, recording, k, mode, filter)
-        stages = load_stages(self._home)
+        stages = load_stages(self._place.folder)
         return answer(self._shelf.store, self._shelf.images, self._encoders, asked, stages)
 
     async def asearch(self, query: str = "", **wanted: Any) -> list[Hit]:
@@ -241,7 +239,7 @@ class Index:
 
         tuning = tune(self._shelf.store, self._encoders, questions, recall, compare=compare)
         if write and tuning.chosen:
-            save_stages(self._home, tuning.chosen.stages, tuning.measured())
+            save_stages(self._place.folder, tuning.chosen.stages, tuning.measured())
         return tuning
 
     def remove(self, path: str | os.PathLike[str]) -> int:
@@ -273,11 +271,11 @@ class Index:
         """What the index holds."""
         manifest = self._shelf.manifest
         return Status(
-            uri=str(self._home),
+            uri=self._place.uri,
             documents=len([row for row in manifest.documents() if row.state != "writing"]),
             files=len(manifest.files()),
             pages=self._shelf.store.count(),
-            disk_bytes=sum(file.stat().st_blocks * 512 for file in self._home.rglob("*") if file.is_file()),
+            disk_bytes=_size_of(self._place.folder),
             fingerprint=self._encoders.fingerprint(),
             incomplete=tuple(f"{row.source}: {row.lost}" for row in manifest.documents() if row.lost),
         )
@@ -294,3 +292,8 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes on this machine's disk."""
+    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())

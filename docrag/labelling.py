@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docrag.errors import DocumentError
-from docrag.home import directory_of, image_encoder, options_of, stored_fingerprint
+from docrag.home import image_encoder, options_of
+from docrag.place import place_of
 from docrag.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def label_files(
     from docrag.search.label import label_pages
 
     settings = settings or load_settings()
-    stored = stored_fingerprint(directory_of(settings.index), create=True)
+    with closing(place_of(settings)) as place:
+        stored = place.fingerprint()
     options = replace(
         options_of(settings), resolution=settings.resolution or 0, max_patches=settings.max_patches or 0
     )

@@ -8,7 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docrag.home import directory_of, layout_of, open_parts, stored_fingerprint
+from docrag.home import layout_of, open_parts
+from docrag.place import place_of, require_index
+from docrag.settings import load_settings
 
 if TYPE_CHECKING:
     from docrag.ingest.report import Progress
@@ -33,10 +35,9 @@ def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | 
     from docrag.ingest.transfer import export
     from docrag.store.archive import Archive
 
-    home = directory_of(uri)
-    told = stored_fingerprint(home, create=False)
-    assert told is not None
-    with closing(open_parts(home, told)) as shelf:
+    place = place_of(load_settings(index=uri))
+    told = require_index(place)
+    with closing(open_parts(place, told, told)) as shelf:
         return export(shelf, told, layout_of(told), Archive(Path(folder)), listener or _silent)
 
 
@@ -58,12 +59,13 @@ def import_index(folder: str | os.PathLike[str], uri: str, listener: Listener | 
     from docrag.store.archive import Archive
     from docrag.store.layout import Fingerprint, require_equal
 
-    archive, home = Archive(Path(folder)), directory_of(uri)
+    archive = Archive(Path(folder))
     contents = archive.contents()
-    told, stored = Fingerprint(contents.fingerprint), stored_fingerprint(home, create=True)
+    place = place_of(load_settings(index=uri))
+    told, stored = Fingerprint(contents.fingerprint), place.fingerprint()
     if stored:
         require_equal(stored, told)
-    with closing(open_parts(home, stored or told)) as shelf:  # stored: it knows where its weights lie
+    with closing(open_parts(place, stored, stored or told)) as shelf:  # it knows where its weights lie
         return import_archive(shelf, contents, archive, listener or _silent)
 
 

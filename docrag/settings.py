@@ -21,7 +21,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DOCRAG_", toml_file="docrag.toml", extra="forbid")
 
     index: str = "./docrag-index"
-    """The directory of the index."""
+    """The directory of the index, or a collection on a Qdrant server: http://localhost:6333/reports."""
+    api_key: SecretStr | None = None
+    """Of the Qdrant server."""
+    grpc_port: int | None = Field(default=None, ge=1, le=65535)
+    """Of the Qdrant server; by default 6334 where the address has port 6333."""
+    files: str | None = None
+    """Directory for what a server does not keep (manifest, page images); else the user's data directory."""
     late: str | None = None
     """The late-interaction encoder; else the one the index was built with, minilm for a new one."""
     image: str | None = None

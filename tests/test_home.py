@@ -10,7 +10,8 @@ import pytest
 from docrag import Index, Settings
 from docrag.encode.registry import is_name_of, page_encoder
 from docrag.errors import IndexMismatch, ModelUnavailable, SettingsError
-from docrag.home import choose_encoders, stored_fingerprint
+from docrag.home import choose_encoders
+from docrag.place import DirectoryPlace
 from docrag.settings import load_settings
 from docrag.store.layout import Fingerprint
 
@@ -77,7 +78,7 @@ def test_patches_need_an_encoder_that_sees(model):
 def test_an_index_without_an_image_encoder_stays_so(tmp_path):
     with Index.open(tmp_path / "index"):
         pass
-    stored = stored_fingerprint(tmp_path / "index", create=False)
+    stored = DirectoryPlace(tmp_path / "index").fingerprint()
     assert isinstance(stored, Fingerprint)
     assert choose_encoders(Settings(), stored).image is None
 

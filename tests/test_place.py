@@ -1,0 +1,75 @@
+"""An index on a Qdrant server, from the outside; the server is the client's local mode behind its routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from docrag import Index, Settings
+from docrag.errors import IndexMismatch, IndexNotFound, ServerUnreachable, SettingsError, StoreError
+from docrag.place import DirectoryPlace, place_of
+from tests.samples import APPLE, CLOCK, FERRY, write_pdf
+from tests.store.fake_qdrant import FakeQdrant
+
+
+@pytest.fixture
+def server() -> Iterator[FakeQdrant]:
+    with FakeQdrant() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(server, tmp_path) -> Settings:
+    return Settings(index=server.uri, files=str(tmp_path / "files"), workers=1)
+
+
+def test_a_collection_is_an_index_like_a_directory(settings, tmp_path):
+    write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, CLOCK)
+    write_pdf(tmp_path / "docs" / "apple.pdf", APPLE)
+    answers = {}
+    for place in (settings.index, str(tmp_path / "index")):
+        with Index.open(place, settings=settings) as index:
+            report = index.ingest(tmp_path / "docs")
+            assert (report.pages, index.status().pages, index.status().uri) == (3, 3, place)
+        with Index.open(place, settings=settings, create=False) as index:
+            assert {file.status for file in index.ingest(tmp_path / "docs").files} == {"unchanged"}
+            answers[place] = {
+                mode: index.search("When does the ferry leave?", k=3, mode=mode)
+                for mode in ("hybrid", "late", "cosine", "text")
+            }
+            assert answers[place]["late"][0].image().size
+            assert index.remove(tmp_path / "docs" / "apple.pdf") == 1
+            assert index.status().pages == 2
+    one, other = answers.values()
+    for mode in one:
+        assert [hit.page_id for hit in one[mode]] == [hit.page_id for hit in other[mode]]
+        assert [hit.score for hit in one[mode]] == pytest.approx([hit.score for hit in other[mode]], abs=5e-3)
+
+
+def test_another_model_is_refused(settings, checkpoint):
+    with Index.open(settings=settings):
+        pass
+    with pytest.raises(IndexMismatch, match="minilm"):
+        Index.open(settings=settings, late=checkpoint("colqwen2"))
+
+
+def test_what_is_not_there_is_not_found(settings):
+    with pytest.raises(IndexNotFound, match="reports"):
+        Index.open(settings=settings, create=False)
+    with pytest.raises(ServerUnreachable, match=r"127\.0\.0\.1:9"):
+        Index.open("http://127.0.0.1:9/reports", settings=settings)
+    with pytest.raises(SettingsError, match="no place"):
+        Index.open("ftp://127.0.0.1/reports", settings=settings)
+
+
+def test_a_collection_of_others_is_refused(settings, server):
+    server.db.create_collection("reports", vectors_config={})
+    with pytest.raises(StoreError, match="reports"):
+        Index.open(settings=settings)
+
+
+def test_a_directory_is_a_place_too(tmp_path):
+    place = place_of(Settings(index=str(tmp_path / "index")))
+    assert isinstance(place, DirectoryPlace)
+    assert place.fingerprint() is None

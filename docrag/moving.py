@@ -13,6 +13,7 @@ from docrag.home import directory_of, layout_of, open_parts, stored_fingerprint
 if TYPE_CHECKING:
     from docrag.ingest.report import Progress
     from docrag.ingest.transfer import Transfer
+    from docrag.store.layout import Datatype
 
 Listener = Callable[["Progress"], None]
 
@@ -40,13 +41,20 @@ def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | 
         return export(shelf, told, layout_of(told), Archive(Path(folder)), listener or _silent)
 
 
-def import_index(folder: str | os.PathLike[str], uri: str, listener: Listener | None = None) -> Transfer:
+def import_index(
+    folder: str | os.PathLike[str],
+    uri: str,
+    listener: Listener | None = None,
+    *,
+    datatype: Datatype | None = None,
+) -> Transfer:
     """Bring an index up to date with an export, or make it; an import that was killed goes on.
 
     Args:
         folder: Of a finished export.
         uri: The index.
         listener: Hears after each part.
+        datatype: How patches are stored there; else as the index has them, else as the exported one had.
 
     Raises:
         IndexNotFound: There is no export in the folder.
@@ -60,10 +68,12 @@ def import_index(folder: str | os.PathLike[str], uri: str, listener: Listener | 
 
     archive, home = Archive(Path(folder)), directory_of(uri)
     contents = archive.contents()
-    told, stored = Fingerprint(contents.fingerprint), stored_fingerprint(home, create=True)
+    told, stored = dict(contents.fingerprint), stored_fingerprint(home, create=True)
+    kept = datatype or (stored.values["datatype"] if stored else told.get("datatype", "float16"))
+    asked = Fingerprint({**told, "datatype": kept})
     if stored:
-        require_equal(stored, told)
-    with closing(open_parts(home, stored or told)) as shelf:  # stored: it knows where its weights lie
+        require_equal(stored, asked)
+    with closing(open_parts(home, stored or asked)) as shelf:  # stored: it knows where its weights lie
         return import_archive(shelf, contents, archive, listener or _silent)
 
 

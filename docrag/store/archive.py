@@ -139,7 +139,7 @@ class Archive:
         draft = path.with_suffix(".draft")
         arrays = pack([halved(page) for page in pages])
         with draft.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
         part = Part(tuple(map(str, arrays["ids"])), state, draft.stat().st_size, _sha256(draft))

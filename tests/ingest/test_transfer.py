@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -288,6 +290,35 @@ def test_a_moved_index_answers_the_same_and_knows_its_files(tmp_path: Path, stat
         later(write_pdf(folder / "new.pdf", CLOCK))
         assert status_of(index.ingest(folder))["new.pdf"] == "added"
     assert import_index(export_folder, str(there)).written == 0
+
+
+CRASH = """
+import os, sys
+from docrag.ingest import transfer
+from docrag.moving import export_index, import_index
+
+def die(event):
+    if event.pages >= 2:
+        os._exit(9)  # as if killed: nothing is flushed or closed
+
+transfer.PART = 1
+{"export": export_index, "import": import_index}[sys.argv[1]](sys.argv[2], sys.argv[3], die)
+"""
+
+
+def test_a_process_that_dies_leaves_nothing_half_done(tmp_path: Path, folder: Path, monkeypatch, status_of):
+    monkeypatch.setattr(transfer, "PART", 1)
+    here, there, export_folder = (str(tmp_path / name) for name in ("index", "there", "export"))
+    with Index.open(here, settings=Settings(workers=1)) as index:
+        assert index.ingest(folder).pages == 3
+    for what in (("export", here, export_folder), ("import", export_folder, there)):
+        died = subprocess.run([sys.executable, "-c", CRASH, *what], check=False)
+        assert died.returncode == 9
+        again = {"export": export_index, "import": import_index}[what[0]]
+        assert again(*what[1:]).written == 1
+    with Index.open(there, settings=Settings(workers=1)) as index:
+        assert index.status().pages == 3
+        assert set(status_of(index.ingest(folder)).values()) == {"unchanged"}
 
 
 def test_an_import_into_an_index_of_other_models_is_refused(tmp_path: Path):

@@ -17,14 +17,12 @@ from docrag.errors import DocumentError, SettingsError
 
 if TYPE_CHECKING:
     from docrag.settings import Settings
-
-Datatype = Literal["float32", "float16", "turbo8", "turbo4"]
-Pooling = Literal["rows", "rows+columns", "tokens"]
+    from docrag.store.layout import Datatype
 
 FLOAT_BYTES: Mapping[Datatype, float] = {"float32": 4, "float16": 2, "turbo8": 1, "turbo4": 0.5}
 TURBO_BYTES = 4
 """That a vector of turbo8 or turbo4 has besides."""
-POOLED_ROWS: Mapping[Pooling, int] = {"rows": 32, "rows+columns": 64, "tokens": 32}
+POOLED_ROWS: Mapping[str, int] = {"rows": 32, "rows+columns": 64, "tokens": 32}
 """Vectors of `pooled` that stand somewhere, at most (`encode.pooling`)."""
 NOWHERE = 6
 """Vectors that stand nowhere: ColPali's special tokens. Other models have 2 to 15."""
@@ -41,8 +39,8 @@ INDEX_BYTES = 1_000
 IMAGE_BYTES = 170_000
 """A page as JPEG of 1280 pixels: 191 KB on filings and papers, 140 on the demo's."""
 LOG_SHARE, LOG_MOST = 5.2, 45 * 2**20
-"""The write-ahead log keeps what was written last: so many bytes for a float, at most so many in all; 39 to 52
-MiB between 150 and 600 pages of 1,030 x 128."""
+"""The write-ahead log keeps what was written last: so many bytes for a float, at most so many in all: 39 to
+52 MiB between 150 and 600 pages of 1,030 x 128."""
 FIXED_BYTES = 300_000
 PROCESS_BYTES = 150 * 2**20
 """Of Python and the engine, without models."""
@@ -101,6 +99,8 @@ class Estimate:
 
     pages: int
     shape: PageShape
+    datatype: str
+    pooling: str
     disk: Mapping[str, int]
     """Bytes, by what takes them."""
     memory: Mapping[str, int]
@@ -117,7 +117,7 @@ def estimate(
     shape: PageShape,
     *,
     datatype: Datatype = "float16",
-    pooling: Pooling = "rows",
+    pooling: str = "rows",
     image_dim: int = 0,
     text_dim: int = TEXT_DIM,
 ) -> Estimate:
@@ -127,7 +127,7 @@ def estimate(
         pages: How many.
         shape: What the late-interaction encoder makes of each.
         datatype: Of `patches`.
-        pooling: How `pooled` is made.
+        pooling: How `pooled` is made: a name in POOLED_ROWS.
         image_dim: Of the image encoder; 0 for none.
         text_dim: Of the encoder of captions.
     """
@@ -153,6 +153,8 @@ def estimate(
     return Estimate(
         pages,
         shape,
+        datatype,
+        pooling,
         disk,
         {"process": PROCESS_BYTES, **{name: pages * size for name, size in small.items() if size}},
         search_ms,
@@ -181,6 +183,19 @@ def _limits(shape: PageShape, floats: int, pooled: int, search_ms: float) -> tup
             COMFORTABLE_MS,
             "run docrag tune, or keep it on a Qdrant server",
         ),
+    )
+
+
+def estimate_for(settings: Settings, pages: int) -> Estimate:
+    """What an index with some settings will take; errors as for `shape_of`."""
+    image_dim, text_dim = dims_of(settings)
+    return estimate(
+        pages,
+        shape_of(settings),
+        datatype=settings.datatype or "float16",
+        pooling=settings.pooling or "rows",
+        image_dim=image_dim,
+        text_dim=text_dim,
     )
 
 

@@ -15,6 +15,7 @@ from docrag.settings import load_settings
 if TYPE_CHECKING:
     from docrag.ingest.report import Progress
     from docrag.ingest.transfer import Transfer
+    from docrag.store.layout import Datatype
 
 Listener = Callable[["Progress"], None]
 
@@ -41,13 +42,20 @@ def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | 
         return export(shelf, told, layout_of(told), Archive(Path(folder)), listener or _silent)
 
 
-def import_index(folder: str | os.PathLike[str], uri: str, listener: Listener | None = None) -> Transfer:
+def import_index(
+    folder: str | os.PathLike[str],
+    uri: str,
+    listener: Listener | None = None,
+    *,
+    datatype: Datatype | None = None,
+) -> Transfer:
     """Bring an index up to date with an export, or make it; an import that was killed goes on.
 
     Args:
         folder: Of a finished export.
         uri: The index.
         listener: Hears after each part.
+        datatype: How patches are stored there; else as the index has them, else as the exported one had.
 
     Raises:
         IndexNotFound: There is no export in the folder.
@@ -62,10 +70,12 @@ def import_index(folder: str | os.PathLike[str], uri: str, listener: Listener | 
     archive = Archive(Path(folder))
     contents = archive.contents()
     place = place_of(load_settings(index=uri))
-    told, stored = Fingerprint(contents.fingerprint), place.fingerprint()
+    told, stored = dict(contents.fingerprint), place.fingerprint()
+    kept = datatype or (stored.values["datatype"] if stored else told.get("datatype", "float16"))
+    asked = Fingerprint({**told, "datatype": kept})
     if stored:
-        require_equal(stored, told)
-    with closing(open_parts(place, stored, stored or told)) as shelf:  # it knows where its weights lie
+        require_equal(stored, asked)
+    with closing(open_parts(place, stored, stored or asked)) as shelf:  # it knows where its weights lie
         return import_archive(shelf, contents, archive, listener or _silent)
 
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from docrag.cli.console import JsonOption, errors, print_json, results
-from docrag.cli.options import ImageOption, KeepPatchesOption, LateOption, MaxPatchesOption, TextOption
+from docrag.cli.options import (
+    DatatypeOption,
+    ImageOption,
+    KeepPatchesOption,
+    LateOption,
+    MaxPatchesOption,
+    PoolingOption,
+    TextOption,
+)
 from docrag.errors import SettingsError
-from docrag.estimate import Datatype, Estimate, Pooling
+
+if TYPE_CHECKING:
+    from docrag.estimate import Estimate
 
 SOME_FAILED = 3
 
@@ -27,28 +37,29 @@ def estimate(
     text: TextOption = None,
     max_patches: MaxPatchesOption = None,
     keep_patches: KeepPatchesOption = None,
-    datatype: Annotated[Datatype, typer.Option(help="How the patches are stored.")] = "float16",
-    pooling: Annotated[Pooling, typer.Option(help="How they are pooled for the first stage.")] = "rows",
+    datatype: DatatypeOption = None,
+    pooling: PoolingOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what an index of these pages will take on disk, in memory and for a search; reads no weights."""
-    from docrag.estimate import count_pages, dims_of, shape_of
-    from docrag.estimate import estimate as estimated
+    from docrag.estimate import count_pages, estimate_for
     from docrag.settings import load_settings
 
     if (pages is None) == (not paths):
         raise SettingsError("how many pages?", "give files and folders, or --pages N")
     settings = load_settings(
-        late=late, image=image, text=text, max_patches=max_patches, keep_patches=keep_patches
+        late=late,
+        image=image,
+        text=text,
+        max_patches=max_patches,
+        keep_patches=keep_patches,
+        datatype=datatype,
+        pooling=pooling,
     )
     counted, refused = count_pages(paths) if paths else (pages or 0, [])
-    image_dim, text_dim = dims_of(settings)
-    shape = shape_of(settings)
-    found = estimated(
-        counted, shape, datatype=datatype, pooling=pooling, image_dim=image_dim, text_dim=text_dim
-    )
+    found = estimate_for(settings, counted)
     if as_json:
-        print_json({**as_dict(found), "datatype": datatype, "pooling": pooling, "refused": refused})
+        print_json({**as_dict(found), "refused": refused})
     else:
         show(found)
     for line in refused:

@@ -8,11 +8,13 @@ A part is whole or not there, and the list is written after it, so that an expor
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from docrag.errors import IndexNotFound, StoreError
+from docrag.errors import IndexNotFound, StorageFull, StoreError
 from docrag.store.parts import ArchivedPage, halved, pack, unpack
 from docrag.store.payload import source_metadata
 from docrag.types import PageRecord
@@ -82,13 +84,16 @@ class Archive:
         Raises:
             StoreError: There is something else in the folder.
         """
-        if not self.folder.exists() or not any(self.folder.iterdir()):
-            return None
-        if not (self.folder / CONTENTS).is_file():
+        if (self.folder / CONTENTS).is_file():
+            return self._read()
+        # A process may have been killed while it wrote the first draft.
+        if self.folder.exists() and not (
+            self.folder.is_dir() and all(path.suffix == ".draft" for path in self.folder.iterdir())
+        ):
             raise StoreError(
                 f"{self.folder} exists and is no export", "name a folder that is empty or not there"
             )
-        return self._read()
+        return None
 
     def contents(self) -> Contents:
         """What a finished export holds.
@@ -135,15 +140,16 @@ class Archive:
             pages: Read one by one; float16 of them is held in memory until all are there.
         """
         path = self.part_file(number)
-        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".draft")
         arrays = pack([halved(page) for page in pages])
-        with draft.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        part = Part(tuple(map(str, arrays["ids"])), state, draft.stat().st_size, _sha256(draft))
-        draft.replace(path)
+        with _named_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]  # one could be called allow_pickle
+                file.flush()
+                os.fsync(file.fileno())
+            part = Part(tuple(map(str, arrays["ids"])), state, draft.stat().st_size, _sha256(draft))
+            draft.replace(path)
         return part
 
     def holds(self, number: int, part: Part) -> bool:
@@ -165,7 +171,7 @@ class Archive:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             yield from unpack(arrays)
-        except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise StoreError(f"{path} is no part of an export: {error}", "export again") from error
 
     def trim(self, parts: int) -> None:
@@ -196,13 +202,25 @@ def state_of(pages: Iterable[str]) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    with _named_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Gives errors of writing the names that docrag has for them."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageFull(f"no space left for {path}", "free some space and run again") from error
+        raise StoreError(f"cannot write {path}: {error.strerror}", "choose another folder") from error
 
 
 def _sha256(path: Path) -> str:

@@ -42,10 +42,11 @@ def test_what_is_chosen_is_kept_and_searched_with(docrag, index):
 def test_a_dry_run_changes_nothing(docrag, index, tmp_path):
     questions = tmp_path / "queries.jsonl"
     questions.write_text('{"_id": "1", "text": "What do four red flashes mean?"}\n')
-    done = docrag("tune", "--index", index, "--queries", questions, "--dry-run")
+    done = docrag("tune", "--index", index, "--queries", questions, "--dry-run", "--compare")
     assert done.code == 0
     assert "1 questions" in done.out
     assert "exact search" in done.out
+    assert "patches as turbo8" in done.out
     assert not (index / FILE).exists()
 
 

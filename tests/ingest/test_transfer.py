@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +25,11 @@ from docrag.ingest.shelf import Shelf
 from docrag.ingest.transfer import export, import_archive
 from docrag.moving import export_index, import_index
 from docrag.store.archive import Archive
+from docrag.store.connection import Connection
 from docrag.store.edge import EdgeStore
 from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint, Layout
+from docrag.store.server import ServerStore
 from docrag.types import PageRecord, SparseVector
 from tests.samples import CLOCK, later, write_pdf
 from tests.store.conftest import make_record
@@ -135,6 +141,27 @@ def test_the_second_time_nothing_is_written(shelf: Shelf, make_shelf, archive: A
     monkeypatch.setattr(Archive, "read_part", None)
     assert import_archive(target, archive.contents(), archive, quiet).written == 0
     assert everything(target) == everything(shelf)
+
+
+def test_an_index_goes_to_a_server_and_back(shelf: Shelf, make_shelf, archive: Archive, tmp_path: Path):
+    export(shelf, BUILT, LAYOUT, archive, quiet)
+    images, manifest = PageImages(tmp_path / "server"), Manifest(tmp_path / "server.sqlite")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # local mode says that it is no server
+        server = Shelf(ServerStore.create(Connection.in_memory("pages"), LAYOUT, BUILT), images, manifest)
+    with closing(server):
+        import_archive(server, archive.contents(), archive, quiet)
+        assert import_archive(server, archive.contents(), archive, quiet).written == 0
+        back = Archive(tmp_path / "back")
+        assert export(server, BUILT, LAYOUT, back, quiet).pages == PAGES
+    target = make_shelf("to")
+    import_archive(target, back.contents(), back, quiet)
+    ids, vectors, *rest = everything(target)
+    wanted_ids, wanted_vectors, *wanted = everything(shelf)
+    assert (ids, rest) == (wanted_ids, wanted)
+    for page, before in zip(vectors, wanted_vectors, strict=True):
+        for name in VECTORS:
+            np.testing.assert_allclose(page[name], before[name], atol=1e-3)
 
 
 class Killed(Exception):
@@ -265,6 +292,35 @@ def test_a_moved_index_answers_the_same_and_knows_its_files(tmp_path: Path, stat
     assert import_index(export_folder, str(there)).written == 0
 
 
+CRASH = """
+import os, sys
+from docrag.ingest import transfer
+from docrag.moving import export_index, import_index
+
+def die(event):
+    if event.pages >= 2:
+        os._exit(9)  # as if killed: nothing is flushed or closed
+
+transfer.PART = 1
+{"export": export_index, "import": import_index}[sys.argv[1]](sys.argv[2], sys.argv[3], die)
+"""
+
+
+def test_a_process_that_dies_leaves_nothing_half_done(tmp_path: Path, folder: Path, monkeypatch, status_of):
+    monkeypatch.setattr(transfer, "PART", 1)
+    here, there, export_folder = (str(tmp_path / name) for name in ("index", "there", "export"))
+    with Index.open(here, settings=Settings(workers=1)) as index:
+        assert index.ingest(folder).pages == 3
+    for what in (("export", here, export_folder), ("import", export_folder, there)):
+        died = subprocess.run([sys.executable, "-c", CRASH, *what], check=False)
+        assert died.returncode == 9
+        again = {"export": export_index, "import": import_index}[what[0]]
+        assert again(*what[1:]).written == 1
+    with Index.open(there, settings=Settings(workers=1)) as index:
+        assert index.status().pages == 3
+        assert set(status_of(index.ingest(folder)).values()) == {"unchanged"}
+
+
 def test_an_import_into_an_index_of_other_models_is_refused(tmp_path: Path):
     with Index.open(tmp_path / "here"):
         pass
@@ -285,6 +341,18 @@ def test_an_import_keeps_where_the_weights_lie(tmp_path: Path, checkpoint):
         pass
     import_index(tmp_path / "export", str(tmp_path / "there"))
     assert json.loads((tmp_path / "there" / "fingerprint.json").read_text())["late"]["model"] == str(moved)
+
+
+def test_patches_are_stored_as_the_target_has_them(tmp_path: Path):
+    with Index.open(tmp_path / "here"):
+        pass
+    export_index(str(tmp_path / "here"), tmp_path / "export")
+    there = tmp_path / "there"
+    import_index(tmp_path / "export", str(there), datatype="turbo8")
+    import_index(tmp_path / "export", str(there))
+    with pytest.raises(IndexMismatch, match="datatype turbo8, asked for datatype float16"):
+        import_index(tmp_path / "export", str(there), datatype="float16")
+    assert json.loads((there / "fingerprint.json").read_text())["datatype"] == "turbo8"
 
 
 def test_an_index_moves_without_its_models(tmp_path: Path, checkpoint):

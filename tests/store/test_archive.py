@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from docrag.errors import IndexNotFound, StoreError
+from docrag.errors import IndexNotFound, StorageFull, StoreError
 from docrag.store.archive import Archive, Contents, page_state
 from docrag.store.parts import ArchivedPage
 from docrag.types import SparseVector
@@ -127,6 +127,27 @@ def test_where_nothing_is_an_export_can_begin(archive: Archive):
     (archive.folder / "holiday.jpg").touch()
     with pytest.raises(StoreError, match="is no export"):
         archive.begun()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, pages):
+    (tmp_path / "file").touch()
+    archive = Archive(tmp_path / "file" / "export")
+    for write in (lambda: archive.write_contents(Contents({})), lambda: archive.write_part(0, "", pages)):
+        with pytest.raises(StoreError, match="cannot write"):
+            write()
+    with pytest.raises(StoreError, match="is no export"):
+        Archive(tmp_path / "file").begun()
+
+
+def test_a_full_disk_is_told_as_such(archive: Archive, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageFull, match="no space left"):
+        archive.write_contents(Contents({}))
+    monkeypatch.undo()
+    assert archive.begun() is None  # only a draft is there
 
 
 def test_an_export_that_is_not_finished_is_refused(archive: Archive):

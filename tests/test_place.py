@@ -8,6 +8,7 @@ import pytest
 
 from docrag import Index, Settings
 from docrag.errors import IndexMismatch, IndexNotFound, ServerUnreachable, SettingsError, StoreError
+from docrag.moving import export_index, import_index
 from docrag.place import DirectoryPlace, place_of
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
@@ -45,6 +46,20 @@ def test_a_collection_is_an_index_like_a_directory(settings, tmp_path):
     for mode in one:
         assert [hit.page_id for hit in one[mode]] == [hit.page_id for hit in other[mode]]
         assert [hit.score for hit in one[mode]] == pytest.approx([hit.score for hit in other[mode]], abs=5e-3)
+
+
+def test_an_index_moves_from_a_directory_to_a_server(settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCRAG_FILES", str(tmp_path / "files"))
+    write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, CLOCK)
+    with Index.open(tmp_path / "index", settings=settings) as index:
+        index.ingest(tmp_path / "docs")
+        before = index.search("pendulum", k=2)
+    export_index(str(tmp_path / "index"), tmp_path / "archive")
+    import_index(tmp_path / "archive", settings.index)
+    with Index.open(settings=settings, create=False) as index:
+        after = index.search("pendulum", k=2)
+        assert [hit.page_id for hit in after] == [hit.page_id for hit in before]
+        assert {file.status for file in index.ingest(tmp_path / "docs").files} == {"unchanged"}
 
 
 def test_another_model_is_refused(settings, checkpoint):

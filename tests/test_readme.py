@@ -18,6 +18,7 @@ from docrag.demo import QUESTIONS, documents
 from docrag.settings import load_settings
 from tests.samples import make_image
 from tests.servers import Answer, ModelServer
+from tests.store.fake_qdrant import FakeQdrant
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -70,7 +71,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(workplace: Path, hub: Path) -> Iterator[Callable[[list[str]], str]]:
     """Runs a command there, with the hub's cache, no network, and a model that captions."""
     answer = Answer(body={"choices": [{"message": {"content": "A page."}}]})
-    with ModelServer(lambda request: answer) as server:
+    with ModelServer(lambda request: answer) as server, FakeQdrant() as qdrant:
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -78,11 +79,13 @@ def run(workplace: Path, hub: Path) -> Iterator[Callable[[list[str]], str]]:
             "HF_HUB_CACHE": str(hub),
             "HF_HUB_OFFLINE": "1",
             "CAPTION_URL": server.url,
+            "DOCRAG_FILES": str(workplace / "files"),
         }
 
         def run_there(command: list[str]) -> str:
+            there = [part.replace("http://localhost:6333/reports", qdrant.uri) for part in command]
             done = subprocess.run(
-                command, cwd=workplace, env=environment, capture_output=True, text=True, check=False
+                there, cwd=workplace, env=environment, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stderr
             return done.stdout

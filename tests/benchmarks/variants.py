@@ -18,7 +18,7 @@ from tests.benchmarks.synthetic import DIM, World, page_id
 
 QUERIES = 10
 FLUSH = 96
-VECTORS_ONLY = Stages({POOLED: 100})
+VECTORS_ONLY = Stages({POOLED: 100}, sieve=0)
 
 
 def measure_datatype(folder: Path, pages: int, datatype: Datatype) -> dict[str, Any]:

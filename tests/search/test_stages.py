@@ -4,7 +4,7 @@ import pytest
 from docrag.encode.maxsim import maxsim
 from docrag.errors import StoreError
 from docrag.search.plan import queries
-from docrag.search.stages import FILE, PREFETCH, Stages, load_stages, save_stages, shortened
+from docrag.search.stages import FILE, PREFETCH, SIEVE, Stages, load_stages, save_stages, shortened
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
 
 
@@ -17,7 +17,7 @@ VECTORS = {PATCHES: QUERY, CAPTION: np.ones(3, np.float32), BM25: SparseVector((
 
 
 def test_an_index_that_was_not_tuned_has_the_defaults(tmp_path):
-    assert load_stages(tmp_path) == Stages(PREFETCH, 0)
+    assert load_stages(tmp_path) == Stages(PREFETCH, SIEVE)
 
 
 def test_what_was_saved_is_loaded(tmp_path):

@@ -120,7 +120,7 @@ def test_pages_without_words_need_questions(store, monkeypatch):
 
 
 def test_more_stages_must_be_worth_it():
-    plain, sieved = Stages({POOLED: 50}), Stages({POOLED: 50}, 200)
+    plain, sieved = Stages({POOLED: 50}, 0), Stages({POOLED: 50}, 200)
     slow, same, fast = Trial(plain, 0.99, 10.0), Trial(sieved, 0.99, 9.5), Trial(sieved, 0.99, 5.0)
     assert flow._choose([slow, same], 0.98) == slow
     assert flow._choose([slow, fast], 0.98) == fast

@@ -29,7 +29,7 @@ QUESTIONS = 50
 MOST_QUESTIONS = 200
 """Of those that people give: each is searched for exactly."""
 SIZES = (10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000)
-SIEVES = (0, 100, 200, 400, 800, 1600)
+SIEVES = (0, 100, 200, 400, 800, 1600, 3200)
 OTHERS = (0, 50)
 """Pages that the vectors beside `pooled` propose."""
 WORTH = 0.9

@@ -10,7 +10,7 @@ import pytest
 from docrag import Index
 from docrag.demo import documents
 from docrag.errors import IndexMismatch
-from docrag.home import FINGERPRINT
+from docrag.place import FINGERPRINT
 from docrag.settings import load_settings
 
 ONE = documents() / "tarn12_manual.pdf"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from docrag import DocragError, Hit, Index
 from docrag.demo import QUESTIONS
-from docrag.errors import DocumentError, IndexInUse, IndexNotFound, QueryError, SettingsError, StorageFull
+from docrag.errors import DocumentError, IndexInUse, IndexNotFound, QueryError, StorageFull
 from tests.samples import FERRY, write_pdf
 
 
@@ -105,11 +105,6 @@ def test_opening_without_creating(tmp_path):
     with pytest.raises(IndexNotFound):
         Index.open(tmp_path / "none", create=False)
     assert not (tmp_path / "none").exists()
-
-
-def test_servers_are_not_there_yet(tmp_path):
-    with pytest.raises(SettingsError, match="directories"):
-        Index.open("http://localhost:6333/pages")
 
 
 def test_every_error_can_be_caught_as_one():

@@ -129,7 +129,7 @@ def test_an_index_is_filled_and_searched_by_a_single_vector_plugin(docrag, pictu
     for colour in ("red", "blue"):  # the fingerprint names the encoder
         found = docrag("search", f"a {colour} sheet", "--mode", "cosine", "--index", index, "--json")
         assert Path(found["hits"][0]["file"]).name == f"{colour}.png"
-    told = docrag("search", "red", "--index", index, there=False, code=2)
+    told = docrag("search", "red", "--index", index, there=False, code=1)
     assert "colour-histogram" in told
 
 

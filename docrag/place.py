@@ -50,13 +50,14 @@ def place_of(settings: Settings) -> Place:
         ServerUnreachable: It is on a server that does not answer.
         ServerRefused: The server does not take the key, or is none of Qdrant's.
     """
+    from docrag.store.address import Address, is_address
+
     uri = settings.index
-    if not uri.lower().startswith(("http://", "https://")):
+    if not is_address(uri):
         if "://" in uri:
             hint = "a directory, or a collection such as http://localhost:6333/reports"
             raise SettingsError(f"{uri} is no place for an index", hint)
         return DirectoryPlace(Path(uri).expanduser())
-    from docrag.store.address import Address
     from docrag.store.connection import connect
 
     address = Address.parse(uri)

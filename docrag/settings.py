@@ -110,7 +110,7 @@ def load_settings(**flags: object) -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise SettingsError(
-            f"setting {name}: {first['msg']}",
+            f"setting {name}: {first['msg'].removeprefix('Value error, ')}",
             f"see --{name.replace('_', '-')}, DOCRAG_{name.upper()}, docrag.toml",
         ) from None
     except ValueError as error:  # tomllib's decode error

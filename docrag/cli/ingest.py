@@ -62,6 +62,7 @@ class Monitor:
 
 
 def ingest(
+    context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="PDFs, images and folders of them.")],
     index: IndexOption = None,
     late: LateOption = None,
@@ -86,26 +87,10 @@ def ingest(
 ) -> None:
     """Read, embed and store every page; files that did not change cost nothing."""
     from docrag.index import Index
-    from docrag.settings import load_settings
+    from docrag.settings import Settings, load_settings
 
-    settings = load_settings(
-        index=index,
-        late=late,
-        image=image,
-        text=text,
-        caption=caption,
-        caption_url=caption_url,
-        caption_model=caption_model,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        resolution=resolution,
-        max_patches=max_patches,
-        keep_patches=keep_patches,
-        datatype=datatype,
-        pooling=pooling,
-        page_timeout=page_timeout,
-    )
+    given = {name: value for name, value in context.params.items() if name in Settings.model_fields}
+    settings = load_settings(**given)
     monitor = Monitor(as_json=as_json)
     with Index.open(settings=settings) as opened, monitor.bar:
         report = opened.ingest(paths, prune=prune, again=again, passwords=password or [], listener=monitor)

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from docrag.encode.options import EncoderOptions
     from docrag.encode.registry import page_encoder, text_encoder
     from docrag.errors import DocragError
-    from docrag.index import Index, Status
+    from docrag.index import Index
     from docrag.ingest.report import FileReport, IngestReport, Progress
     from docrag.labelling import label_files
     from docrag.settings import Settings
-    from docrag.types import Hit, Mode, MultiVector, Page, Region
+    from docrag.status import Status
+    from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, MultiVector, Page, Region
 
 _HOMES = {
     "DocragError": "docrag.errors",
@@ -29,6 +30,8 @@ _HOMES = {
     "Hit": "docrag.types",
     "EncoderOptions": "docrag.encode.options",
     "Index": "docrag.index",
+    "IndexedDocument": "docrag.types",
+    "IndexedPage": "docrag.types",
     "IngestReport": "docrag.ingest.report",
     "Mode": "docrag.types",
     "ModelSpec": "docrag.encode.base",
@@ -38,7 +41,7 @@ _HOMES = {
     "Progress": "docrag.ingest.report",
     "Region": "docrag.types",
     "Settings": "docrag.settings",
-    "Status": "docrag.index",
+    "Status": "docrag.status",
     "TextEncoder": "docrag.encode.base",
     "label_files": "docrag.labelling",
     "page_encoder": "docrag.encode.registry",
@@ -51,6 +54,8 @@ __all__ = [
     "FileReport",
     "Hit",
     "Index",
+    "IndexedDocument",
+    "IndexedPage",
     "IngestReport",
     "Mode",
     "ModelSpec",

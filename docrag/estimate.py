@@ -216,9 +216,9 @@ def shape_of(settings: Settings) -> PageShape:
 
 
 def _shape(settings: Settings) -> PageShape:
+    from docrag.choice import DEFAULT_ENCODER, options_of
     from docrag.encode.catalogue import CATALOGUE
     from docrag.encode.registry import OPTIONS, page_encoder
-    from docrag.home import DEFAULT_ENCODER, options_of
 
     name = settings.late or DEFAULT_ENCODER
     if name == DEFAULT_ENCODER:

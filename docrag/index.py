@@ -6,17 +6,18 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from docrag.choice import captioner_of, choose_encoders, options_of
 from docrag.errors import NotFound
-from docrag.home import captioner_of, choose_encoders, open_shelf, options_of
 from docrag.ingest.report import IngestReport
+from docrag.opening import open_shelf
 from docrag.place import Place, place_of, require_index
 from docrag.settings import Settings, load_settings
-from docrag.types import Hit, Mode
+from docrag.status import Status, status_of
+from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,20 +27,6 @@ if TYPE_CHECKING:
     from docrag.ingest.sync import Listener
     from docrag.search.label import LabelledPage
     from docrag.search.tune import Tuning
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What an index holds."""
-
-    uri: str
-    documents: int
-    files: int
-    pages: int
-    disk_bytes: int
-    fingerprint: Mapping[str, Any]
-    incomplete: tuple[str, ...]
-    """Files of which some pages could not be read, with the reason."""
 
 
 class Index:
@@ -242,6 +229,34 @@ class Index:
             save_stages(self._place.folder, tuning.chosen.stages, tuning.measured())
         return tuning
 
+    def documents(self) -> list[IndexedDocument]:
+        """What is indexed, by path."""
+        from docrag.search.browse import documents
+
+        return documents(self._shelf.store)
+
+    def pages(self, page_ids: Sequence[str]) -> list[IndexedPage]:
+        """Pages in the order of their ids; those that are not in the index are left out.
+
+        The page before or after one has the id `docrag.types.page_id(page.document_id, number)`.
+
+        Args:
+            page_ids: As hits name them; anything else is the id of no page.
+        """
+        from docrag.search.browse import pages
+
+        return pages(self._shelf.store, self._shelf.images, [name for name in page_ids if is_page_id(name)])
+
+    def page(self, page_id: str) -> IndexedPage:
+        """One page.
+
+        Raises:
+            NotFound: It is not in the index.
+        """
+        for found in self.pages([page_id]):
+            return found
+        raise NotFound(f"no page {page_id} in the index", "take the id of a hit")
+
     def remove(self, path: str | os.PathLike[str]) -> int:
         """Forget a file; its pages go unless the same content stands at another path too.
 
@@ -254,31 +269,11 @@ class Index:
         Raises:
             NotFound: No such file was ingested.
         """
-        manifest = self._shelf.manifest
-        absolute = os.path.abspath(path)  # noqa: PTH100 (links are sources of their own)
-        files = manifest.files()
-        rows = [row for row in files if row.path == absolute] or [
-            row for row in files if row.source == str(path)
-        ]
-        if not rows:
-            raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
-        before = self._shelf.store.count()
-        manifest.forget([row.path for row in rows])
-        self._shelf.settle()
-        return before - self._shelf.store.count()
+        return self._shelf.forget(path)
 
     def status(self) -> Status:
         """What the index holds."""
-        manifest = self._shelf.manifest
-        return Status(
-            uri=self._place.uri,
-            documents=len([row for row in manifest.documents() if row.state != "writing"]),
-            files=len(manifest.files()),
-            pages=self._shelf.store.count(),
-            disk_bytes=_size_of(self._place.folder),
-            fingerprint=self._encoders.fingerprint(),
-            incomplete=tuple(f"{row.source}: {row.lost}" for row in manifest.documents() if row.lost),
-        )
+        return status_of(self._place, self._shelf, self._encoders)
 
     def close(self) -> None:
         """Let go of the index, so that another process can open it."""
@@ -292,8 +287,3 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _size_of(folder: Path) -> int:
-    """Bytes on this machine's disk."""
-    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())

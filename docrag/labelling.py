@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docrag.choice import image_encoder, options_of
 from docrag.errors import DocumentError
-from docrag.home import image_encoder, options_of
 from docrag.place import place_of
 from docrag.settings import Settings, load_settings
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docrag.home import layout_of, open_parts
+from docrag.opening import layout_of, open_parts
 from docrag.place import place_of, require_index
 from docrag.settings import load_settings
 

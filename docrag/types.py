@@ -5,6 +5,7 @@ Boxes are always (x0, y0, x1, y1) in page units: 0..1 from the top left corner o
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,15 @@ def page_id(document_id: str, number: int) -> str:
     True
     """
     return str(uuid.uuid5(_PAGE_NAMESPACE, f"{document_id}#{number}"))
+
+
+def is_page_id(text: str) -> bool:
+    """Whether a text can be the id of a page.
+
+    >>> is_page_id(page_id("ab" * 32, 1)), is_page_id("../../etc/passwd")
+    (True, False)
+    """
+    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
 
 
 class Word(NamedTuple):
@@ -171,14 +181,29 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """A page that answers a query."""
+class IndexedDocument:
+    """A document as an index holds it."""
 
-    rank: int
-    """From 1."""
-    score: float
-    scores: Mapping[str, float]
-    """Score of each signal (late, cosine, text) that ranked the page."""
+    id: str
+    """sha256 of the file, hexadecimal."""
+    files: tuple[str, ...]
+    """The paths, as ingested, at which it was found; the first one is its name."""
+    title: str
+    pages: int
+    """Pages that are indexed."""
+    total_pages: int
+    """Pages that it has."""
+
+    @property
+    def file(self) -> str:
+        """The path as it was ingested."""
+        return self.files[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedPage:
+    """A page as an index holds it."""
+
     file: str
     """The path as it was ingested."""
     page: int
@@ -186,10 +211,17 @@ class Hit:
     page_id: str
     text: str
     """The page's caption and text."""
-    regions: tuple[Region, ...] = ()
-    """Best first."""
+    blocks: tuple[Block, ...] = ()
+    """In reading order."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     image_path: Path | None = None
+    image_url: str = ""
+    """Where the picture is served, while `docrag serve` runs at the index's image_base_url."""
+
+    @property
+    def document_id(self) -> str:
+        """sha256 of the file, hexadecimal."""
+        return str(self.metadata["document_id"])
 
     def image(self) -> Image:
         """The rendered page.
@@ -206,3 +238,16 @@ class Hit:
         with pillow.open(self.image_path) as image:
             image.load()
             return image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit(IndexedPage):
+    """A page that answers a query."""
+
+    rank: int
+    """From 1."""
+    score: float
+    scores: Mapping[str, float]
+    """Score of each signal (late, cosine, text) that ranked the page."""
+    regions: tuple[Region, ...] = ()
+    """Best first."""

@@ -23,8 +23,8 @@ MAY_IMPORT = {
     "demo": GROUND | {"demo"},
     **{flow: GROUND | STAGES | {flow} for flow in FLOWS},
     **{
-        hand: GROUND | STAGES | FLOWS | {"home", "place"}
-        for hand in ("home", "place", "index", "labelling", "moving", "estimate")
+        hand: GROUND | STAGES | FLOWS | {"choice", "opening", "place", "status"}
+        for hand in ("choice", "opening", "place", "status", "index", "labelling", "moving", "estimate")
     },
 }
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_the_image_is_the_page(demo_index):
 
 def test_an_image_that_is_gone_is_an_error_with_a_hint(demo_index):
     hit = demo_index.search("ferry", k=1)[0]
-    gone = Hit(1, 1.0, {}, hit.file, hit.page, hit.page_id, hit.text, image_path=Path("/nowhere.jpg"))
+    gone = replace(hit, image_path=Path("/nowhere.jpg"))
     with pytest.raises(DocumentError, match="ingest"):
         gone.image()
 

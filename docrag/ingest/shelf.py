@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from docrag.errors import NotFound
 from docrag.ingest.manifest import Manifest
 from docrag.store.images import PageImages
 from docrag.store.payload import source_metadata
@@ -45,6 +47,30 @@ class Shelf:
             names = source_metadata(self.manifest.sources(row.id))
             self.store.set_payload(names, _document(row.id), key="metadata")
             self.manifest.relabelled(row.id)
+
+    def forget(self, path: str | os.PathLike[str]) -> int:
+        """Forget a file; its pages go unless the same content stands at another path too.
+
+        Args:
+            path: The path as ingested, or as seen from the working directory.
+
+        Returns:
+            How many pages were removed.
+
+        Raises:
+            NotFound: No such file was ingested.
+        """
+        absolute = os.path.abspath(path)  # noqa: PTH100 (links are sources of their own)
+        files = self.manifest.files()
+        rows = [row for row in files if row.path == absolute] or [
+            row for row in files if row.source == str(path)
+        ]
+        if not rows:
+            raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
+        before = self.store.count()
+        self.manifest.forget([row.path for row in rows])
+        self.settle()
+        return before - self.store.count()
 
     def abandon(self, document_id: str) -> None:
         """Remove what an interrupted ingest left of a document that cannot be read any more."""

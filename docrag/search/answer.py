@@ -12,6 +12,7 @@ from threadpoolctl import ThreadpoolController
 
 from docrag.encode.encoders import Encoders
 from docrag.errors import QueryError
+from docrag.search.browse import page_fields
 from docrag.search.fusion import fuse, weights_for
 from docrag.search.plan import Signal, queries
 from docrag.search.query import Query
@@ -106,19 +107,12 @@ def _hit(
     images: PageImages,
     vectors: Mapping[str, Vector],
 ) -> Hit:
-    payload = record.payload
-    metadata = payload["metadata"]
     return Hit(
         rank=rank,
         score=score,
         scores=scores,
-        file=metadata["source"],
-        page=metadata["page"] + 1,
-        page_id=record.id,
-        text=payload["page_content"],
         regions=_regions(record, vectors) if PATCHES in vectors else (),
-        metadata=metadata,
-        image_path=images.path(metadata["document_id"], metadata["page"] + 1),
+        **page_fields(record, images),
     )
 
 

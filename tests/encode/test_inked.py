@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from docrag.choice import choose_encoders
 from docrag.encode.bm25 import Bm25Encoder
 from docrag.encode.encoders import Encoders
 from docrag.encode.grid import grid_boxes
 from docrag.encode.inked import LEAST, grey, inked, keep_inked
 from docrag.encode.registry import page_encoder, text_encoder
-from docrag.home import choose_encoders
 from docrag.settings import Settings
 from docrag.types import PATCHES, POOLED, MultiVector, Page, PageImage
 from tests.samples import make_page, picture_page

@@ -23,8 +23,8 @@ from qdrant_client import QdrantClient, models
 from docrag import Index, Settings
 from docrag.encode.bm25 import Bm25Encoder
 from docrag.encode.registry import text_encoder
-from docrag.home import layout_of
 from docrag.moving import export_index
+from docrag.opening import layout_of
 from docrag.store.archive import Archive
 from docrag.store.connection import Connection
 from docrag.store.layout import KEYWORDS, Fingerprint, Layout

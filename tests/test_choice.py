@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from docrag import Index, Settings
+from docrag.choice import choose_encoders
 from docrag.encode.registry import is_name_of, page_encoder
 from docrag.errors import IndexMismatch, ModelUnavailable, SettingsError
-from docrag.home import choose_encoders
 from docrag.place import DirectoryPlace
 from docrag.settings import load_settings
 from docrag.store.layout import Fingerprint

@@ -1,0 +1,46 @@
+"""What an index holds, in figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from docrag.encode.encoders import Encoders
+    from docrag.ingest.shelf import Shelf
+    from docrag.place import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an index holds."""
+
+    uri: str
+    documents: int
+    files: int
+    pages: int
+    disk_bytes: int
+    fingerprint: Mapping[str, Any]
+    incomplete: tuple[str, ...]
+    """Files of which some pages could not be read, with the reason."""
+
+
+def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
+    """What an index holds, with what it was built."""
+    rows = shelf.manifest.documents()
+    return Status(
+        uri=place.uri,
+        documents=len([row for row in rows if row.state != "writing"]),
+        files=len(shelf.manifest.files()),
+        pages=shelf.store.count(),
+        disk_bytes=_size_of(place.folder),
+        fingerprint=encoders.fingerprint(),
+        incomplete=tuple(f"{row.source}: {row.lost}" for row in rows if row.lost),
+    )
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes on this machine's disk."""
+    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())

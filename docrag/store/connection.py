@@ -23,7 +23,8 @@ from tenacity import (
 from docrag.errors import ServerRefused, ServerUnreachable
 from docrag.http import checked_key
 from docrag.store.address import GRPC_PORT, REST_PORT, Address
-from docrag.store.failures import KINDS, NONSENSE, NOT_FOUND, Failure, failure_of
+from docrag.store.failures import KINDS, NOT_FOUND, Failure, failure_of
+from docrag.store.trust import Trust
 from docrag.store.wire import GrpcWire, JsonWire, ModelWire, Wire
 
 TIMEOUT = 60
@@ -36,6 +37,10 @@ LONGEST_ASKED = 60.0
 """Seconds that are waited because the server asks for it; what asks for more is an error."""
 PROBE = 2.0
 """Seconds that gRPC may take to answer before REST is used."""
+
+CHANNEL = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1000}
+"""gRPC refuses calls between its own attempts to connect, which would come to be two minutes apart: a server
+that is back would be missed by every try."""
 
 Version = tuple[int, int]
 OLDEST: Version = (1, 16)
@@ -134,8 +139,10 @@ class Connection:
     def _named(self, failure: Failure) -> Exception:
         where = self.address.url
         words = failure.words.replace(self._secret, "***") if self._secret else failure.words
-        answered = f" answered {failure.status}" if failure.status > NONSENSE else ""
+        answered = f" answered {failure.status}" if failure.answered else ""
         message = f"{where}{answered}: {words}"
+        if failure.untrusted:
+            return ServerUnreachable(message, failure.hint)
         if not failure.passing:
             return ServerRefused(message, failure.hint, failure.status)
         error = ServerUnreachable(message, failure.hint)
@@ -150,6 +157,7 @@ def connect(
     *,
     prefer_grpc: bool = True,
     grpc_port: int | None = None,
+    ca_file: str = "",
     timeout: int = TIMEOUT,
     sleep: Callable[[float], None] = time.sleep,
     **http: Any,
@@ -162,32 +170,42 @@ def connect(
         prefer_grpc: Whether gRPC is used where it answers: half the bytes, and no numbers written as text.
         grpc_port: By default 6334 where the address has port 6333, else gRPC is not looked for, since another
             server might answer.
+        ca_file: Certificates (PEM) to trust with https, by both; by default SSL_CERT_FILE, else the usual.
         timeout: Seconds for one request.
         sleep: Waits; tests give another.
-        http: For httpx, such as `verify`.
+        http: For httpx, such as `transport`.
 
     Raises:
-        SettingsError: The key cannot be one.
-        ServerUnreachable: Nobody answers.
+        SettingsError: The key cannot be one, or the file holds no certificates.
+        ServerUnreachable: Nobody answers, or the server's certificate is not to be trusted.
         ServerRefused: The key is wrong, it is not Qdrant, or too old.
     """
     api_key = checked_key(api_key)
+    trust = Trust.read(ca_file) if address.secure else Trust()
     port = grpc_port or (GRPC_PORT if address.port == REST_PORT else 0)
-    with_grpc = prefer_grpc and port > 0 and _grpc_answers(address, api_key, port)
-    client = QdrantClient(
-        url=address.url,
-        grpc_port=port or GRPC_PORT,
-        prefer_grpc=with_grpc,
-        timeout=timeout,
-        # Not as `api_key`, with which the client warns of http even on this machine.
-        headers={"api-key": api_key} if api_key else None,
-        check_compatibility=False,
-        **http,
-    )
-    wire = GrpcWire(client, timeout) if with_grpc else JsonWire(client)
-    connection = Connection(address, client, wire, secret=api_key, sleep=sleep)
+
+    def client(with_grpc: bool) -> QdrantClient:
+        return QdrantClient(
+            url=address.url,
+            grpc_port=port or GRPC_PORT,
+            prefer_grpc=with_grpc,
+            timeout=timeout,
+            # Not as `api_key`, with which the client warns of http even on this machine.
+            headers={"api-key": api_key} if api_key else None,
+            check_compatibility=False,
+            grpc_options={**CHANNEL, **trust.for_grpc},
+            **{**trust.for_rest, **http},
+        )
+
+    plain = client(with_grpc=False)
+    connection = Connection(address, plain, JsonWire(plain), secret=api_key, sleep=sleep)
     try:
         connection.version = _server_version(connection)
+        # Only now: what is wrong with an address or a certificate, gRPC does not say.
+        if prefer_grpc and port and _grpc_answers(address, api_key, port, trust):
+            connection.close()
+            connection.client = client(with_grpc=True)
+            connection.wire = GrpcWire(connection.client, timeout)
     except BaseException:
         connection.close()
         raise
@@ -219,11 +237,11 @@ def _server_version(connection: Connection) -> Version:
     return version
 
 
-def _grpc_answers(address: Address, api_key: str, port: int) -> bool:
+def _grpc_answers(address: Address, api_key: str, port: int, trust: Trust) -> bool:
     """Whether Qdrant answers by gRPC within a moment; firewalls and proxies often let only REST through."""
     metadata = [("api-key", api_key)] if api_key else []
     host = f"[{address.host}]" if ":" in address.host else address.host
-    channel = get_channel(host, port, address.secure, metadata)
+    channel = get_channel(host, port, address.secure, metadata, trust.for_grpc)
     try:
         stub = proto.QdrantStub(channel)  # type: ignore[no-untyped-call]
         stub.HealthCheck(proto.HealthCheckRequest(), timeout=PROBE)

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc  # type: ignore[import-untyped]
 import httpx
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+Error = TypeVar("Error", bound=BaseException)
+
 BUSY = 429
 TOO_LARGE = 413
 NOT_FOUND = 404
 NO_ANSWER = 0
 NONSENSE = 1
+UNTRUSTED, WRONG_NAME, EXPIRED, NO_TLS = 2, 3, 4, 5
+"""What can be wrong with a server's certificate, and a server that shows none."""
 _DETAIL = 300
 """Characters of the server's own words that an error repeats; some answer with the whole request."""
 
 HINTS: Mapping[int, str] = {
-    NO_ANSWER: "is Qdrant running there, and the port right? curl the address to see",
+    NO_ANSWER: "is Qdrant running there, the port right, and http or https? curl the address to see",
     NONSENSE: "is it Qdrant that answers at this address? 6333 is its usual port",
+    UNTRUSTED: "if it is yours, name its certificate or that of its authority (PEM): DOCRAG_CA_FILE=FILE",
+    WRONG_NAME: "write the address with the name that the certificate was made for",
+    EXPIRED: "renew the server's certificate, or set the clock of this machine",
+    NO_TLS: "does the server speak plain http there? then write http:// in the address",
     400: "the server's version may be too old: docrag is tested with 1.19 and later",
     401: "give the server's key as DOCRAG_API_KEY",
     403: "the key may not do this: give one that may write as DOCRAG_API_KEY",
@@ -40,10 +49,20 @@ class Failure:
     """Why a request failed."""
 
     status: int
-    """Of HTTP, also where gRPC said it; NO_ANSWER where none came, NONSENSE where it was none of Qdrant's."""
+    """Of HTTP, also where gRPC said it; else one of the reasons above, such as NO_ANSWER."""
     words: str
     asked: float | None = None
     """Seconds that the server wants to be left alone."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server said it."""
+        return self.status >= 100
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether no encrypted connection came about, and none would."""
+        return self.status in (UNTRUSTED, WRONG_NAME, EXPIRED, NO_TLS)
 
     @property
     def passing(self) -> bool:
@@ -85,12 +104,34 @@ def shorten(text: str) -> str:
 
 def _of_transport(error: ResponseHandlingException) -> Failure:
     source = error.source
+    if refusal := _cause(source, ssl.SSLError):
+        return _of_tls(refusal)
     if isinstance(source, httpx.ConnectTimeout):
         return Failure(NO_ANSWER, "no connection")
     if isinstance(source, httpx.TimeoutException):
         return Failure(NO_ANSWER, "no answer in time")
     words = shorten(str(source)) or type(source).__name__
     return Failure(NO_ANSWER if isinstance(source, httpx.TransportError) else NONSENSE, words)
+
+
+_VERIFY: Mapping[int, int] = {9: EXPIRED, 10: EXPIRED, 62: WRONG_NAME, 64: WRONG_NAME}
+"""By OpenSSL's X509_V_ERR_*: not yet valid, expired, another host name, another IP address."""
+
+
+def _of_tls(error: ssl.SSLError) -> Failure:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        words = f"its certificate is not trusted: {error.verify_message}"
+        return Failure(_VERIFY.get(error.verify_code, UNTRUSTED), words)
+    if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
+        return Failure(NO_TLS, "no TLS there")
+    return Failure(NO_ANSWER, shorten(str(error)))
+
+
+def _cause(error: BaseException | None, kind: type[Error]) -> Error | None:
+    """The error of a kind that led to another one."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 _CODES: Mapping[Any, int] = {

@@ -25,14 +25,21 @@ class FakeGrpc:
     Args:
         db: Where they are.
         faults: Status codes of the first upserts; None carries one out and says UNAVAILABLE.
+        tls: Key and certificates, each as PEM, which encrypt it.
     """
 
-    def __init__(self, db: QdrantClient, *faults: grpc.StatusCode | None) -> None:
+    def __init__(
+        self, db: QdrantClient, *faults: grpc.StatusCode | None, tls: tuple[bytes, bytes] | None = None
+    ) -> None:
         self.faults = list(faults)
         self.upserts: list[proto.UpsertPoints] = []
         self.metadata: dict[str, str] = {}
         self._server = grpc.server(ThreadPoolExecutor(4))
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self.port = (
+            self._server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([tls]))
+            if tls
+            else self._server.add_insecure_port("127.0.0.1:0")
+        )
         lock = threading.Lock()
 
         def guarded(method: Callable[..., Any]) -> Callable[..., Any]:

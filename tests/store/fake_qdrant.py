@@ -1,7 +1,7 @@
 """A Qdrant server by REST on this machine: the client's local mode behind the server's routes.
 
-Bodies are read by the models that qdrant-client generates from Qdrant's OpenAPI, which forbid unknown keys,
-so that a request that Qdrant would not understand is refused here too.
+Requests are checked against Qdrant's OpenAPI, and bodies are read by the models that qdrant-client generates
+from it, which forbid unknown keys: a request that Qdrant would not understand is refused here too.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 import warnings
@@ -20,6 +21,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import QdrantClient, models
+
+from docrag.store.layout import KEYWORDS
+from tests.store.openapi import fault_of
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def facet(db: QdrantClient, name: str, body: models.FacetRequest) -> models.Face
     """Facets, which the server gives only for indexed fields."""
     if body.key not in FakeQdrant.indexed:
         raise ValueError(f"Bad request: No appropriate index for faceting: `{body.key}`")
-    return db.facet(name, body.key, limit=body.limit, exact=bool(body.exact))
+    return db.facet(name, body.key, facet_filter=body.filter, limit=body.limit, exact=bool(body.exact))
 
 
 class FakeQdrant:
@@ -149,9 +153,10 @@ class FakeQdrant:
         most_bytes: Of a body; larger ones are answered by 413.
         version: That it says it has.
         key: That requests must bring.
+        tls: Makes it a server of https.
     """
 
-    indexed: frozenset[str] = frozenset()
+    indexed: frozenset[str] = frozenset(KEYWORDS)
 
     def __init__(
         self,
@@ -159,6 +164,7 @@ class FakeQdrant:
         most_bytes: int = 32 * 2**20,
         version: str = "1.19.0",
         key: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.requests: list[Sent] = []
         self.db = QdrantClient(":memory:")
@@ -169,11 +175,14 @@ class FakeQdrant:
         self.key = key
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     @property
     def uri(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/reports"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}/reports"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -199,6 +208,8 @@ class FakeQdrant:
             return 413, {"status": {"error": "Payload too large"}}
         if (sent.method, sent.path) == ("GET", "/"):
             return 200, {"title": "qdrant - vector search engine", "version": self.version}
+        if fault := fault_of(self.version, sent.method, sent.path, sent.query, sent.body):
+            return 422, {"status": {"error": fault}}
         try:
             return 200, {"status": "ok", "time": 0.0, "result": self._carry_out(sent)}
         except FileExistsError as error:

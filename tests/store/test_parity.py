@@ -1,18 +1,15 @@
 """One suite for every store: the same pages, queries and filters give what float32 in numpy gives.
 
 The stores: edge; the server's, over the client's local mode, over REST and over gRPC to servers on this
-machine that keep the points in local mode; and, where DOCRAG_TEST_QDRANT_URL names one, a real server, with
-DOCRAG_TEST_QDRANT_KEY.
+machine that keep the points in local mode; and, where DOCRAG_TEST_QDRANT_URL names one, a real server, by
+REST and, where it answers, by gRPC (tests/store/engines.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,75 +20,17 @@ from docrag.errors import InvalidRecord, StoreError
 from docrag.search import plan
 from docrag.search.stages import Stages
 from docrag.store import edge, server
-from docrag.store.address import Address
 from docrag.store.base import Store
-from docrag.store.connection import Connection, connect
-from docrag.store.edge import EdgeStore
-from docrag.store.layout import KEYWORDS, Fingerprint, Layout
-from docrag.store.server import ServerStore
+from docrag.store.layout import Layout
 from docrag.types import MODES, PageRecord, ScoredId, SparseVector, Vector
-from tests.store.fake_grpc import FakeGrpc
-from tests.store.fake_qdrant import FakeQdrant
+from tests.store.engines import OPENERS
+from tests.store.oracle import Oracle
 
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact", "ignore:Payload indexes have no")
 
 Make = Callable[[int], PageRecord]
-Open = Callable[[Path, Layout], AbstractContextManager[Store]]
-FINGERPRINT = Fingerprint({"layout": 1, "late": None, "image": None, "text": {"family": "minilm"}})
-REAL = os.environ.get("DOCRAG_TEST_QDRANT_URL", "")
 TOLERANCE = 1e-3
 """Of the best score."""
-
-
-@contextmanager
-def embedded(folder: Path, layout: Layout) -> Iterator[Store]:
-    with EdgeStore.create(folder / "shard", layout) as store:
-        yield store
-
-
-@contextmanager
-def local(folder: Path, layout: Layout) -> Iterator[Store]:
-    with ServerStore.create(Connection.in_memory("reports"), layout, FINGERPRINT) as store:
-        yield store
-
-
-@contextmanager
-def rest(folder: Path, layout: Layout) -> Iterator[Store]:
-    FakeQdrant.indexed = frozenset(KEYWORDS)
-    with (
-        FakeQdrant() as fake,
-        ServerStore.create(connect(Address.parse(fake.uri)), layout, FINGERPRINT) as store,
-    ):
-        yield store
-
-
-@contextmanager
-def by_grpc(folder: Path, layout: Layout) -> Iterator[Store]:
-    with FakeQdrant() as fake, FakeGrpc(fake.db) as service:
-        connection = connect(Address.parse(fake.uri), grpc_port=service.port)
-        with ServerStore.create(connection, layout, FINGERPRINT) as store:
-            yield store
-
-
-@contextmanager
-def real(folder: Path, layout: Layout) -> Iterator[Store]:
-    address = Address.parse(f"{REAL.rstrip('/')}/docrag-test-{uuid.uuid4().hex}")
-    key = os.environ.get("DOCRAG_TEST_QDRANT_KEY", "")
-    try:
-        with ServerStore.create(connect(address, key), layout, FINGERPRINT) as store:
-            yield store
-    finally:
-        connection = connect(address, key)  # a test may have closed the other one
-        connection.client.delete_collection(f"{address.collection}--1")
-        connection.close()
-
-
-OPENERS: dict[str, Open] = {
-    "edge": embedded,
-    "local": local,
-    "rest": rest,
-    "grpc": by_grpc,
-} | ({"server": real} if REAL else {})
 
 
 @pytest.fixture(scope="module", params=OPENERS)
@@ -115,51 +54,6 @@ def store(
         store.upsert(records)
         store.flush()
         yield store
-
-
-class Oracle:
-    """Answers Qdrant's requests in numpy, float32, as Qdrant defines them."""
-
-    def __init__(self, records: Sequence[PageRecord]) -> None:
-        self.records = {record.id: record for record in records}
-        terms = [t for record in records for t in record.vectors["bm25"].indices]
-        self.idf = {
-            t: math.log(1 + (len(records) - terms.count(t) + 0.5) / (terms.count(t) + 0.5)) for t in terms
-        }
-
-    def answer(self, request: models.QueryRequest | models.Prefetch) -> list[ScoredId]:
-        prefetch = request.prefetch or []
-        parts = prefetch if isinstance(prefetch, list) else [prefetch]
-        ids = {page.id for part in parts for page in self.answer(part)} if parts else self.records
-        scored = [
-            ScoredId(id, score)
-            for id in ids
-            if self.matches(self.records[id].payload, request.filter)
-            and (score := self.score(request, self.records[id].vectors)) is not None
-        ]
-        return sorted(scored, key=lambda page: -page.score)[: request.limit]
-
-    def score(self, request: models.QueryRequest, vectors: Mapping[str, Vector]) -> float | None:
-        vector = vectors[request.using]
-        if isinstance(vector, SparseVector):
-            page = dict(zip(vector.indices, vector.values, strict=True))
-            asked = zip(request.query.indices, request.query.values, strict=True)
-            parts = [weight * page[t] * self.idf[t] for t, weight in asked if t in page]
-            return sum(parts) if parts else None
-        query = np.array(request.query, np.float32)
-        if query.ndim == 1:
-            return float(vector @ query / np.linalg.norm(query))
-        return float((query @ vector.T).max(axis=1).sum())
-
-    def matches(self, payload: Mapping, condition: models.Filter | models.FieldCondition | None) -> bool:
-        if condition is None:
-            return True
-        if isinstance(condition, models.FieldCondition):
-            value = payload["metadata"].get(condition.key.removeprefix("metadata."))
-            return condition.match.value in (value if isinstance(value, list) else [value])
-        parts = [self.matches(payload, part) for part in condition.must or []]
-        either = [self.matches(payload, part) for part in condition.should or []]
-        return all(parts) and (not either or any(either))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,56 @@
+"""What every store must answer: Qdrant's queries in numpy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from qdrant_client import models
+
+from docrag.types import PageRecord, ScoredId, SparseVector, Vector
+
+
+class Oracle:
+    """Answers Qdrant's requests in numpy, float32, as Qdrant defines them."""
+
+    def __init__(self, records: Sequence[PageRecord]) -> None:
+        self.records = {record.id: record for record in records}
+        terms = [t for record in records for t in record.vectors["bm25"].indices]
+        self.idf = {
+            t: math.log(1 + (len(records) - terms.count(t) + 0.5) / (terms.count(t) + 0.5)) for t in terms
+        }
+
+    def answer(self, request: models.QueryRequest | models.Prefetch) -> list[ScoredId]:
+        prefetch = request.prefetch or []
+        parts = prefetch if isinstance(prefetch, list) else [prefetch]
+        ids = {page.id for part in parts for page in self.answer(part)} if parts else self.records
+        scored = [
+            ScoredId(id, score)
+            for id in ids
+            if self.matches(self.records[id].payload, request.filter)
+            and (score := self.score(request, self.records[id].vectors)) is not None
+        ]
+        return sorted(scored, key=lambda page: -page.score)[: request.limit]
+
+    def score(self, request: models.QueryRequest, vectors: Mapping[str, Vector]) -> float | None:
+        vector = vectors[request.using]
+        if isinstance(vector, SparseVector):
+            page = dict(zip(vector.indices, vector.values, strict=True))
+            asked = zip(request.query.indices, request.query.values, strict=True)
+            parts = [weight * page[t] * self.idf[t] for t, weight in asked if t in page]
+            return sum(parts) if parts else None
+        query = np.array(request.query, np.float32)
+        if query.ndim == 1:
+            return float(vector @ query / np.linalg.norm(query))
+        return float((query @ vector.T).max(axis=1).sum())
+
+    def matches(self, payload: Mapping, condition: models.Filter | models.FieldCondition | None) -> bool:
+        if condition is None:
+            return True
+        if isinstance(condition, models.FieldCondition):
+            value = payload["metadata"].get(condition.key.removeprefix("metadata."))
+            return condition.match.value in (value if isinstance(value, list) else [value])
+        parts = [self.matches(payload, part) for part in condition.must or []]
+        either = [self.matches(payload, part) for part in condition.should or []]
+        return all(parts) and (not either or any(either))

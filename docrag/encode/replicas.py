@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -13,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from typing import Any
 
+from docrag import spawn
 from docrag.encode.base import PageEncoder
 from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder
@@ -98,7 +98,7 @@ class Replicas:
 
         if place in self._pools:
             _join(self._pools.pop(place))
-        context = multiprocessing.get_context("spawn")
+        context = spawn.context()
         pool = ProcessPool(1, initializer=_start, initargs=(os.getpid(),), context=context)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:

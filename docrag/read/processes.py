@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -11,6 +10,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from docrag import spawn
 from docrag.read import worker
 from docrag.read.jobs import ReadOptions
 
@@ -84,7 +84,7 @@ class Processes:
                 max_workers=self._workers,
                 initializer=worker.start,
                 initargs=(self._options, os.getpid()),
-                context=multiprocessing.get_context("spawn"),
+                context=spawn.context(),
             )
             if not pool.active:  # asking starts it
                 raise BrokenProcessPool("no worker process can be started")

@@ -89,6 +89,7 @@ def captioner_of(settings: Settings, home: Path) -> Captioner:
         return NoCaptioner()
     if settings.caption == "text":
         return TextLayerCaptioner()
+    from docrag.caption.cache import FILE as CAPTIONS_FILE
     from docrag.caption.vision import VisionCaptioner
 
     if not settings.caption_url or not settings.caption_model:
@@ -102,7 +103,7 @@ def captioner_of(settings: Settings, home: Path) -> Captioner:
         settings.caption_url,
         settings.caption_model,
         key=key,
-        cache=home / "captions.sqlite",
+        cache=home / CAPTIONS_FILE,
         max_tokens=settings.caption_max_tokens,
         concurrency=settings.caption_concurrency,
     )

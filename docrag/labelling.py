@@ -59,13 +59,15 @@ def label_files(
     )
     encoder = image_encoder(settings, stored.values if stored else {}, options)
     named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
-    jobs = [Job(file, sha256(file), (str(file),)) for file in find_files([Path(path) for path in named])]
+    tell = refused or _raise
+    files = find_files([Path(path) for path in named], lambda path, error: tell(str(path), error))
+    jobs = [Job(file, sha256(file), (str(file),)) for file in files]
     side = max(settings.render_side, encoder.spec.image_side if encoder else 0)
     reading = ReadOptions(side, page_timeout=settings.page_timeout, ocr=False, passwords=tuple(passwords))
     with ExitStack() as held:
         held.callback(getattr(encoder, "close", lambda: None))
         pool = held.enter_context(ReaderPool(reading, settings.workers or None))
-        pages = _pages(pool.read(jobs), refused or _raise)
+        pages = _pages(pool.read(jobs), tell)
         yield from label_pages(pages, encoder, labels, template)
 
 

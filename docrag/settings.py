@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AnyHttpUrl, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -13,6 +13,9 @@ from pydantic_settings import (
 )
 
 from docrag.errors import SettingsError
+
+_URL: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl)
+_NO_BASE_URL = "not http(s)://host:port/path without user, query and fragment"
 
 
 class Settings(BaseSettings):
@@ -26,6 +29,8 @@ class Settings(BaseSettings):
     """Of the Qdrant server."""
     grpc_port: int | None = Field(default=None, ge=1, le=65535)
     """Of the Qdrant server; by default 6334 where the address has port 6333."""
+    ca_file: str | None = None
+    """Certificates (PEM) to trust when the Qdrant server is reached by https; else those everybody trusts."""
     files: str | None = None
     """Directory for what a server does not keep (manifest, page images); else the user's data directory."""
     late: str | None = None
@@ -74,8 +79,9 @@ class Settings(BaseSettings):
     """Whether pages without a text layer are read from their image."""
     render_side: int = Field(default=1280, ge=256, le=8192)
     """Pixels on the long side of the page images that are kept."""
-    image_base_url: str = "http://127.0.0.1:8000"
-    """Where page images are served, for the image_url that the Qdrant dashboard shows."""
+    image_base_url: str | None = None
+    """Where page images are served, for the image_url that the Qdrant dashboard shows; else as the index
+    says, http://127.0.0.1:8000 for a new one."""
 
     @field_validator("batch_size", mode="before")
     @classmethod
@@ -84,6 +90,19 @@ class Settings(BaseSettings):
         if size != "auto" and not (size.isascii() and size.isdigit() and 1 <= int(size) <= 4096):
             raise ValueError("between 1 and 4096, or auto")
         return size if size == "auto" else int(size)
+
+    @field_validator("image_base_url")
+    @classmethod
+    def _image_base_url(cls, given: str | None) -> str | None:
+        if given is None:
+            return None
+        try:
+            url = _URL.validate_python(given)  # as browsers read it
+        except ValidationError:
+            raise ValueError(_NO_BASE_URL) from None
+        if url.username or url.password or url.query or url.fragment:
+            raise ValueError(_NO_BASE_URL)
+        return str(url).rstrip("/")
 
     @classmethod
     def settings_customise_sources(

@@ -25,19 +25,24 @@ class Status:
     fingerprint: Mapping[str, Any]
     incomplete: tuple[str, ...]
     """Files of which some pages could not be read, with the reason."""
+    tuning: str = ""
+    """What `docrag tune` chose and whether it still fits; empty where the index was not tuned."""
 
 
 def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
     """What an index holds, with what it was built."""
-    rows = shelf.manifest.documents()
+    from docrag.search.tuned import load_plan
+
+    rows, pages, plan = shelf.manifest.documents(), shelf.store.count(), load_plan(place.folder)
     return Status(
         uri=place.uri,
         documents=len([row for row in rows if row.state != "writing"]),
         files=len(shelf.manifest.files()),
-        pages=shelf.store.count(),
+        pages=pages,
         disk_bytes=_size_of(place.folder),
         fingerprint=encoders.fingerprint(),
         incomplete=tuple(f"{row.source}: {row.lost}" for row in rows if row.lost),
+        tuning=plan.describe(pages) if plan else "",
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
 from docrag.errors import StorageFull, StoreError
+
+FILE = "captions.sqlite"
+"""Stands in the directory of an index."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS captions (
@@ -23,13 +27,13 @@ class CaptionCache:
 
     Args:
         path: The file; made where there is none.
-        recipe: Digest of all that an answer depends on besides the page.
+        recipe: Digest of all that an answer depends on besides the page; for `get` and `put`.
 
     Raises:
         StoreError: The file cannot be opened, or is no such cache.
     """
 
-    def __init__(self, path: Path, recipe: str) -> None:
+    def __init__(self, path: Path, recipe: str = "") -> None:
         self._path = path
         self._recipe = recipe
         self._lock = Lock()
@@ -59,6 +63,35 @@ class CaptionCache:
                 "INSERT OR REPLACE INTO captions VALUES (?, ?, ?)", (page_id, self._recipe, caption)
             )
 
+    def __len__(self) -> int:
+        """How many captions are kept, of every recipe."""
+        with self._lock, self._errors():
+            return int(self._db.execute("SELECT COUNT(*) FROM captions").fetchone()[0])
+
+    def lines(self) -> Iterator[bytes]:
+        """All captions, of every recipe, as lines of JSON; the same captions give the same lines."""
+        with self._lock, self._errors():
+            for row in self._db.execute("SELECT page, recipe, caption FROM captions ORDER BY page, recipe"):
+                said = dict(zip(("page", "recipe", "caption"), row, strict=True))
+                yield json.dumps(said, ensure_ascii=False).encode() + b"\n"
+
+    def merge(self, lines: Iterable[bytes]) -> int:
+        """Take in captions that `lines` gave elsewhere, all or none; those that are here already stay.
+
+        Returns:
+            How many were not here.
+
+        Raises:
+            StorageFull: The disk is full.
+            StoreError: A line is something else, or the file cannot be written.
+        """
+        with self._lock, self._errors():
+            before = self._db.total_changes
+            with self._db:  # one transaction, undone by an error
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany("INSERT OR IGNORE INTO captions VALUES (?, ?, ?)", map(_row, lines))
+            return self._db.total_changes - before
+
     def close(self) -> None:
         """Close the file, which otherwise stays open as long as there is a cache."""
         self._close()
@@ -76,3 +109,12 @@ class CaptionCache:
                 f"{self._path}: {error}",
                 "is the disk writable, and the file docrag's? Captions can be asked again",
             ) from error
+
+
+def _row(line: bytes) -> tuple[str, str, str]:
+    try:
+        said = json.loads(line)
+        page, recipe, caption = said["page"], said["recipe"], said["caption"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"no caption of an export: {line[:80]!r}", "export again") from error
+    return str(page), str(recipe), str(caption)

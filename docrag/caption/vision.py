@@ -19,6 +19,7 @@ from docrag.caption.cache import CaptionCache
 from docrag.caption.text_layer import caption as text_layer_caption
 from docrag.errors import PageFailed, RemoteError, SettingsError
 from docrag.http import JsonClient, data_url
+from docrag.rgb import fit, jpeg_within
 from docrag.types import Page, PageImage
 
 PROMPT = (
@@ -135,7 +136,7 @@ class VisionCaptioner:
         return text
 
     def _request(self, image: PageImage) -> dict[str, Any]:
-        url = data_url(jpeg_within(image, self._side))
+        url = data_url(_sent(image, self._side))
         content = [
             {"type": "text", "text": self._prompt},
             {"type": "image_url", "image_url": {"url": url}},
@@ -157,17 +158,14 @@ class VisionCaptioner:
         return " ".join(said.split()), str(ended_by)
 
 
-def jpeg_within(image: PageImage, side: int) -> bytes:
-    """The image as JPEG, made no longer than `side` pixels; as it is where it is not."""
+def _sent(image: PageImage, side: int) -> bytes:
+    """The image as JPEG, made no longer than `side` pixels; as it is where it is not longer."""
     from PIL import Image as pillow
 
     if max(image.width, image.height) <= side:
         return image.jpeg
     with pillow.open(io.BytesIO(image.jpeg)) as opened:
-        opened.thumbnail((side, side))
-        content = io.BytesIO()
-        opened.convert("RGB").save(content, "JPEG", quality=JPEG_QUALITY)
-    return content.getvalue()
+        return jpeg_within(fit(opened.convert("RGB"), side), JPEG_QUALITY)[0]
 
 
 def _join(page: Page, answer: str | PageFailed) -> Caption:

@@ -33,4 +33,4 @@ def export(
         line = (
             f"exported {done.pages} pages in {done.parts} files to {folder}, {done.written} of them written"
         )
-        results.print(line, soft_wrap=True)
+        results.print(line + (f", {done.captions} captions" if done.captions else ""), soft_wrap=True)

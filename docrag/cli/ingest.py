@@ -18,6 +18,7 @@ from docrag.cli.options import (
     DatatypeOption,
     DeviceOption,
     DtypeOption,
+    ImageBaseUrlOption,
     ImageOption,
     KeepPatchesOption,
     LateOption,
@@ -79,6 +80,7 @@ def ingest(
     keep_patches: KeepPatchesOption = None,
     datatype: DatatypeOption = None,
     pooling: PoolingOption = None,
+    image_base_url: ImageBaseUrlOption = None,
     prune: PruneOption = False,
     again: AgainOption = False,
     password: PasswordOption = None,
@@ -109,6 +111,10 @@ def _print_report(report: IngestReport) -> None:
     ]
     speed = f", {report.pages} pages in {report.seconds:.1f} s ({counts['pages_per_second']:.1f} pages/s)"
     results.print("documents: " + ", ".join(parts) + (speed if report.pages else ""), soft_wrap=True)
+    if report.addressed:
+        results.print(f"{report.addressed} pages name the new address of their images")
+    for file in report.noted:
+        errors.print(f"{'note':<9} {file.file}: {file.note}")
     for file in report.failures:
         errors.print(f"{file.status:<9} {file.file}: {file.error}")
         if file.hint:

@@ -51,6 +51,13 @@ PoolingOption = Annotated[
     Literal["rows", "rows+columns", "tokens"] | None,
     typer.Option("--pooling", help="What the first stage of a search compares [rows]."),
 ]
+ImageBaseUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image-base-url",
+        help="Where page images are served, for Qdrant's dashboard [as before; http://127.0.0.1:8000].",
+    ),
+]
 PruneOption = Annotated[bool, typer.Option("--prune", help="Forget files of these folders that are gone.")]
 AgainOption = Annotated[
     bool, typer.Option("--again", help="Read files that did not change, too: for other captions.")

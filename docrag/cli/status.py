@@ -23,5 +23,7 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
     for signal in ("late", "image", "text"):
         if spec := held.fingerprint[signal]:
             results.print(f"{signal:<10} {spec['family']} ({spec['model']}, {spec['dim']} dimensions)")
+    if held.tuning:
+        results.print(f"tuned      {held.tuning}", soft_wrap=True)
     for line in held.incomplete:
         results.print(f"incomplete {line}", soft_wrap=True)

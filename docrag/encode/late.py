@@ -10,7 +10,8 @@ import numpy as np
 
 from docrag.encode.base import ModelSpec
 from docrag.encode.options import EncoderOptions
-from docrag.encode.page_images import fit, page_images
+from docrag.encode.page_images import page_images
+from docrag.rgb import fit
 from docrag.types import MultiVector, Page
 
 if TYPE_CHECKING:

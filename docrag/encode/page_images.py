@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from docrag.errors import PageFailed
+from docrag.rgb import fit
 from docrag.types import Page
 
 if TYPE_CHECKING:
@@ -42,14 +43,6 @@ def page_image(page: Page, longest: int = 0) -> Image:
         raise PageFailed(f"page {page.number} of {page.document.name} has no image", "ingest the file again")
     with pillow.open(io.BytesIO(page.image.jpeg)) as opened:
         return fit(opened.convert("RGB"), longest)
-
-
-def fit(image: Image, longest: int) -> Image:
-    """An image made no longer than `longest` pixels on its long side; 0 leaves it as it is."""
-    if not longest or max(image.size) <= longest:
-        return image
-    share = longest / max(image.size)
-    return image.resize((max(1, round(image.width * share)), max(1, round(image.height * share))))
 
 
 def widen(image: Image, thinnest: int) -> Image:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from docrag.encode.base import ModelSpec
 from docrag.encode.norms import normalised, softmax
 from docrag.encode.options import EncoderOptions, refuse_knobs
-from docrag.encode.page_images import fit, page_image
+from docrag.encode.page_images import page_image
 from docrag.encode.towers import WHOLE_PAGE
 from docrag.encode.voyage_budget import (
     IMAGE_BYTES,
@@ -28,12 +28,12 @@ from docrag.encode.voyage_budget import (
     PIXELS,
     Cost,
     image_cost,
-    jpeg_within,
+    jpeg_for_voyage,
     requests,
     text_cost,
 )
 from docrag.errors import ModelUnavailable, RemoteError
-from docrag.rgb import to_rgb
+from docrag.rgb import fit, to_rgb
 from docrag.types import MultiVector, Page
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class VoyageEncoder:
         return self._image_input(page_image(page))
 
     def _image_input(self, image: Image) -> Input:
-        return jpeg_input(*jpeg_within(fit(to_rgb(image), self.spec.image_side)))
+        return jpeg_input(*jpeg_for_voyage(fit(to_rgb(image), self.spec.image_side)))
 
     def _input(self, item: Image | str) -> Input:
         return text_input(item) if isinstance(item, str) else self._image_input(item)

@@ -8,13 +8,12 @@ for 50,000 pixels at least, as in Voyage's own client.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from docrag.encode.page_images import fit
+from docrag.rgb import jpeg_within
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,7 +85,7 @@ def requests(inputs: Iterable[tuple[Item, Cost]], most: int = INPUTS) -> Iterato
         yield together
 
 
-def jpeg_within(image: Image) -> tuple[bytes, int]:
+def jpeg_for_voyage(image: Image) -> tuple[bytes, int]:
     """An RGB image as JPEG, made smaller where it has too many pixels or bytes.
 
     Returns:
@@ -95,9 +94,4 @@ def jpeg_within(image: Image) -> tuple[bytes, int]:
     share = math.sqrt(PIXELS / (image.width * image.height))
     if share < 1:
         image = image.resize((max(1, int(image.width * share)), max(1, int(image.height * share))))
-    while True:
-        content = io.BytesIO()
-        image.save(content, "JPEG", quality=JPEG_QUALITY)
-        if content.tell() <= IMAGE_BYTES:
-            return content.getvalue(), image.width * image.height
-        image = fit(image, max(image.size) * 3 // 4)
+    return jpeg_within(image, JPEG_QUALITY, IMAGE_BYTES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,7 @@ def make_plan(
     digest: Callable[[Path], str],
     *,
     again: bool = False,
+    unreadable: Mapping[Path, DocumentError] | None = None,
 ) -> Plan:
     """Compare files with the manifest; only those whose size or time differs are read and hashed.
 
@@ -43,8 +44,10 @@ def make_plan(
         manifest: What was ingested before.
         digest: sha256 of a file, hexadecimal.
         again: Whether to read what did not change, too.
+        unreadable: Folders that could not be looked into; what was ingested from them is not taken for gone.
     """
-    plan = Plan()
+    lost = dict(unreadable or {})
+    plan = Plan(failed=[(_printable(path), error) for path, error in lost.items()])
     found: set[str] = set()
     for path in files:
         absolute = os.path.abspath(path)  # noqa: PTH100 (Path.resolve follows links, which are sources of their own)
@@ -55,9 +58,18 @@ def make_plan(
         rows.sort(
             key=lambda row: row.path
         )  # the first one names the document, whatever the order of arguments
-    folders = tuple(os.path.join(os.path.abspath(p), "") for p in paths if p.is_dir())  # noqa: PTH100, PTH118
-    plan.gone = [row for row in manifest.files() if row.path.startswith(folders) and row.path not in found]
+    folders, hidden = _inside(p for p in paths if p not in lost and p.is_dir()), _inside(lost)
+    plan.gone = [
+        row
+        for row in manifest.files()
+        if row.path.startswith(folders) and row.path not in found and not f"{row.path}/".startswith(hidden)
+    ]
     return plan
+
+
+def _inside(folders: Iterable[Path]) -> tuple[str, ...]:
+    """What the absolute paths of files below some folders begin with."""
+    return tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)  # noqa: PTH100, PTH118
 
 
 def _printable(path: Path) -> str:

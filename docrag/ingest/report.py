@@ -22,11 +22,13 @@ class FileReport:
     error: str | None = None
     """Why it failed, or which of its pages did, in one line."""
     hint: str = ""
+    note: str = ""
+    """What a person should know though nothing failed: pages that had more vectors than can be stored."""
 
     def as_json(self) -> dict[str, Any]:
         """The command line's contract."""
         line = {"file": self.file, "status": self.status, "pages": self.pages, "error": self.error}
-        return line | {"hint": self.hint} if self.hint else line
+        return line | {name: said for name, said in (("hint", self.hint), ("note", self.note)) if said}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,18 @@ class IngestReport:
     seconds: float = 0.0
     waited: float = 0.0
     """Seconds in which the encoder had nothing to do."""
+    addressed: int = 0
+    """Pages that were told that their images are served elsewhere now."""
 
     @property
     def failures(self) -> list[FileReport]:
         """Files that failed, whole or in part."""
         return [file for file in self.files if file.error is not None]
+
+    @property
+    def noted(self) -> list[FileReport]:
+        """Files of which a person should know something though they did not fail for it."""
+        return [file for file in self.files if file.note]
 
     def summary(self) -> dict[str, Any]:
         """The command line's contract: counts by status, and what it took."""

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from docrag.errors import DocumentError
+from docrag.ingest.addresses import BASE_URL, address_images, base_url_of
 from docrag.ingest.manifest import FileRow
 from docrag.ingest.pipeline import Pipeline
 from docrag.ingest.plan import Plan, make_plan
@@ -23,8 +25,9 @@ def sync(
     shelf: Shelf,
     paths: Sequence[Path],
     *,
-    make_pipeline: Callable[[], Pipeline],
+    make_pipeline: Callable[[str], Pipeline],
     options: ReadOptions,
+    image_base_url: str | None,
     workers: int | None,
     prune: bool,
     again: bool,
@@ -35,8 +38,10 @@ def sync(
     Args:
         shelf: The index.
         paths: Files and folders.
-        make_pipeline: Called only when there is something to encode, since models take seconds to load.
+        make_pipeline: Called only when there is something to encode, since models take seconds to load; with
+            the address where page images are served.
         options: How pages are read.
+        image_base_url: That address; None leaves it as it is.
         workers: Reading processes; None chooses by the number of cores.
         prune: Whether to remove files of these folders that are gone.
         again: Whether to read files that did not change, too.
@@ -44,9 +49,58 @@ def sync(
 
     Raises:
         NotFound: A path does not exist; nothing is changed then.
+        IndexInUse: Another process is changing the index.
         StoreError: The index cannot be written; what was reported before is safe.
     """
     started = time.perf_counter()
+    unreadable: dict[Path, DocumentError] = {}
+    files = find_files(paths, unreadable.__setitem__)
+    with shelf.manifest.alone():
+        shelf.reconcile()
+        plan = make_plan(paths, files, shelf.manifest, sha256, again=again, unreadable=unreadable)
+        report = carry_out(
+            shelf,
+            plan,
+            make_pipeline=make_pipeline,
+            options=options,
+            image_base_url=image_base_url,
+            workers=workers,
+            prune=prune,
+            again=again,
+            listener=listener,
+        )
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def carry_out(
+    shelf: Shelf,
+    plan: Plan,
+    *,
+    make_pipeline: Callable[[str], Pipeline],
+    options: ReadOptions,
+    image_base_url: str | None,
+    workers: int | None,
+    prune: bool,
+    again: bool,
+    listener: Listener,
+) -> IngestReport:
+    """Do what a plan says.
+
+    Args:
+        shelf: An index that nobody else changes meanwhile.
+        plan: Made by its manifest.
+        make_pipeline: As for `sync`, like all that follow.
+        options: How pages are read.
+        image_base_url: Where page images are served.
+        workers: Reading processes.
+        prune: Whether to remove files that are gone.
+        again: Whether pages that an interrupted ingest wrote are read again, too.
+        listener: Hears of every file, and of progress in between.
+
+    Raises:
+        StoreError: The index cannot be written; what was reported before is safe.
+    """
     report = IngestReport()
 
     def tell(event: Progress | FileReport) -> None:
@@ -54,18 +108,19 @@ def sync(
             report.files.append(event)
         listener(event)
 
-    plan = make_plan(paths, find_files(paths), shelf.manifest, sha256, again=again)
     _forget_abandoned(shelf, plan)
     shelf.settle()
+    if image_base_url:
+        report.addressed = address_images(shelf.store, image_base_url)
     for event in _apply_without_reading(shelf, plan, prune):
         tell(event)
     if plan.contents:
         jobs = (_job(shelf, document_id, rows, again) for document_id, rows in plan.contents.items())
         with ReaderPool(options, workers) as pool, Writer(shelf) as writer:
-            for progress in make_pipeline().run(pool.read(list(jobs)), plan.contents, writer, report):
+            pipeline = make_pipeline(image_base_url or base_url_of(shelf.store) or BASE_URL)
+            for progress in pipeline.run(pool.read(list(jobs)), plan.contents, writer, report):
                 tell(progress)
         shelf.store.optimize()
-    report.seconds = time.perf_counter() - started
     return report
 
 

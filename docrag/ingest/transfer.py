@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
 from docrag.errors import StoreError
+from docrag.ingest.addresses import address_images, base_url_of
 from docrag.ingest.manifest import DocumentRow, FileRow, Manifest
 from docrag.ingest.report import Progress
 from docrag.ingest.shelf import Shelf
@@ -15,7 +16,7 @@ from docrag.store.archive import Archive, Contents, Part, page_state, state_of
 from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint, Layout, require_equal
 from docrag.store.parts import ArchivedPage
-from docrag.store.payload import source_metadata
+from docrag.store.payload import image_address, source_metadata
 from docrag.types import PageRecord, SparseVector
 
 PART = 256
@@ -35,6 +36,12 @@ class Transfer:
     parts: int = 0
     written: int = 0
     """Pages that were written; the others were there already."""
+    captions: int = 0
+    """Captions of a vision model in the export, or that were new to the index."""
+    addressed: int = 0
+    """Pages of the index that were told that their images are served elsewhere now."""
+    left_out: tuple[str, ...] = ()
+    """What was not taken over, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,12 @@ class _Entry:
 
 
 def export(
-    shelf: Shelf, fingerprint: Fingerprint, layout: Layout, archive: Archive, listener: Listener
+    shelf: Shelf,
+    fingerprint: Fingerprint,
+    layout: Layout,
+    archive: Archive,
+    listener: Listener,
+    beside: Mapping[str, Iterable[bytes]] | None = None,
 ) -> Transfer:
     """Write an index into an archive; parts that are there and still true are left alone.
 
@@ -58,6 +70,7 @@ def export(
         layout: Its vectors.
         archive: An empty folder, or an export of an index with the same fingerprint.
         listener: Hears after each part.
+        beside: Name and content of the files that go with the pages.
 
     Raises:
         IndexMismatch: The archive holds an index of other models.
@@ -79,12 +92,20 @@ def export(
         parts.append(found)
         done.parts, done.pages = len(parts), done.pages + len(ids)
         listener(Progress(done.pages, len(entries), archive.part_file(number).name))
-    archive.write_contents(_contents(shelf, fingerprint, parts))
+    files = [archive.write_beside(name, chunks) for name, chunks in (beside or {}).items()]
+    told = replace(_contents(shelf, fingerprint, parts), beside=tuple(file for file in files if file))
+    archive.write_contents(told)
     archive.trim(len(parts))
     return done
 
 
-def import_archive(shelf: Shelf, contents: Contents, archive: Archive, listener: Listener) -> Transfer:
+def import_archive(
+    shelf: Shelf,
+    contents: Contents,
+    archive: Archive,
+    listener: Listener,
+    image_base_url: str | None = None,
+) -> Transfer:
     """Bring an index up to date with an archive; parts whose pages are all there are not read.
 
     What an ingest does document by document happens for all of them together: points first, then a flush,
@@ -95,6 +116,7 @@ def import_archive(shelf: Shelf, contents: Contents, archive: Archive, listener:
         contents: Of the archive.
         archive: A finished export.
         listener: Hears after each part.
+        image_base_url: Where page images are served from now on; else as the index says, else as the export.
 
     Raises:
         StoreError: A part is damaged; those before it are imported.
@@ -105,9 +127,11 @@ def import_archive(shelf: Shelf, contents: Contents, archive: Archive, listener:
         if shelf.manifest.document(document.id) is None:
             shelf.manifest.begin(document.id, document.source)
     done, known = Transfer(), sum(len(part.pages) for part in contents.parts)
+    base_url = image_base_url or base_url_of(shelf.store) or contents.image_base_url
+    done.addressed = address_images(shelf.store, base_url)
     for number, part in enumerate(contents.parts):
         if _state(shelf, part.pages) != part.state:
-            done.written += _write(shelf, archive.read_part(number, part))
+            done.written += _write(shelf, archive.read_part(number, part), base_url)
         done.parts, done.pages = done.parts + 1, done.pages + len(part.pages)
         listener(Progress(done.pages, known, archive.part_file(number).name))
     _finish(shelf, documents, [FileRow(**row) for row in contents.files])
@@ -168,6 +192,7 @@ def _contents(shelf: Shelf, fingerprint: Fingerprint, parts: Sequence[Part]) -> 
         documents=tuple(asdict(row) for row in shelf.manifest.documents()),
         files=tuple(asdict(row) for row in shelf.manifest.files()),
         complete=True,
+        image_base_url=base_url_of(shelf.store) or "",
     )
 
 
@@ -177,7 +202,7 @@ def _state(shelf: Shelf, ids: Sequence[str]) -> str:
     return state_of(page_state(record, _image_size(shelf.images, record)) for record in records)
 
 
-def _write(shelf: Shelf, pages: Iterable[ArchivedPage]) -> int:
+def _write(shelf: Shelf, pages: Iterable[ArchivedPage], base_url: str) -> int:
     """Write the pages of a part; how many there were."""
     written = 0
     for chunk in _chunks(pages, BATCH):
@@ -185,18 +210,20 @@ def _write(shelf: Shelf, pages: Iterable[ArchivedPage]) -> int:
             metadata = record.payload["metadata"]
             if image:
                 shelf.images.write(metadata["document_id"], int(metadata["page"]) + 1, image)
-        shelf.store.upsert([_named(page.record, shelf.manifest) for page in chunk])
+        shelf.store.upsert([_named(page.record, shelf.manifest, base_url) for page in chunk])
         written += len(chunk)
     shelf.store.flush()
     return written
 
 
-def _named(record: PageRecord, manifest: Manifest) -> PageRecord:
-    """The record with the files that hold it here, where the index knows some."""
+def _named(record: PageRecord, manifest: Manifest, base_url: str) -> PageRecord:
+    """The record with the files that hold it here, where the index knows some, and its image is."""
     metadata = record.payload["metadata"]
+    own = {"image_url": image_address(base_url, metadata["document_id"], metadata["page"] + 1)}
     sources = manifest.sources(metadata["document_id"])
     names = source_metadata(sources) if sources else {}
-    return replace(record, payload={**record.payload, "metadata": {**metadata, **names}})
+    payload = {**record.payload, **(own if base_url else {}), "metadata": {**metadata, **names}}
+    return replace(record, payload=payload)
 
 
 def _finish(shelf: Shelf, documents: Sequence[DocumentRow], files: Sequence[FileRow]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from docrag.errors import NotFound, UnreadableDocument
@@ -11,23 +12,35 @@ from docrag.errors import NotFound, UnreadableDocument
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 SUFFIXES = IMAGE_SUFFIXES | {".pdf"}
 
+Refused = Callable[[Path, UnreadableDocument], None]
 
-def find_files(paths: Sequence[Path]) -> list[Path]:
+
+def find_files(paths: Sequence[Path], refused: Refused | None = None) -> list[Path]:
     """The documents under some paths, each once, in the order in which they are met.
 
     Folders are walked in sorted order, without what is hidden, and only PDFs and images are picked from
     them. A file that is named itself is always kept, so that a wrong type is refused with a reason.
 
+    Args:
+        paths: Files and folders.
+        refused: Hears of each folder that cannot be looked into; without it the error is raised, for to leave
+            one out silently could lose its documents.
+
     Raises:
         NotFound: A path does not exist.
-        UnreadableDocument: A folder cannot be looked into; to leave it out silently could lose its documents.
+        UnreadableDocument: A folder cannot be looked into, and nobody hears of it.
     """
     found: dict[Path, None] = {}
     visited: set[tuple[int, int]] = set()
     for path in paths:
-        if path.is_dir():
-            found.update(dict.fromkeys(_walk(path, visited)))
-        elif path.exists():
+        try:
+            is_folder, exists = path.is_dir(), path.exists()
+        except OSError as error:
+            _refuse(path, error, refused)
+            continue
+        if is_folder:
+            found.update(dict.fromkeys(_walk(path, visited, refused)))
+        elif exists:
             found[path] = None
         else:
             raise NotFound(f"{path} does not exist", "check the path; it is taken from the working directory")
@@ -44,21 +57,36 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
+def _walk(folder: Path, visited: set[tuple[int, int]], refused: Refused | None) -> Iterator[Path]:
     """The documents in a folder and below; `visited` holds the (device, inode) of folders already seen."""
     try:
         status = folder.stat()
-        entries = sorted(folder.iterdir())
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
-        raise UnreadableDocument(f"{folder}: {error.strerror}", "check the folder's permissions") from error
+        _refuse(folder, error, refused)
+        return
     # A symlink to a folder above would be walked for ever.
     if (status.st_dev, status.st_ino) in visited:
         return
     visited.add((status.st_dev, status.st_ino))
-    for path in entries:
-        if path.name.startswith("."):
+    for entry in entries:
+        if entry.name.startswith("."):
             continue
-        if path.is_dir():
-            yield from _walk(path, visited)
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
+        path = folder / entry.name
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError as error:  # a link that cannot be followed
+            _refuse(path, error, refused)
+            continue
+        if is_folder:
+            yield from _walk(path, visited, refused)
+        elif is_file and path.suffix.lower() in SUFFIXES:
             yield path
+
+
+def _refuse(path: Path, error: OSError, refused: Refused | None) -> None:
+    told = UnreadableDocument(f"{path}: {error.strerror}", "check the folder's permissions")
+    if refused is None:
+        raise told from error
+    refused(path, told)

@@ -1,9 +1,11 @@
 """An index as plain files: parts of some hundred pages each, with a checksum for every part.
 
-    index.json         what the index was built with, its documents, and for each part its pages and sha256
+    index.json         what the index was built with, its documents, and for each file its sha256
     part-00000.npz     what `docrag.store.parts` says
+    captions.jsonl     what a vision model said of pages, if one was asked
+    search.json        what `docrag tune` chose, if it did
 
-A part is whole or not there, and the list is written after it, so that an export can be killed at any moment.
+A file is whole or not there, and the list is written after it, so that an export can be killed at any moment.
 """
 
 from __future__ import annotations
@@ -48,6 +50,15 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """A file of an archive that holds no pages."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Contents:
     """What an archive holds."""
 
@@ -59,6 +70,10 @@ class Contents:
     """Rows of the manifest."""
     complete: bool = False
     format: int = FORMAT
+    beside: tuple[Beside, ...] = ()
+    """None in an export of an older docrag."""
+    image_base_url: str = ""
+    """Where page images are served; empty in an export of an older docrag, or without pages."""
 
 
 _CONTENTS = TypeAdapter(Contents)
@@ -129,7 +144,9 @@ class Archive:
 
     def write_contents(self, contents: Contents) -> None:
         """Replace the list of what the archive holds, at once."""
-        _replace(self.folder / CONTENTS, _CONTENTS.dump_json(contents))
+        path = self.folder / CONTENTS
+        with _named_errors(path):
+            _draft_of(path, [_CONTENTS.dump_json(contents)]).replace(path)
 
     def write_part(self, number: int, state: str, pages: Iterable[ArchivedPage]) -> Part:
         """Write a part, whole or not at all.
@@ -152,10 +169,40 @@ class Archive:
             draft.replace(path)
         return part
 
+    def write_beside(self, name: str, chunks: Iterable[bytes]) -> Beside | None:
+        """Write a file that holds no pages, whole or not at all; one that has the same content is left alone.
+
+        Args:
+            name: Of the file.
+            chunks: Its content; where there is none, no file of that name is there afterwards.
+        """
+        path = self.folder / name
+        with _named_errors(path):
+            draft = _draft_of(path, chunks)
+            written = Beside(name, draft.stat().st_size, _sha256(draft))
+            if written.bytes and not _is_as_written(path, written):
+                draft.replace(path)
+            elif not written.bytes:
+                path.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
+        return written if written.bytes else None
+
+    def read_beside(self, name: str, contents: Contents) -> Iterator[bytes]:
+        """The lines of a file that holds no pages; none where the export has no such file.
+
+        Raises:
+            StoreError: The file is missing or damaged; no line of it is given.
+        """
+        for beside in contents.beside:
+            if beside.name == name:
+                path = self.folder / name
+                _require_as_written(path, beside)
+                with path.open("rb") as file:
+                    yield from file
+
     def holds(self, number: int, part: Part) -> bool:
         """Whether a part is there as it was written."""
-        path = self.part_file(number)
-        return path.is_file() and path.stat().st_size == part.bytes and _sha256(path) == part.sha256
+        return _is_as_written(self.part_file(number), part)
 
     def read_part(self, number: int, part: Part) -> Iterator[ArchivedPage]:
         """The pages of a part, in order.
@@ -164,9 +211,7 @@ class Archive:
             StoreError: The part is missing or damaged; no page of it is given.
         """
         path = self.part_file(number)
-        if not self.holds(number, part):
-            fault = "does not have the checksum it was written with" if path.is_file() else "is missing"
-            raise StoreError(f"{path} {fault}", "copy it again, or run the export again: it mends its parts")
+        _require_as_written(path, part)
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -201,15 +246,25 @@ def state_of(pages: Iterable[str]) -> str:
     return hashlib.sha256("".join(pages).encode()).hexdigest()
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _is_as_written(path: Path, told: Part | Beside) -> bool:
+    return path.is_file() and path.stat().st_size == told.bytes and _sha256(path) == told.sha256
+
+
+def _require_as_written(path: Path, told: Part | Beside) -> None:
+    if not _is_as_written(path, told):
+        fault = "does not have the checksum it was written with" if path.is_file() else "is missing"
+        raise StoreError(f"{path} {fault}", "copy it again, or run the export again: it mends its files")
+
+
+def _draft_of(path: Path, chunks: Iterable[bytes]) -> Path:
+    """A file on the disk that needs only its name."""
     draft = path.with_suffix(".draft")
-    with _named_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with draft.open("wb") as file:
+        file.writelines(chunks)
+        file.flush()
+        os.fsync(file.fileno())
+    return draft
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def page_payload(
         page: The page; its picture does not go in.
         caption: What was said about the page; may be empty.
         boxes: (n, 4) where each row of `patches` stands, NaN for nowhere; None without such vectors.
-        image_url: Where the picture is served; the dashboard shows http URLs that end in .jpg.
+        image_url: Where the picture is served (`image_address`).
     """
     text = page.text if page.text.strip() else ""
     caption = caption.strip()
@@ -39,6 +39,20 @@ def page_payload(
             "blocks": _block_rows(page.blocks, len(caption) + len(between)) if text else [],
         },
     }
+
+
+def image_address(base_url: str, document_id: str, number: int) -> str:
+    """Where the picture of a page is served; the dashboard shows http URLs whose path ends in .jpg.
+
+    >>> image_address("http://localhost:8000", "ab12", 3)
+    'http://localhost:8000/pages/ab12/3.jpg'
+    """
+    return f"{base_url}/pages/{document_id}/{number}.jpg"
+
+
+def base_of(address: str) -> str:
+    """The base that `image_address` was given."""
+    return address.rpartition("/pages/")[0]
 
 
 def boxes_of(payload: Mapping[str, Any]) -> NDArray[np.float32]:

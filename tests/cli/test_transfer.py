@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
+from docrag.demo import documents
 from tests.samples import FERRY, write_pdf
 
 
@@ -12,16 +14,45 @@ def test_an_index_goes_out_and_in(docrag, demo_uri, tmp_path):
     folder, there = tmp_path / "export", tmp_path / "there"
     [held] = docrag("status", "--index", here, "--json").lines
     [done] = docrag("export", folder, "--index", here, "--json").lines
-    assert done == {"folder": str(folder), "pages": held["pages"], "parts": 1, "written": held["pages"]}
+    beside = {"captions": 0, "addressed": 0, "left_out": []}
+    moved = {"pages": held["pages"], "parts": 1, "written": held["pages"], **beside}
+    assert done == {"folder": str(folder), **moved}
     [again] = docrag("export", folder, "--index", here, "--json").lines
     assert again == {**done, "written": 0}
     [came] = docrag("import", folder, "--index", there, "--json").lines
-    assert came == {"index": str(there), "pages": held["pages"], "parts": 1, "written": held["pages"]}
+    assert came == {"index": str(there), **moved}
     [moved] = docrag("status", "--index", there, "--json").lines
     for key in ("documents", "files", "pages", "fingerprint"):
         assert moved[key] == held[key]
     assert "exported" in docrag("export", folder, "--index", here).out
     assert "0 written" in docrag("import", folder, "--index", there).out
+    address = ("--image-base-url", "http://pages.example")
+    assert "pages name the new address" in docrag("import", folder, "--index", there, *address).out
+    assert (
+        "pages name the new address"
+        in docrag("ingest", documents(), "--index", there, *address[:1], "http://x").out
+    )
+    assert docrag("import", folder, "--index", there, "--image-base-url", "pages.example").code == 2
+
+
+def test_what_was_tuned_goes_along_and_is_told_when_it_does_not(docrag, demo_uri, tmp_path):
+    here = shutil.copytree(demo_uri, tmp_path / "here")
+    [held] = docrag("status", "--index", here, "--json").lines
+    assert held["tuning"] == ""
+    plan = {"prefetch": {"pooled": 20}, "sieve": 0, "measured": {"pages": held["pages"], "recall": 0.99}}
+    (here / "search.json").write_text(json.dumps(plan))
+    docrag("export", tmp_path / "export", "--index", here)
+    docrag("import", tmp_path / "export", "--index", tmp_path / "there")
+    assert f"on {held['pages']} pages, recall 0.990" in docrag("status", "--index", tmp_path / "there").out
+    plan["measured"]["pages"] = 2
+    (here / "search.json").write_text(json.dumps(plan))
+    assert "too few for" in docrag("status", "--index", here).out
+    docrag("remove", documents() / "tarn12_manual.pdf", "--index", here)
+    assert "too few" in docrag("status", "--index", here).out
+    docrag("export", tmp_path / "export", "--index", here)
+    came = docrag("import", tmp_path / "export", "--index", tmp_path / "there")
+    assert came.code == 0
+    assert "not taken over: search.json" in came.err
 
 
 def test_what_cannot_be_moved_is_told(docrag, demo_uri, tmp_path):

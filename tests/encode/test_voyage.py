@@ -18,7 +18,7 @@ from docrag.encode import voyage, voyage_budget
 from docrag.encode.base import MixedEncoder
 from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import name_of, page_encoder
-from docrag.encode.voyage_budget import jpeg_within, requests, text_cost
+from docrag.encode.voyage_budget import jpeg_for_voyage, requests, text_cost
 from docrag.errors import ModelUnavailable, PageFailed, RemoteError, SettingsError
 from docrag.http import JsonClient
 from docrag.types import PageImage
@@ -254,7 +254,7 @@ def test_a_request_has_no_more_inputs_than_asked_for(start: Start):
 
 def test_images_are_counted_by_their_pixels(start: Start):
     server = start()
-    jpeg = jpeg_within(Image.new("RGB", (1280, 1280)))[0]
+    jpeg = jpeg_for_voyage(Image.new("RGB", (1280, 1280)))[0]
     page = replace(picture_page(1), image=PageImage(jpeg, 1280, 1280))
     page_encoder(NAME).encode_pages(110 * [page])  # of 2926 tokens each
     assert sizes(server) == [109, 1]
@@ -311,10 +311,10 @@ def test_images_beyond_sixteen_million_pixels_are_shrunk(start: Start):
 
 def test_images_of_too_many_bytes_are_shrunk(monkeypatch: pytest.MonkeyPatch):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 300, 3), np.uint8))
-    whole, pixels = jpeg_within(noise)
+    whole, pixels = jpeg_for_voyage(noise)
     assert pixels == 120_000
     monkeypatch.setattr(voyage_budget, "IMAGE_BYTES", len(whole) - 1)
-    smaller, pixels = jpeg_within(noise)
+    smaller, pixels = jpeg_for_voyage(noise)
     assert len(smaller) < len(whole)
     assert pixels == 225 * 300
     assert Image.open(io.BytesIO(smaller)).size == (225, 300)

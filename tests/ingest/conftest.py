@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from docrag import Index, Settings
+from docrag.ingest import transfer
+from docrag.ingest.shelf import Shelf
+from docrag.store.archive import Archive
+from tests.ingest.moved import PART, empty_shelf, fill
 from tests.samples import APPLE, FERRY, write_pdf
 
 
@@ -31,3 +35,35 @@ def index(tmp_path: Path) -> Iterator[Index]:
 def status_of() -> Callable[[object], dict[str, str]]:
     """File name -> status of an ingest report."""
     return lambda report: {Path(file.file).name: file.status for file in report.files}
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of a few pages have several parts."""
+    monkeypatch.setattr(transfer, "PART", PART)
+    monkeypatch.setattr(transfer, "BATCH", 2)
+
+
+@pytest.fixture
+def make_shelf(tmp_path: Path) -> Iterator[Callable[[str], Shelf]]:
+    """An empty index by name."""
+    made = []
+
+    def make(name: str) -> Shelf:
+        made.append(empty_shelf(tmp_path / name))
+        return made[-1]
+
+    yield make
+    for shelf in made:
+        shelf.close()
+
+
+@pytest.fixture
+def shelf(make_shelf: Callable[[str], Shelf]) -> Shelf:
+    """What `fill` says."""
+    return fill(make_shelf("from"))
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return Archive(tmp_path / "export")

@@ -1,9 +1,10 @@
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
-from docrag.errors import NotFound
+from docrag.errors import NotFound, UnreadableDocument
 from docrag.read import find_files, sha256
 
 
@@ -41,3 +42,67 @@ def test_a_missing_path_is_an_error_with_a_hint(tmp_path):
 def test_sha256_is_that_of_the_content(tmp_path):
     (tmp_path / "a").write_bytes(b"page" * 100_000)
     assert sha256(tmp_path / "a") == hashlib.sha256(b"page" * 100_000).hexdigest()
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    """Makes folders and links that nobody may look into; tests run as root, who may look everywhere."""
+    names: set[Path] = set()
+    scandir = os.scandir
+
+    def refusing(folder):
+        if Path(folder) in names:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    return names.add
+
+
+def test_a_folder_that_cannot_be_looked_into_costs_only_itself(tmp_path, closed):
+    touch(tmp_path, "a/one.pdf", "b/two.pdf", "b/deeper/three.pdf", "c.pdf")
+    closed(tmp_path / "b")
+    refused = {}
+    assert find_files([tmp_path], refused.__setitem__) == [tmp_path / "a" / "one.pdf", tmp_path / "c.pdf"]
+    assert list(refused) == [tmp_path / "b"]
+    assert refused[tmp_path / "b"].message == f"{tmp_path / 'b'}: Permission denied"
+    assert refused[tmp_path / "b"].hint
+
+
+def test_a_named_folder_that_cannot_be_looked_into_is_refused_like_one_below(tmp_path, closed):
+    touch(tmp_path, "a/one.pdf", "b.pdf")
+    closed(tmp_path / "a")
+    refused = {}
+    assert find_files([tmp_path / "a", tmp_path / "b.pdf"], refused.__setitem__) == [tmp_path / "b.pdf"]
+    assert list(refused) == [tmp_path / "a"]
+
+
+def test_where_nobody_hears_of_it_an_unreadable_folder_is_an_error(tmp_path, closed):
+    touch(tmp_path, "a/one.pdf")
+    closed(tmp_path / "a")
+    with pytest.raises(UnreadableDocument, match="Permission denied"):
+        find_files([tmp_path])
+
+
+def test_a_path_that_cannot_even_be_asked_about_is_refused(tmp_path, monkeypatch):
+    touch(tmp_path, "b.pdf")
+    hidden, is_dir = tmp_path / "locked" / "a.pdf", Path.is_dir
+
+    def asked(path):
+        if path == hidden:
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", asked)
+    refused = {}
+    assert find_files([hidden, tmp_path / "b.pdf"], refused.__setitem__) == [tmp_path / "b.pdf"]
+    assert list(refused) == [hidden]
+
+
+def test_a_link_that_cannot_be_followed_costs_only_itself(tmp_path):
+    touch(tmp_path, "a.pdf")
+    (tmp_path / "loop.pdf").symlink_to(tmp_path / "loop.pdf")
+    (tmp_path / "gone.pdf").symlink_to(tmp_path / "nowhere.pdf")
+    refused = {}
+    assert find_files([tmp_path], refused.__setitem__) == [tmp_path / "a.pdf"]
+    assert list(refused) == [tmp_path / "loop.pdf"]

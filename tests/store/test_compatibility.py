@@ -20,6 +20,7 @@ import pytest
 from langchain_core.embeddings import Embeddings
 from qdrant_client import QdrantClient, models
 
+import docrag
 from docrag import Index, Settings
 from docrag.encode.bm25 import Bm25Encoder
 from docrag.encode.registry import text_encoder
@@ -226,8 +227,11 @@ def test_the_filter_box_can_complete_values(index: Index, archive: Archive):
     assert names == {"ferry.pdf": 2, "apple.pdf": 2, "picture.png": 1}
 
 
-def test_the_request_to_visualize_names_a_dense_vector(layout: Layout, records: list[PageRecord]):
-    request = json.loads('{"limit": 500, "using": "caption", "color_by": {"payload": "metadata.file_name"}}')
+def test_the_request_of_the_readme_names_a_dense_vector(layout: Layout, records: list[PageRecord]):
+    readme = Path(docrag.__file__).parents[1].joinpath("README.md").read_text()
+    [shown] = re.findall(r'\{"limit".*?\}\}', readme, re.DOTALL)
+    request = json.loads(shown)
+    assert request["limit"] <= 500  # the dashboard fetches the vectors of all of them
     assert {spec.kind for spec in layout.vectors if spec.name == request["using"]} == {"dense"}
     keys = request["color_by"]["payload"].split(".")
     assert all(keys[1] in record.payload[keys[0]] for record in records)

@@ -22,6 +22,9 @@ Box = tuple[float, float, float, float]
 Mode = Literal["hybrid", "late", "cosine", "text"]
 MODES: tuple[Mode, ...] = ("hybrid", "late", "cosine", "text")
 
+MAX_FLOATS = 2**20
+"""Floats of the vectors of one page must stay below this (Qdrant's MAX_MULTIVECTOR_FLATTENED_LEN)."""
+
 PATCHES = "patches"
 POOLED = "pooled"
 IMAGE = "image"

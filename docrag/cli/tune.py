@@ -28,7 +28,7 @@ def tune(
         float, typer.Option(min=0.5, max=1.0, help="Share of the exact ten best pages that must be found.")
     ] = 0.98,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Try other poolings and datatypes too, on a sample of pages.")
+        bool, typer.Option("--compare", help="Try other poolings, datatypes, quantizations on a sample.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, and change nothing.")] = False,
     device: DeviceOption = None,
@@ -97,11 +97,16 @@ def print_tuning(tuning: Tuning, recall: float) -> None:
 
 
 def print_alternatives(tried: Sequence[Alternative]) -> None:
-    """A table with a row for each pooling and each datatype."""
+    """A table with a row for each pooling, each datatype and each quantization."""
+    from docrag.search.alternatives import OVERSAMPLING
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("on a sample of pages")
-    for name in ("recall@10", "KB a page", "ms"):
+    for name in ("recall@10", "KB a page", "ms", "ms to pool"):
         table.add_column(name, justify="right")
     for one in tried:
-        table.add_row(one.what, f"{one.recall:.3f}", f"{one.kb_a_page:.1f}", f"{one.latency_ms:.1f}")
+        making = f"{one.making_ms:.1f}" if one.making_ms else ""
+        table.add_row(one.what, f"{one.recall:.3f}", f"{one.kb_a_page:.1f}", f"{one.latency_ms:.1f}", making)
     results.print(table)
+    results.print("recall: of a pooling in the tenth of the pages that it proposes, else in the ten best")
+    results.print(f"rescored: {OVERSAMPLING:g} times as many pages, by the float16 vectors")

@@ -14,7 +14,7 @@ from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, PageEncoder
 from docrag.encode.bm25 import Bm25Encoder
 from docrag.encode.inked import keep_inked
 from docrag.encode.norms import normalised
-from docrag.encode.pooling import POOLINGS
+from docrag.encode.pooling import POOLINGS, fitted
 from docrag.rgb import to_rgb
 from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, MultiVector, Page, Vector
 
@@ -28,6 +28,8 @@ class PageVectors:
 
     vectors: dict[str, Vector]
     boxes: NDArray[np.float32] | None
+    note: str = ""
+    """What a person should know of them: that neighbours were joined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +91,25 @@ class Encoders:
         }
 
     def encode_pages(self, pages: Sequence[Page], captions: Sequence[str]) -> list[PageVectors]:
-        """All vectors of each page, in order."""
+        """All vectors of each page, in order.
+
+        Raises:
+            PageFailed: A page has more vectors than Qdrant takes, and they cannot be pooled.
+        """
         texts = [f"{caption}\n{page.text}" for caption, page in zip(captions, pages, strict=True)]
         late = self.late.encode_pages(pages)
         if self.keep_patches == "inked":
             late = [keep_inked(multi, page) for multi, page in zip(late, pages, strict=True)]
+        given = [len(multi.vectors) for multi in late]
+        late = [fitted(multi) for multi in late]
+        notes = [_note(many, multi) for many, multi in zip(given, late, strict=True)]
         dense = self._summaries(late) or self.text.encode_passages(texts)
         terms = self.terms.encode_passages(texts)
         images: Sequence[MultiVector | None] = (
             self.image.encode_pages(pages) if self.image else [None] * len(pages)
         )
         records = []
-        for multi, caption, sparse, image in zip(late, dense, terms, images, strict=True):
+        for multi, caption, sparse, image, note in zip(late, dense, terms, images, notes, strict=True):
             vectors: dict[str, Vector] = {
                 PATCHES: multi.vectors,
                 POOLED: POOLINGS[self.pooling](multi),
@@ -109,7 +118,7 @@ class Encoders:
             }
             if image is not None:
                 vectors[IMAGE] = image.vectors[0]
-            records.append(PageVectors(vectors, multi.boxes))
+            records.append(PageVectors(vectors, multi.boxes, note))
         return records
 
     def _summaries(self, late: Sequence[MultiVector]) -> list[NDArray[np.float32]]:
@@ -144,6 +153,14 @@ class Encoders:
         if rows:
             vectors[IMAGE] = normalised(np.mean(rows, axis=0))
         return vectors
+
+
+def _note(given: int, stored: MultiVector) -> str:
+    """What to say of a page that had to be pooled to fit."""
+    many = len(stored.vectors)
+    if many == given:
+        return ""
+    return f"{given} vectors are more than Qdrant takes, so {many} are stored, means of neighbours"
 
 
 def _of_media(encoder: PageEncoder | None, image: Image | None, audio: Path | None) -> Sequence[MultiVector]:

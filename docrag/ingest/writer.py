@@ -33,6 +33,7 @@ class Finished:
     files: Sequence[FileRow]
     lost: str
     hint: str
+    note: str = ""
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ class Writer:
         reports = []
         for file in done.files:
             status: Status = "updated" if shelf.manifest.file(file.path) else "added"
-            reports.append(FileReport(file.source, status, pages, done.lost or None, done.hint))
+            reports.append(FileReport(file.source, status, pages, done.lost or None, done.hint, done.note))
         shelf.manifest.finish(document.id, pages, done.lost, done.files)
         shelf.settle()
         return reports

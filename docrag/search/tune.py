@@ -28,7 +28,7 @@ FEWEST_PAGES = 200
 QUESTIONS = 50
 MOST_QUESTIONS = 200
 """Of those that people give: each is searched for exactly."""
-SIZES = (10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000)
+SIZES = (10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000)
 SIEVES = (0, 100, 200, 400, 800, 1600, 3200)
 OTHERS = (0, 50)
 """Pages that the vectors beside `pooled` propose."""
@@ -64,7 +64,7 @@ class Tuning:
     chosen: Trial | None
     """The fastest that reaches the recall asked for, simpler ones first; None where none does."""
     alternatives: tuple[Alternative, ...] = ()
-    """Other poolings and datatypes, for an index that is built anew."""
+    """Other poolings, datatypes and quantizations, for an index that is built anew."""
 
     def measured(self) -> dict[str, float]:
         """What the chosen plan was chosen by."""
@@ -106,7 +106,7 @@ def tune(
         questions: What people ask; empty takes headings and paragraphs of pages of the index. Of more than
             MOST_QUESTIONS, some are left out.
         recall: Share of the exact ten best pages that must be found, 0..1.
-        compare: Whether other poolings and datatypes are tried too, on a sample of the pages.
+        compare: Whether other poolings, datatypes and quantizations are tried too, on a sample of the pages.
 
     Raises:
         StoreError: There are too few pages, or nothing to ask.
@@ -123,7 +123,7 @@ def tune(
     if not asked:
         raise StoreError("no page of the index has words to ask for", "give questions: --queries FILE")
     ranked = [_rank(store, vectors) for vectors in asked]
-    candidates = [*_smallest(ranked, recall, pages), Stages()]
+    candidates = [*_smallest(ranked, recall, pages), Stages.for_pages(pages)]
     trials = tuple(_try(store, stages, asked, ranked) for stages in candidates)
     exact_ms = float(np.median([one.exact_ms for one in ranked]))
     others = tuple(alternatives(store, asked)) if compare else ()

@@ -12,13 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docrag.errors import IndexMismatch, InvalidRecord, StoreError
-from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, PageRecord, SparseVector, Vector
+from docrag.types import (
+    BM25,
+    CAPTION,
+    IMAGE,
+    MAX_FLOATS,
+    PATCHES,
+    POOLED,
+    PageRecord,
+    SparseVector,
+    Vector,
+)
 
 LAYOUT_VERSION = 1
 """Raised whenever an index written before can no longer be read."""
-
-MAX_FLOATS = 2**20
-"""Floats of one multi-vector must stay below this (Qdrant's MAX_MULTIVECTOR_FLATTENED_LEN)."""
 
 KEYWORDS = ("metadata.document_id", "metadata.source", "metadata.sources", "metadata.file_name")
 """Payload fields with an index for texts, which filters and facets need."""

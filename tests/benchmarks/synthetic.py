@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from docrag.encode.grid import grid_boxes
 from docrag.encode.pooling import pool_rows
+from docrag.store.payload import page_payload
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, MultiVector, PageRecord, SparseVector, Vector
+from tests.samples import make_page
 
 Floats = NDArray[np.float32]
 
@@ -102,16 +104,26 @@ class World:
         nowhere = np.full((SPECIAL, 4), np.nan, np.float32)
         return MultiVector(unit(rows + style + noise), np.concatenate([grid_boxes(SIDE, SIDE), nowhere]))
 
-    def record(self, number: int) -> PageRecord:
-        """A page as it is stored."""
-        page, words = self.page(number), self._words(number)
+    def inked(self, number: int) -> MultiVector:
+        """The same page without its background, as `--keep-patches inked` stores it."""
+        page, drawn = self.page(number), np.zeros((SIDE, SIDE), bool)
+        for block in self.blocks(number):
+            lines, width = block.words.shape
+            drawn[block.top : block.top + lines, block.left : block.left + width] = True
+        keep = np.concatenate([drawn.reshape(-1), np.ones(SPECIAL, bool)])
+        assert page.boxes is not None
+        return MultiVector(page.vectors[keep], page.boxes[keep])
+
+    def record(self, number: int, *, inked: bool = False) -> PageRecord:
+        """A page as it is stored, with all patches or those that show something."""
+        page, words = self.inked(number) if inked else self.page(number), self._words(number)
         vectors: dict[str, Vector] = {
             PATCHES: page.vectors,
             POOLED: pool_rows(page),
             CAPTION: unit(self.meanings[words].mean(axis=0)),
             BM25: terms(words),
         }
-        return PageRecord(page_id(number), vectors, payload(number))
+        return PageRecord(page_id(number), vectors, payload(number, words, page.boxes))
 
     def records(self, count: int, chunk: int = 64) -> Iterator[list[PageRecord]]:
         """The first pages, some at a time, so that they need not be in memory at once."""
@@ -169,13 +181,9 @@ def page_id(number: int) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"synthetic/{number}"))
 
 
-def payload(number: int) -> dict[str, object]:
-    """What a page of a document of fifty says of itself, in realistic size."""
+def payload(number: int, words: NDArray[np.int64], boxes: Floats | None) -> dict[str, object]:
+    """What a page of a document of fifty says of itself: as much as a real one, as hard to compress."""
+    text = " ".join(f"{word * 2654435761 % 2**26:x}" for word in words[:400].tolist())
     document, page = divmod(number, 50)
-    source = f"/documents/{document}.pdf"
-    metadata = {"document_id": f"{document:064x}", "source": source, "sources": [source], "page": page}
-    return {
-        "page_content": "Words of a page that has some two hundred of them. " * 25,
-        "metadata": {**metadata, "file_name": f"{document}.pdf", "title": f"Document {document}"},
-        "layout": {"boxes": "A" * 11_000, "blocks": []},
-    }
+    read = make_page(text, title=f"Document {document}", number=page + 1, document_id=f"{document:064x}")
+    return page_payload(read, "", boxes, f"http://127.0.0.1:8000/pages/{document:064x}/{page + 1}.jpg")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from qdrant_client import QdrantClient, models
@@ -21,26 +21,51 @@ FLUSH = 96
 VECTORS_ONLY = Stages({POOLED: 100}, sieve=0)
 
 
-def measure_datatype(folder: Path, pages: int, datatype: Datatype) -> dict[str, Any]:
-    """Disk a page and exact recall against float32, by the datatype of the patches."""
+class Kept(NamedTuple):
+    """How patches are kept."""
+
+    name: str
+    datatype: Datatype
+    inked: bool = False
+
+
+KEPT = (
+    Kept("float16", "float16"),
+    Kept("turbo8", "turbo8"),
+    Kept("turbo4", "turbo4"),
+    Kept("float16, inked", "float16", inked=True),
+    Kept("turbo8, inked", "turbo8", inked=True),
+)
+
+
+def measure_kept(folder: Path, pages: int, kept: Kept) -> dict[str, Any]:
+    """Disk a page and recall against all patches in float32, by how patches are kept."""
     world = World()
     asked = [world.query(number, pages) for number in range(QUERIES)]
     scores: list[list[float]] = [[] for _ in asked]
-    with EdgeStore.create(folder, layout(datatype)) as store:
-        for records in world.records(pages, FLUSH):
-            store.upsert(records)
+    vectors = 0
+    with EdgeStore.create(folder, layout(kept.datatype)) as store:
+        for start in range(0, pages, FLUSH):
+            numbers = range(start, min(start + FLUSH, pages))
+            records = [world.record(number) for number in numbers]
+            stored = [world.record(number, inked=True) for number in numbers] if kept.inked else records
+            vectors += sum(len(np.asarray(record.vectors[PATCHES])) for record in stored)
+            store.upsert(stored)
             store.flush()
             for query, found in zip(asked, scores, strict=True):
                 for record in records:
                     product = np.asarray(query[PATCHES]) @ np.asarray(record.vectors[PATCHES]).T
                     found.append(float(product.max(axis=1).sum()))
         best = [{page_id(number) for number in top(np.asarray(found))} for found in scores]
-        row = timed(store, datatype, exact, asked, best)
-        two = timed(store, datatype, lambda query: plan(query, VECTORS_ONLY), asked, best)
+        store.optimize()
+        row = timed(store, kept.name, exact, asked, best)
+        two = timed(store, kept.name, lambda query: plan(query, Stages.for_pages(pages)), asked, best)
     disk = sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())
     shutil.rmtree(folder)
     return {
         **row,
+        "pages": pages,
+        "vectors_a_page": round(vectors / pages),
         "two_stage_cpu_ms": two["cpu_ms"],
         "two_stage_recall": two["recall"],
         "kb_a_page": round(disk / pages / 1000, 1),

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from docrag.search import tune as flow
-from docrag.search.stages import FILE
+from docrag.search.tuned import FILE
 
 
 @pytest.fixture
@@ -46,7 +46,8 @@ def test_a_dry_run_changes_nothing(docrag, index, tmp_path):
     assert done.code == 0
     assert "1 questions" in done.out
     assert "exact search" in done.out
-    assert "patches as turbo8" in done.out
+    for kind in ("pooled by muvera", "patches as turbo8", "quantized to int8, rescored"):
+        assert kind in done.out
     assert not (index / FILE).exists()
 
 

@@ -1,15 +1,20 @@
 import numpy as np
 import pytest
+import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 
+from docrag.encode.maxsim import maxsim
 from docrag.encode.pooling import (
     POOLINGS,
     clusters,
+    fitted,
     pool_rows,
     pool_rows_and_columns,
     pool_tokens,
     rows_of,
 )
+from docrag.encode.torchvision import mend_torchvision
+from docrag.errors import PageFailed
 from docrag.types import MultiVector
 
 
@@ -131,3 +136,95 @@ def test_a_page_of_one_vector_stays(kind: str):
     for boxes in (None, grid(1, 1), np.full((1, 4), np.nan, np.float32)):
         for pooled in POOLINGS[kind](MultiVector(vectors, boxes)):
             np.testing.assert_allclose(pooled, vectors[0], atol=1e-6)
+
+
+def large(rows: int = 100, columns: int = 100, dim: int = 128) -> MultiVector:
+    """A page of patches, with special tokens before, among and after them; neighbours are alike."""
+    rng = np.random.default_rng(3)
+    patches = np.repeat(rng.normal(size=(rows, columns // 4, dim)), 4, axis=1).reshape(-1, dim)
+    vectors = unit(patches + 0.1 * rng.normal(size=patches.shape))
+    special, nowhere = unit(rng.normal(size=(3, dim))), np.full((1, 4), np.nan)
+    boxes, middle = grid(rows, columns), columns * rows // 2
+    return MultiVector(
+        np.concatenate([special[:1], vectors[:middle], special[1:2], vectors[middle:], special[2:]]),
+        np.concatenate([nowhere, boxes[:middle], nowhere, boxes[middle:], nowhere]).astype(np.float32),
+        summary=special[0],
+    )
+
+
+def test_a_page_that_fits_is_left_alone():
+    page = large(rows=10)
+    assert fitted(page) is page
+    assert fitted(page, page.vectors.size + 1) is page
+    assert len(fitted(page, page.vectors.size).vectors) < len(page.vectors)
+
+
+def test_a_page_that_is_too_large_has_means_of_neighbours():
+    page = large()
+    fit = fitted(page)
+    assert page.vectors.size > 2**20 > fit.vectors.size
+    assert len(fit.vectors) == 5000 + 3
+    assert fit.vectors.dtype == fit.boxes.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(fit.vectors, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(
+        fit.vectors[1], unit(page.vectors[1:3].sum(axis=0, keepdims=True))[0], atol=1e-6
+    )
+    np.testing.assert_allclose(fit.boxes[1], [0, 0, 0.02, 0.01], atol=1e-6)
+    assert fit.summary is page.summary
+
+
+def test_special_tokens_of_a_large_page_stay_as_and_where_they_are():
+    page = large()
+    fit = fitted(page)
+    was, now = (np.flatnonzero(np.isnan(one.boxes[:, 0])) for one in (page, fit))
+    assert now.tolist() == [0, 2501, 5002]
+    np.testing.assert_array_equal(fit.vectors[now], page.vectors[was])
+
+
+def test_boxes_of_a_large_page_cover_what_they_covered():
+    fit = fitted(large(), floats=1000 * 128)  # a tenth
+    assert len(fit.vectors) < 1000
+    placed = fit.boxes[~np.isnan(fit.boxes[:, 0])]
+    areas = (placed[:, 2] - placed[:, 0]) * (placed[:, 3] - placed[:, 1])
+    assert areas.sum() == pytest.approx(1, abs=1e-4)
+    assert (placed[:, 3] - placed[:, 1]).max() == pytest.approx(0.01, abs=1e-6)  # never two lines
+
+
+def test_exact_search_finds_nearly_as_much_in_a_large_page():
+    page = large()
+    query = unit(page.vectors[[500, 3333, 9000]] + 0.02)
+    assert maxsim(query, fitted(page).vectors) == pytest.approx(maxsim(query, page.vectors), rel=0.1)
+
+
+def test_tiles_and_the_whole_page_beside_them_are_not_joined():
+    tile, half = grid(4, 4), np.array([0.5, 1, 0.5, 1], np.float32)
+    boxes = np.concatenate([tile * half, tile * half + [0.5, 0, 0.5, 0], tile]).astype(np.float32)
+    vectors = unit(np.random.default_rng(4).normal(size=(48, 8)))
+    fit = fitted(MultiVector(vectors, boxes), 13 * 8)
+    assert len(fit.vectors) == 12
+    np.testing.assert_allclose(fit.boxes[4], [0.5, 0, 1, 0.25], atol=1e-6)
+    np.testing.assert_allclose(fit.boxes[8], [0, 0, 1, 0.25], atol=1e-6)
+
+
+def test_opposite_neighbours_leave_no_nan():
+    vectors = np.tile(np.array([[1, 0], [-1, 0]], np.float32), (8, 1))
+    fit = fitted(MultiVector(vectors, grid(4, 4)), 9 * 2)
+    np.testing.assert_array_equal(fit.vectors, np.tile([[1, 0]], (8, 1)))
+
+
+@pytest.mark.parametrize("boxes", [None, np.full((9000, 4), np.nan, np.float32), grid(9000, 1)], ids=str)
+def test_what_cannot_be_pooled_is_refused(boxes: np.ndarray | None):
+    vectors = unit(np.random.default_rng(5).normal(size=(9000, 128)))
+    with pytest.raises(PageFailed, match="9000 vectors of 128 floats, and Qdrant takes 8191"):
+        fitted(MultiVector(vectors, boxes))
+
+
+def test_clusters_are_those_of_colpali_engines_own_pooler():
+    mend_torchvision()
+    pooler = pytest.importorskip("colpali_engine.compression").HierarchicalTokenPooler()
+    vectors = unit(np.random.default_rng(6).normal(size=(120, 16)))
+    theirs = pooler.pool_embeddings([torch.from_numpy(vectors)], pool_factor=4)[0].numpy()
+    ours = pool_tokens(MultiVector(vectors), most=30)
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose((ours @ theirs.T).max(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose((ours @ theirs.T).max(axis=0), 1, atol=1e-5)

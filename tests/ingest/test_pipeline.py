@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from docrag import Index, Settings
 from docrag.caption import Caption, TextLayerCaptioner
 from docrag.encode.minilm import MiniLMPages
+from docrag.encode.pooling import fitted
 from docrag.errors import ModelError, PageFailed
-from docrag.types import MultiVector, Page
+from docrag.store.payload import boxes_of
+from docrag.types import PATCHES, MultiVector, Page
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
 FAULT = PageFailed("page 2: nothing can be made of it", "look at it")
@@ -80,3 +84,29 @@ def test_a_model_that_fails_ends_the_run(docs, tmp_path, monkeypatch):
         pytest.raises(ModelError, match="no memory"),
     ):
         index.ingest(docs)
+
+
+def test_a_page_with_too_many_vectors_is_pooled_and_told(docs, tmp_path, monkeypatch):
+    write_pdf(docs / "long.pdf", f"{FERRY} {APPLE} {CLOCK}", FERRY)
+    monkeypatch.setattr("docrag.encode.encoders.fitted", partial(fitted, floats=30 * 384))
+    with Index.open(tmp_path / "index", settings=Settings(workers=1)) as index:
+        report = index.ingest(docs)
+        assert not report.failures
+        [named] = [file for file in report.noted if file.file.endswith("long.pdf")]
+        [hit] = index.search("apple orchards", k=1, mode="late", filter={"file_name": "long.pdf", "page": 1})
+        [record] = index._shelf.store.retrieve([hit.page_id], vectors=[PATCHES])
+    given, stored = map(int, re.findall(r"\d\d+", named.note))
+    assert named.note.startswith(f"page 1: {given} vectors are more than Qdrant takes")
+    assert named.as_json()["note"] == named.note
+    assert stored < 30 <= given
+    assert len(record.vectors[PATCHES]) == len(boxes_of(record.payload)) == stored
+    assert "Apple" in hit.regions[0].text
+
+
+def test_a_page_that_cannot_be_pooled_costs_only_itself(docs, tmp_path, monkeypatch):
+    monkeypatch.setattr("docrag.encode.encoders.fitted", partial(fitted, floats=3 * 384))
+    with Index.open(tmp_path / "index", settings=Settings(workers=1)) as index:
+        report = index.ingest(docs)
+        assert report.pages == index.status().pages < 4
+    assert all("and Qdrant takes 2" in file.error for file in report.failures)
+    assert "--max-patches" in report.failures[0].hint

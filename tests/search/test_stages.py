@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from docrag.encode.maxsim import maxsim
-from docrag.errors import StoreError
+from docrag.search.page_count import RECOUNT, PageCount
 from docrag.search.plan import queries
-from docrag.search.stages import FILE, PREFETCH, SIEVE, Stages, load_stages, save_stages, shortened
+from docrag.search.stages import PREFETCH, SIEVE, Stages, shortened
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
 
 
@@ -16,22 +16,35 @@ QUERY = unit(np.random.default_rng(0).normal(size=(20, 16)))
 VECTORS = {PATCHES: QUERY, CAPTION: np.ones(3, np.float32), BM25: SparseVector((3, 9), (1.0, 1.0))}
 
 
-def test_an_index_that_was_not_tuned_has_the_defaults(tmp_path):
-    assert load_stages(tmp_path) == Stages(PREFETCH, SIEVE)
+@pytest.mark.parametrize("pages", [0, 1000, 1945, 3000])
+def test_a_small_index_has_the_defaults_that_hybrid_was_weighed_with(pages):
+    assert Stages.for_pages(pages) == Stages(PREFETCH, SIEVE)
 
 
-def test_what_was_saved_is_loaded(tmp_path):
-    stages = Stages({POOLED: 30, CAPTION: 5}, sieve=200)
-    save_stages(tmp_path, stages, {"recall": 0.99})
-    assert load_stages(tmp_path) == stages
-    assert [file.name for file in tmp_path.iterdir()] == [FILE]
+def test_the_defaults_grow_with_the_index():
+    sizes = [5_000, 20_000, 100_000]
+    grown = [Stages.for_pages(pages) for pages in sizes]
+    assert [(stages.prefetch[POOLED], stages.sieve) for stages in grown] == [
+        (166, 1000),
+        (666, 2000),
+        (3333, 10_000),
+    ]
+    for stages in grown:
+        assert stages.sieve >= 2 * stages.prefetch[POOLED]
+        assert {**stages.prefetch, POOLED: 0} == {**PREFETCH, POOLED: 0}
+        assert stages.for_fusion() == stages
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"prefetch": {"pooled": "many"}, "sieve": 0}', "\x00"])
-def test_a_damaged_file_is_named(tmp_path, text):
-    (tmp_path / FILE).write_text(text)
-    with pytest.raises(StoreError, match=FILE):
-        load_stages(tmp_path)
+def test_pages_are_counted_anew_after_a_minute_and_after_a_change(monkeypatch):
+    now, counted = [0.0], iter([10, 20, 30])
+    monkeypatch.setattr("docrag.search.page_count.time.monotonic", lambda: now[0])
+    pages = PageCount(lambda: next(counted))
+    assert [pages(), pages()] == [10, 10]
+    now[0] = RECOUNT + 1
+    assert [pages(), pages()] == [20, 20]
+    with pytest.raises(RuntimeError), pages.changing():
+        raise RuntimeError
+    assert pages() == 30
 
 
 def test_late_asks_what_the_stages_name():

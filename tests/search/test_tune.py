@@ -82,7 +82,7 @@ def test_the_chosen_plan_finds_what_was_asked_for_and_costs_less(store):
     assert tuning.chosen in tuning.trials
     assert tuning.chosen.recall >= 0.9
     assert sum(tuning.chosen.stages.prefetch.values()) < sum(PREFETCH.values())
-    assert tuning.trials[-1].stages == Stages()
+    assert tuning.trials[-1].stages == Stages.for_pages(PAGES)
     assert tuning.measured().keys() == {"pages", "questions", "exact_ms", "recall", "latency_ms"}
 
 
@@ -132,17 +132,21 @@ def test_measurements_are_json(store):
     assert json.dumps(tune(store, ENCODERS, ["Number 3"], 0.5).measured())
 
 
-def test_other_poolings_and_datatypes_are_compared_on_a_sample(store):
-    [*tried] = tune(
-        store, ENCODERS, [f"Number {number}" for number in range(9)], 0.5, compare=True
-    ).alternatives
+def test_other_poolings_datatypes_and_quantizations_are_compared_on_a_sample(store):
+    asked = [f"Number {number}" for number in range(9)]
+    [*tried] = tune(store, ENCODERS, asked, 0.5, compare=True).alternatives
     by_name = {one.what: one for one in tried}
+    quantized = [f"quantized to {name}" for name in ("int8", "turbo 4 bits", "binary")]
     assert [*by_name] == [
-        "pooled by rows",
-        "pooled by rows+columns",
-        "pooled by tokens",
+        *(f"pooled by {kind}" for kind in ("rows", "rows+columns", "tokens", "muvera")),
         *(f"patches as {datatype}" for datatype in ("float32", "float16", "turbo8", "turbo4")),
+        *(name + again for name in quantized for again in ("", ", rescored")),
     ]
     assert by_name["patches as float32"].recall == 1
     assert by_name["patches as float16"].recall > 0.95
     assert all(0 <= one.recall <= 1 and one.kb_a_page > 0 and one.latency_ms > 0 for one in tried)
+    assert all((one.making_ms > 0) == one.what.startswith("pooled") for one in tried)
+    for name in quantized:
+        assert by_name[name].recall <= by_name[f"{name}, rescored"].recall
+        assert by_name[name].kb_a_page > by_name["patches as float16"].kb_a_page
+    assert by_name[quantized[-1]].recall < 0.9

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from docrag.errors import DocumentError, SettingsError
+from docrag.types import MAX_FLOATS
 
 if TYPE_CHECKING:
     from docrag.settings import Settings
@@ -45,8 +46,6 @@ FIXED_BYTES = 300_000
 PROCESS_BYTES = 150 * 2**20
 """Of Python and the engine, without models."""
 
-RERANKED = 200
-"""Pages that are compared exactly: those that `pooled`, caption and terms propose (`search.stages`)."""
 SCAN_NS, RERANK_NS = 0.11, 0.07
 """CPU for a product of two floats, of `pooled` and of `patches`. Measured with questions of 20 x 128: 10.5 ms
 for the pooled vectors of 1,000 pages and 29.6 for those of 2,500; 17 for 100 pages of 1,030 vectors."""
@@ -131,7 +130,8 @@ def estimate(
         image_dim: Of the image encoder; 0 for none.
         text_dim: Of the encoder of captions.
     """
-    floats = shape.vectors * shape.dim
+    given = shape.vectors * shape.dim
+    floats = given // -(-given // MAX_FLOATS)  # neighbours are joined where there are too many
     pooled = min(shape.vectors, POOLED_ROWS[pooling] + NOWHERE) * shape.dim
     row = FLOAT_BYTES[datatype] * shape.dim + (TURBO_BYTES if datatype.startswith("turbo") else 0)
     small = {
@@ -141,15 +141,15 @@ def estimate(
         "terms": TERMS * TERM_BYTES,
     }
     a_page = {
-        "patches": shape.vectors * row,
+        "patches": floats // shape.dim * row,
         **small,
         "payload": TEXT_BYTES + BOX_BYTES * shape.vectors + INDEX_BYTES,
         "page images": IMAGE_BYTES,
     }
     disk = {name: math.ceil(pages * size) for name, size in a_page.items() if size}
     disk["log"] = FIXED_BYTES + int(min(LOG_SHARE * pages * (floats + pooled), LOG_MOST))
-    cpu = SCAN_NS * pages * pooled + RERANK_NS * min(pages, RERANKED) * floats
-    search_ms = QUERY_ROWS[shape.needs] * cpu / 1e6
+    scanned, compared = _compared(pages, QUERY_ROWS[shape.needs])
+    search_ms = (SCAN_NS * scanned * pooled + RERANK_NS * compared * floats) / 1e6
     return Estimate(
         pages,
         shape,
@@ -163,6 +163,17 @@ def estimate(
     )
 
 
+def _compared(pages: int, rows: int) -> tuple[int, int]:
+    """Vectors of a question times the pages that they meet: in the first stages, and in the last."""
+    from docrag.search.stages import SIEVE_ROWS, Stages
+    from docrag.types import BM25, CAPTION, POOLED
+
+    stages = Stages.for_pages(pages)
+    sieved = pages > stages.sieve and rows > 2 * SIEVE_ROWS
+    scanned = SIEVE_ROWS * pages + rows * stages.sieve if sieved else rows * pages
+    return scanned, rows * min(pages, sum(stages.prefetch[name] for name in (POOLED, BM25, CAPTION)))
+
+
 def _pages_per_request(floats: int) -> Mapping[str, int]:
     from docrag.store.wire import MOST_BYTES
 
@@ -171,11 +182,10 @@ def _pages_per_request(floats: int) -> Mapping[str, int]:
 
 
 def _limits(shape: PageShape, floats: int, pooled: int, search_ms: float) -> tuple[Limit, ...]:
-    from docrag.store.layout import MAX_FLOATS
-
+    given = shape.vectors * shape.dim
     fewer = f"--max-patches {(MAX_FLOATS - 1) // shape.dim - NOWHERE}, or fewer"
     return (
-        Limit("floats a page", floats, MAX_FLOATS, f"Qdrant refuses such a page: {fewer}"),
+        Limit("floats a page", given, MAX_FLOATS, f"means of neighbours are stored, or: {fewer}"),
         Limit("bytes a page by REST", int(JSON_BYTES * (floats + pooled)), SERVER_BYTES, "let gRPC through"),
         Limit(
             "ms a search",
@@ -263,8 +273,9 @@ def count_pages(paths: Iterable[Path], passwords: tuple[str, ...] = ()) -> tuple
     from docrag.read.files import find_files
     from docrag.read.source import open_source
 
-    pages, refused = 0, []
-    for file in find_files(list(paths)):
+    pages = 0
+    refused: list[str] = []
+    for file in find_files(list(paths), lambda _, error: refused.append(str(error))):
         try:
             with closing(open_source(file, passwords)) as source:
                 pages += source.total_pages

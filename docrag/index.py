@@ -15,6 +15,7 @@ from docrag.errors import NotFound
 from docrag.ingest.report import IngestReport
 from docrag.opening import open_shelf
 from docrag.place import Place, place_of, require_index
+from docrag.search.page_count import PageCount
 from docrag.settings import Settings, load_settings
 from docrag.status import Status, status_of
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
@@ -47,6 +48,7 @@ class Index:
         self._shelf = shelf
         self._encoders = encoders
         self._settings = settings
+        self._pages = PageCount(shelf.store.count)
 
     @classmethod
     def open(
@@ -123,17 +125,15 @@ class Index:
             ocr=settings.ocr,
             passwords=tuple(passwords),
         )
-        with closing(captioner):
+        with self._pages.changing(), closing(captioner):
             return sync(
                 self._shelf,
                 [Path(path) for path in named],
-                make_pipeline=lambda: Pipeline(
-                    self._encoders,
-                    captioner,
-                    settings.image_base_url,
-                    Pace.of(self._encoders, options_of(settings)),
+                make_pipeline=lambda base_url: Pipeline(
+                    self._encoders, captioner, base_url, Pace.of(self._encoders, options_of(settings))
                 ),
                 options=options,
+                image_base_url=settings.image_base_url,
                 workers=settings.workers or None,
                 prune=prune,
                 again=again,
@@ -166,12 +166,12 @@ class Index:
         """
         from docrag.search.answer import answer
         from docrag.search.query import Query, open_image, open_recording
-        from docrag.search.stages import load_stages
+        from docrag.search.tuned import stages_for
 
         picture = open_image(image) if isinstance(image, str | os.PathLike) else image
         recording = open_recording(audio) if audio is not None else None
         asked = Query(query, picture, recording, k, mode, filter)
-        stages = load_stages(self._place.folder)
+        stages = stages_for(self._place.folder, self._pages)
         return answer(self._shelf.store, self._shelf.images, self._encoders, asked, stages)
 
     async def asearch(self, query: str = "", **wanted: Any) -> list[Hit]:
@@ -215,18 +215,18 @@ class Index:
         Args:
             questions: What people ask; by default headings and paragraphs of the pages.
             recall: Share of the exact ten best pages that must be found.
-            compare: Whether other poolings and datatypes are tried too, on a sample of the pages.
+            compare: Whether other poolings, datatypes and quantizations are tried too, on a sample.
             write: Whether what is chosen is kept with the index.
 
         Raises:
             StoreError: There are too few pages to tune, or nothing to ask.
         """
-        from docrag.search.stages import save_stages
         from docrag.search.tune import tune
+        from docrag.search.tuned import Plan, save_plan
 
         tuning = tune(self._shelf.store, self._encoders, questions, recall, compare=compare)
         if write and tuning.chosen:
-            save_stages(self._place.folder, tuning.chosen.stages, tuning.measured())
+            save_plan(self._place.folder, Plan(tuning.chosen.stages, tuning.measured()))
         return tuning
 
     def documents(self) -> list[IndexedDocument]:
@@ -269,7 +269,8 @@ class Index:
         Raises:
             NotFound: No such file was ingested.
         """
-        return self._shelf.forget(path)
+        with self._pages.changing():
+            return self._shelf.forget(path)
 
     def status(self) -> Status:
         """What the index holds."""

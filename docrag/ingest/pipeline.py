@@ -16,7 +16,7 @@ from docrag.ingest.prefetch import Prefetch
 from docrag.ingest.report import FileReport, IngestReport, Progress
 from docrag.ingest.writer import Batch, Finished, Writer
 from docrag.read.jobs import Closed, Event, Opened, PageLost, PageRead, Refused, TextLost
-from docrag.store.payload import page_payload
+from docrag.store.payload import image_address, page_payload
 from docrag.types import Document, Page, PageRecord
 
 READ_AHEAD = 64
@@ -44,17 +44,18 @@ class Pipeline:
     Args:
         encoders: Of the index.
         captioner: Gives each page its caption.
-        image_base_url: Where page images are served.
+        image_base_url: Where page images are served; without a slash at the end.
         pace: Says how many pages go through the encoders together.
     """
 
     def __init__(self, encoders: Encoders, captioner: Captioner, image_base_url: str, pace: Pace) -> None:
         self._encoders = encoders
         self._captioner = captioner
-        self._image_base_url = image_base_url.rstrip("/")
+        self._image_base_url = image_base_url
         self._pace = pace
         self._documents: dict[str, Document] = {}
         self._lost: dict[str, Lost] = {}
+        self._notes: dict[str, list[tuple[int, str]]] = {}
         self._known = 0
 
     def run(
@@ -96,7 +97,8 @@ class Pipeline:
         for document_id in work.closed:
             lost, hint = describe_lost(self._lost.pop(document_id))
             done = self._documents.pop(document_id)
-            batch.finished.append(Finished(done, contents[document_id], lost, hint))
+            note = describe(self._notes.pop(document_id, []))
+            batch.finished.append(Finished(done, contents[document_id], lost, hint, note))
         yield from work.refused
         yield from writer.put(batch)
         report.pages += len(batch.records)
@@ -164,8 +166,10 @@ class Pipeline:
         ]
 
     def _record(self, page: Page, caption: str, vectors: PageVectors) -> PageRecord:
-        image_url = f"{self._image_base_url}/pages/{page.document.id}/{page.number}.jpg"
+        image_url = image_address(self._image_base_url, page.document.id, page.number)
         payload = page_payload(page, caption, vectors.boxes, image_url)
+        if vectors.note:
+            self._notes.setdefault(page.document.id, []).append((page.number, vectors.note))
         return PageRecord(page.id, vectors.vectors, payload)
 
     def _each(
@@ -189,11 +193,20 @@ def describe_lost(lost: Sequence[tuple[int, DocumentError]]) -> tuple[str, str]:
     >>> describe_lost([(2, DocumentError("cycle in page tree")), (1, DocumentError("cycle in page tree"))])
     ('pages 1, 2: cycle in page tree', '')
     """
-    by_reason: dict[str, list[int]] = {}
-    for number, error in sorted(lost, key=lambda item: item[0]):
-        by_reason.setdefault(error.message, []).append(number)
+    return describe([(number, error.message) for number, error in lost]), lost[0][1].hint if lost else ""
+
+
+def describe(said: Sequence[tuple[int, str]]) -> str:
+    """What is said of which pages, in one line.
+
+    >>> describe([(2, "no words"), (3, "too large"), (1, "no words")])
+    'pages 1, 2: no words; page 3: too large'
+    """
+    by_words: dict[str, list[int]] = {}
+    for number, words in sorted(said, key=lambda item: item[0]):
+        by_words.setdefault(words, []).append(number)
     parts = []
-    for reason, numbers in by_reason.items():
+    for words, numbers in by_words.items():
         named = ", ".join(str(number) for number in numbers[:10]) + (", ..." if len(numbers) > 10 else "")
-        parts.append(f"page{'s' if len(numbers) > 1 else ''} {named}: {reason}")
-    return "; ".join(parts), lost[0][1].hint if lost else ""
+        parts.append(f"page{'s' if len(numbers) > 1 else ''} {named}: {words}")
+    return "; ".join(parts)

@@ -21,7 +21,7 @@ from docrag.errors import (
 from docrag.store import alias
 from docrag.store.address import Address
 from docrag.store.connection import Connection, connect
-from docrag.store.layout import KEYWORDS, MAX_FLOATS, Fingerprint, Layout
+from docrag.store.layout import KEYWORDS, Fingerprint, Layout
 from docrag.store.schema import CollectionOptions, collection_settings, payload_indexes
 from docrag.store.server import ServerStore, stored_fingerprint
 from docrag.types import PageRecord

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.ingest.shelf import Shelf
     from docrag.ingest.sync import Listener
+    from docrag.search.conditions import Filter
     from docrag.search.label import LabelledPage
     from docrag.search.tune import Tuning
 
@@ -145,7 +146,7 @@ class Index:
         query: str = "",
         k: int = 10,
         mode: Mode = "hybrid",
-        filter: Mapping[str, str | int] | None = None,
+        filter: Filter | None = None,
         *,
         image: Image | str | os.PathLike[str] | None = None,
         audio: str | os.PathLike[str] | None = None,
@@ -156,7 +157,8 @@ class Index:
             query: A question or some words; a path or an address is words too.
             k: How many pages, 1 or more.
             mode: hybrid, late, cosine or text.
-            filter: Metadata values that a page must have, all of them, such as {"file_name": "report.pdf"}.
+            filter: Metadata that a page must have, all of it, such as {"file_name": "report.pdf"}; a list of
+                values means any of them, and docrag.search.conditions says more.
             image: What pages should look like, beside the words or alone; for encoders that see.
             audio: A recording, for encoders that hear.
 
@@ -183,7 +185,7 @@ class Index:
         labels: Sequence[str],
         *,
         template: str = "{}",
-        filter: Mapping[str, str | int] | None = None,
+        filter: Filter | None = None,
     ) -> list[LabelledPage]:
         """Zero-shot classification of the pages by the image encoder of the index.
 

@@ -1,0 +1,60 @@
+"""Page images as a model is sent them: JPEG, small enough for a client to take several."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from io import BytesIO
+
+from mcp_types import ImageContent
+from PIL import Image as pillow
+from PIL.Image import Image
+
+from docrag.search.crops import crop_regions
+from docrag.types import Hit
+from mcp_docrag.arguments import Images
+
+PAGE_SIDE = 1280
+"""Pixels on the long side of a page; what docrag renders by default."""
+THUMBNAIL_SIDE = 512
+MOST_BYTES = 384 * 1024
+"""Of a JPEG: three of them stay under 1.6 MB as base64."""
+CROPS = 2
+"""Regions of one page that are shown."""
+PICTURED: Mapping[Images, int] = {"none": 0, "thumbnail": 6, "regions": 3, "page": 3}
+"""How many of the best pages come with pictures; the others are links."""
+
+
+def jpeg(image: Image, side: int = PAGE_SIDE) -> bytes:
+    """An image as JPEG, no larger than it is.
+
+    Args:
+        image: Of any size.
+        side: Pixels that its long side may have.
+    """
+    small = image.convert("RGB")
+    small.thumbnail((side, side), pillow.Resampling.LANCZOS)
+    for quality in (85, 60, 35, 10):
+        out = BytesIO()
+        small.save(out, "JPEG", quality=quality)
+        if out.tell() <= MOST_BYTES:
+            break
+    return out.getvalue()
+
+
+def content_of(image: Image, side: int = PAGE_SIDE) -> ImageContent:
+    """An image as a part of an answer."""
+    data = base64.b64encode(jpeg(image, side)).decode()
+    return ImageContent(type="image", data=data, mime_type="image/jpeg")
+
+
+def crops(hit: Hit) -> list[ImageContent]:
+    """What of a page matched; the whole page where nothing stands anywhere."""
+    return [content_of(crop) for crop in crop_regions(hit.image(), hit.regions, most=CROPS)]
+
+
+PICTURES: Mapping[Images, Callable[[Hit], list[ImageContent]]] = {
+    "thumbnail": lambda hit: [content_of(hit.image(), THUMBNAIL_SIDE)],
+    "regions": crops,
+    "page": lambda hit: [content_of(hit.image())],
+}

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from docrag.types import Hit, IndexedDocument, IndexedPage
 
+PAGE_TEXT = 20_000
+"""Characters of a page that are given; a dense page of print has 6,000."""
+EXCERPT = 800
+"""Characters of a page that a search shows."""
 REGION_TEXT = 300
-"""Characters of each region's text."""
+"""Characters of a region that a search shows."""
 PAGE_URI = "docrag://page/{page_id}"
 
 
-def shorten(text: str, most: int) -> str:
-    """Text on one line, cut at a word."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[:most].rsplit(" ", 1)[0] + " ..."
+def cut(text: str, most: int) -> str:
+    r"""A text, or as much of it as is given, with a note.
+
+    >>> cut("one two three", 7)
+    'one two\n[6 more characters are not shown]'
+    """
+    rest = len(text) - most
+    return f"{text[:most]}\n[{rest} more characters are not shown]" if rest > 0 else text
+
+
+def excerpt(hit: Hit) -> str:
+    """A page around what of it matched best, else its beginning: what stands beside a match often answers."""
+    best = hit.regions[0].text if hit.regions else ""
+    start = hit.text.rfind(" ", 0, max(0, hit.text.find(best) - EXCERPT // 4)) + 1  # at a word
+    end = start + EXCERPT
+    shown = "\n".join(line.strip() for line in hit.text[start:end].splitlines() if line.strip())
+    return f"{'... ' if start else ''}{shown}{' ...' if end < len(hit.text) else ''}"
 
 
 class FoundRegion(BaseModel):
@@ -40,7 +57,7 @@ class PageData(BaseModel):
     uri: Annotated[str, Field(description="Of the page as a resource, text and JPEG.")]
 
     @classmethod
-    def fields_of(cls, page: IndexedPage) -> dict[str, str | int]:
+    def fields_of(cls, page: IndexedPage) -> dict[str, Any]:
         """Values for these fields."""
         return {
             "file": page.file,
@@ -57,7 +74,7 @@ class FoundPage(PageData):
 
     rank: int
     score: float
-    text: Annotated[str, Field(description="What matched, else how the page begins; get_page has it all.")]
+    text: Annotated[str, Field(description="The page around what matched best; get_page has it all.")]
     regions: Annotated[list[FoundRegion], Field(description="Best first.")]
 
 
@@ -100,16 +117,15 @@ def found_page(hit: Hit) -> FoundPage:
         FoundRegion(
             box=[round(side, 4) for side in region.box],
             score=round(region.score, 4),
-            text=shorten(region.text, REGION_TEXT),
+            text=region.text[:REGION_TEXT],
         )
         for region in hit.regions
     ]
-    matched = " | ".join(region.text for region in regions if region.text)
     return FoundPage(
-        **PageData.fields_of(hit),  # type: ignore[arg-type]
+        **PageData.fields_of(hit),
         rank=hit.rank,
         score=round(hit.score, 4),
-        text=matched or shorten(hit.text, REGION_TEXT),
+        text=excerpt(hit),
         regions=regions,
     )
 

@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from docrag import Index
 from docrag.errors import DocragError, DocumentError, NotFound
 from docrag.types import is_page_id
-from mcp_docrag.answers import PAGE_URI
+from mcp_docrag.answers import PAGE_TEXT, PAGE_URI, cut
 from mcp_docrag.arguments import complaint
 from mcp_docrag.pictures import jpeg
-from mcp_docrag.tools import PAGE_TEXT, TOOLS
+from mcp_docrag.tools import TOOLS
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def _read(index: Index, uri: str) -> types.ReadResourceResult:
     except DocragError as error:
         raise MCPError(types.INVALID_PARAMS, str(error)) from error
     contents: list[types.TextResourceContents | types.BlobResourceContents] = [
-        types.TextResourceContents(uri=uri, mime_type="text/plain", text=page.text[:PAGE_TEXT])
+        types.TextResourceContents(uri=uri, mime_type="text/plain", text=cut(page.text, PAGE_TEXT))
     ]
     try:
         blob = base64.b64encode(jpeg(page.image())).decode()

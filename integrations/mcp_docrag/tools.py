@@ -12,12 +12,20 @@ from pydantic import BaseModel
 from docrag import Index
 from docrag.errors import DocumentError, QueryError
 from docrag.types import Hit, IndexedPage
-from mcp_docrag.answers import Found, FoundPage, Listed, PageData, PageRead, found_page, listed
+from mcp_docrag.answers import (
+    PAGE_TEXT,
+    Found,
+    FoundPage,
+    Listed,
+    PageData,
+    PageRead,
+    cut,
+    found_page,
+    listed,
+)
 from mcp_docrag.arguments import Arguments, Detail, GetPage, ListDocuments, SearchPages
 from mcp_docrag.pictures import PICTURED, PICTURES, content_of, crops
 
-PAGE_TEXT = 20_000
-"""Characters of a page that are given; a dense page of print has 6,000."""
 DOCUMENTS = 200
 """Documents in one answer."""
 
@@ -86,7 +94,7 @@ def get_page(index: Index, asked: GetPage) -> Answer:
     """
     page = index.page(asked.page_id)
     data = PageRead(
-        **PageData.fields_of(page),  # type: ignore[arg-type]
+        **PageData.fields_of(page),
         detail=asked.detail,
         characters=len(page.text),
     )
@@ -127,9 +135,7 @@ def _pictures(hit: Hit, of: Callable[[Hit], list[ImageContent]]) -> list[Content
 def _text(index: Index, page: IndexedPage, query: str) -> list[ContentBlock]:
     if not page.text.strip():
         return [TextContent(text="the page has no text; detail=image shows it")]
-    rest = len(page.text) - PAGE_TEXT
-    note = f"\n[{rest} more characters are not shown; detail=image shows the page]" if rest > 0 else ""
-    return [TextContent(text=page.text[:PAGE_TEXT] + note)]
+    return [TextContent(text=cut(page.text, PAGE_TEXT))]
 
 
 def _image(index: Index, page: IndexedPage, query: str) -> list[ContentBlock]:

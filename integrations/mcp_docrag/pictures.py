@@ -17,8 +17,8 @@ from mcp_docrag.arguments import Images
 PAGE_SIDE = 1280
 """Pixels on the long side of a page; what docrag renders by default."""
 THUMBNAIL_SIDE = 512
-MOST_BYTES = 384 * 1024
-"""Of a JPEG: three of them stay under 1.6 MB as base64."""
+MOST_BYTES = 240 * 1024
+"""Of a JPEG: three of them, in base64, stay under the megabyte that some clients take."""
 CROPS = 2
 """Regions of one page that are shown."""
 PICTURED: Mapping[Images, int] = {"none": 0, "thumbnail": 6, "regions": 3, "page": 3}

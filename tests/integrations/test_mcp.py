@@ -15,6 +15,7 @@ from PIL import Image
 
 from docrag import Index
 from docrag.errors import DocumentError
+from docrag.store.images import PageImages
 from docrag.types import IndexedDocument, IndexedPage, page_id
 
 pytest.importorskip("mcp_types", reason="the MCP SDK is not installed")
@@ -234,11 +235,28 @@ async def test_a_failure_of_ours_is_logged_and_not_told(demo_index, monkeypatch,
         raise RuntimeError("inside")
 
     monkeypatch.setattr(Index, "search", fail)
+    monkeypatch.setattr(Index, "page", fail)
+    said = "docrag failed; the server's log says why"
     with caplog.at_level(logging.ERROR):
-        result = await call(demo_index, "search_pages", era, query="x")
+        async with Client(make_server(demo_index), mode=era) as client:
+            result = await client.call_tool("search_pages", {"query": "x"})
+            with pytest.raises(MCPError, match=said):
+                await client.read_resource(f"docrag://page/{UNKNOWN}")
     assert result.is_error
-    assert texts(result) == ["error: docrag failed; the server's log says why"]
-    assert "RuntimeError: inside" in caplog.text
+    assert texts(result) == [f"error: {said}"]
+    assert caplog.text.count("RuntimeError: inside") == 2
+
+
+async def test_a_broken_image_is_said(demo_index, monkeypatch, tmp_path):
+    best = demo_index.search(CATERING, k=1)[0]
+    broken = tmp_path / "1.jpg"
+    broken.write_bytes(best.image_path.read_bytes()[:2000])
+    monkeypatch.setattr(PageImages, "path", lambda *given: broken)
+    looked = await call(demo_index, "get_page", page_id=best.page_id, detail="image")
+    (text,) = texts(looked)
+    assert text.endswith("page 3 is broken\nhint: docrag ingest --again repairs it")
+    found = await call(demo_index, "search_pages", query=CATERING, k=1, images="thumbnail")
+    assert "page 3 is broken" in texts(found)[1]
 
 
 def test_long_texts_and_large_images_are_cut():

@@ -11,6 +11,7 @@ from langchain_core.embeddings import Embeddings
 from qdrant_client import models
 
 from docrag import Index
+from docrag.errors import SettingsError
 from docrag.place import place_of
 from docrag.store.base import Store
 from docrag.store.layout import TEXTS
@@ -62,13 +63,20 @@ def open_points(
     """The points at a place: those of pages where it is an index, else texts, which need not be there yet.
 
     Raises:
+        SettingsError: The one is no place, or the other no embeddings.
         IndexMismatch: They were written with other embeddings.
         IndexInUse: Another process holds them.
     """
+    if embedding is not None and not hasattr(embedding, "embed_documents"):
+        hint = "give one of LangChain, such as DocragEmbeddings('minilm')"
+        raise SettingsError(f"{embedding!r} is no embedding", hint)
     if isinstance(where, Index):
         return shared_pages(where, embedding)
     if where == TEMPORARY:
         return Texts.temporary(embedding)
+    if not isinstance(where, str | os.PathLike):
+        hint = "the place comes first, a directory or an address; embeddings come second, or as embedding="
+        raise SettingsError(f"{where!r} is no place for a vector store", hint)
     place = place_of(settings.model_copy(update={"index": os.fspath(where)}))
     try:
         told = place.fingerprint()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import shutil
@@ -26,7 +27,7 @@ from tests.integrations.vectorstores import FAKE, contents
 from tests.samples import make_image
 from tests.store.fake_qdrant import FakeQdrant
 
-reopen = vectorstores.reopen
+reopen, store = vectorstores.reopen, vectorstores.store
 
 
 def test_a_closed_store_says_so(reopen):
@@ -199,6 +200,28 @@ def test_an_index_of_pages_is_not_opened_where_texts_are(tmp_path):
         export_index(str(tmp_path / "texts"), tmp_path / "out")
     with DocragVectorStore(tmp_path / "texts") as store:
         assert contents(store) == ["foo"]
+
+
+def test_arguments_in_the_wrong_places_are_told_of(tmp_path):
+    with pytest.raises(SettingsError, match=r"no place for a vector store.*embeddings come second"):
+        DocragVectorStore(FAKE)
+    with pytest.raises(SettingsError, match="'minilm' is no embedding"):
+        DocragVectorStore(tmp_path / "texts", "minilm")
+    with pytest.raises(SettingsError, match="no place for an index"):
+        DocragVectorStore("ftp://host/texts")
+
+
+async def test_many_threads_and_coroutines_share_a_store(store):
+    async def add(number: int) -> list[str]:
+        ids = await store.aadd_texts([f"text {number}", f"other {number}"], ids=[str(number), f"o{number}"])
+        assert [found.page_content for found in await store.asimilarity_search(f"text {number}", k=1)] == [
+            f"text {number}"
+        ]
+        await store.adelete([f"o{number}"])
+        return ids
+
+    await asyncio.gather(*(add(number) for number in range(12)))
+    assert contents(store) == sorted(f"text {number}" for number in range(12))
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path):

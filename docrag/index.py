@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from docrag.choice import captioner_of, choose_encoders, options_of
+from docrag.choice import captioner_of, choose_encoders, options_of, read_options_of
 from docrag.errors import NotFound
 from docrag.ingest.report import IngestReport
 from docrag.opening import open_shelf
@@ -21,11 +21,13 @@ from docrag.status import Status, status_of
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
 if TYPE_CHECKING:
+    from langchain_docrag import DocragRetriever
     from PIL.Image import Image
 
     from docrag.encode.encoders import Encoders
     from docrag.ingest.shelf import Shelf
     from docrag.ingest.sync import Listener
+    from docrag.search.conditions import Filter
     from docrag.search.label import LabelledPage
     from docrag.search.tune import Tuning
 
@@ -114,17 +116,10 @@ class Index:
         from docrag.ingest.pace import Pace
         from docrag.ingest.pipeline import Pipeline
         from docrag.ingest.sync import sync
-        from docrag.read.jobs import ReadOptions
 
         settings = self._settings
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
         captioner = captioner_of(settings, self._place.folder)
-        options = ReadOptions(
-            image_side=max(settings.render_side, self._encoders.image_side),
-            page_timeout=settings.page_timeout,
-            ocr=settings.ocr,
-            passwords=tuple(passwords),
-        )
         with self._pages.changing(), closing(captioner):
             return sync(
                 self._shelf,
@@ -132,7 +127,7 @@ class Index:
                 make_pipeline=lambda base_url: Pipeline(
                     self._encoders, captioner, base_url, Pace.of(self._encoders, options_of(settings))
                 ),
-                options=options,
+                options=read_options_of(settings, self._encoders.image_side, passwords),
                 image_base_url=settings.image_base_url,
                 workers=settings.workers or None,
                 prune=prune,
@@ -145,7 +140,7 @@ class Index:
         query: str = "",
         k: int = 10,
         mode: Mode = "hybrid",
-        filter: Mapping[str, str | int] | None = None,
+        filter: Filter | None = None,
         *,
         image: Image | str | os.PathLike[str] | None = None,
         audio: str | os.PathLike[str] | None = None,
@@ -156,7 +151,8 @@ class Index:
             query: A question or some words; a path or an address is words too.
             k: How many pages, 1 or more.
             mode: hybrid, late, cosine or text.
-            filter: Metadata values that a page must have, all of them, such as {"file_name": "report.pdf"}.
+            filter: Metadata that a page must have, all of it, such as {"file_name": "report.pdf"}; a list of
+                values means any of them, and docrag.search.conditions says more.
             image: What pages should look like, beside the words or alone; for encoders that see.
             audio: A recording, for encoders that hear.
 
@@ -183,7 +179,7 @@ class Index:
         labels: Sequence[str],
         *,
         template: str = "{}",
-        filter: Mapping[str, str | int] | None = None,
+        filter: Filter | None = None,
     ) -> list[LabelledPage]:
         """Zero-shot classification of the pages by the image encoder of the index.
 
@@ -229,6 +225,16 @@ class Index:
             save_plan(self._place.folder, Plan(tuning.chosen.stages, tuning.measured()))
         return tuning
 
+    def as_retriever(self, **fields: Any) -> DocragRetriever:
+        """A LangChain retriever over the index, which stays open when the retriever is closed.
+
+        Args:
+            fields: Of `langchain_docrag.DocragRetriever`: k, mode, filter, neighbours, group_by_document...
+        """
+        from langchain_docrag import DocragRetriever
+
+        return DocragRetriever(index=self, **fields)
+
     def documents(self) -> list[IndexedDocument]:
         """What is indexed, by path."""
         from docrag.search.browse import documents
@@ -271,6 +277,11 @@ class Index:
         """
         with self._pages.changing():
             return self._shelf.forget(path)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """The models that the index is built with, and what else decides its vectors."""
+        return self._encoders.fingerprint()
 
     def status(self) -> Status:
         """What the index holds."""

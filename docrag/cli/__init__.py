@@ -18,6 +18,7 @@ from docrag.cli import (
     import_,
     ingest,
     label,
+    mcp,
     models,
     remove,
     search,
@@ -46,6 +47,7 @@ app.command("eval")(reported(evaluate.evaluate))
 app.command("models")(reported(models.models))
 app.command("doctor")(reported(doctor.doctor))
 app.command("demo")(reported(demo.demo))
+app.command("mcp")(reported(mcp.mcp))
 
 
 def _version(asked: bool) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from docrag.encode.base import MixedEncoder, PageEncoder
 from docrag.errors import QueryError
+from docrag.search.conditions import Filter
 from docrag.search.plan import metadata_filter
 from docrag.store.base import Store
 from docrag.types import IMAGE, Page
@@ -35,7 +36,7 @@ def label_stored(
     encoder: PageEncoder | None,
     labels: Sequence[str],
     template: str,
-    filter: Mapping[str, str | int] | None,
+    filter: Filter | None,
 ) -> list[LabelledPage]:
     """Label the pages of an index by the vectors that are stored.
 

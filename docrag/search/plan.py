@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 from qdrant_client import models
 
 from docrag.errors import QueryError
+from docrag.search.conditions import AllOf, AnyOf, Between, Condition, Filter, Is, Not, Value, condition_of
 from docrag.search.stages import SIEVE_ROWS, Stages, shortened
 from docrag.types import BM25, CAPTION, IMAGE, MODES, PATCHES, POOLED, Mode, SparseVector, Vector
 
@@ -28,7 +29,7 @@ DEPTH = 100
 def queries(
     mode: Mode,
     vectors: Mapping[str, Vector],
-    filter: Mapping[str, str | int] | None,
+    filter: Filter | None,
     k: int = 10,
     stages: Stages | None = None,
 ) -> dict[Signal, models.QueryRequest]:
@@ -37,7 +38,7 @@ def queries(
     Args:
         mode: hybrid, late, cosine or text.
         vectors: The query's vector by name.
-        filter: Values that metadata must have, all of them.
+        filter: What metadata must be like.
         k: How many pages are wanted in the end; each query returns more, for the fusion.
         stages: How many pages are compared exactly, as tuned; None takes the defaults.
 
@@ -73,38 +74,75 @@ def _empty(vector: Vector) -> bool:
     return isinstance(vector, SparseVector) and not vector.indices
 
 
-def metadata_filter(values: Mapping[str, str | int] | None) -> models.Filter | None:
+def metadata_filter(wanted: Filter | None) -> models.Filter | None:
     """A filter on metadata; `source` means any of the paths at which a document stands.
 
     Raises:
-        QueryError: A key is no name of a field, or `page` is no page number.
+        QueryError: A key is no name of a field, a value cannot be compared, or `page` is no page number.
     """
-    if not values:
+    if wanted is None or wanted == {}:
         return None
-    return models.Filter(must=[_condition(key, value) for key, value in values.items()])
+    made = _condition(condition_of(wanted))
+    return made if isinstance(made, models.Filter) else models.Filter(must=[made])
 
 
-def _condition(key: str, given: str | int) -> models.Condition:
-    value = str(given)
-    if not re.fullmatch(r"\w[\w.-]*", key):
+def _condition(wanted: Condition) -> models.Filter | models.FieldCondition:
+    match wanted:
+        case AllOf(conditions):
+            return models.Filter(must=[_condition(one) for one in conditions])
+        case AnyOf(conditions):
+            return models.Filter(should=[_condition(one) for one in conditions])
+        case Not(condition):
+            return models.Filter(must_not=[_condition(condition)])
+        case Between(key=key):
+            return _between(wanted)
+        case Is(key, values):
+            return _is(key, values)
+    raise QueryError(f"{wanted!r} is no filter", "such as {'file_name': 'report.pdf'}")
+
+
+def _is(key: str, values: Sequence[Value]) -> models.Filter | models.FieldCondition:
+    field = _field(key, values[0])
+    if key == "page":
+        return _match(field, [_page(value) - 1 for value in values])
+    texts = [str(value) for value in values if not isinstance(value, float)]
+    # The command line gives text only; metadata may hold numbers.
+    numbers = [int(text) for text in texts if re.fullmatch(r"-?\d{1,18}", text)]
+    either = [_match(field, texts)] if texts else []
+    either += [_match(field, numbers)] if numbers else []
+    for value in values:
+        if isinstance(value, float):
+            either.append(models.FieldCondition(key=field, range=models.Range(gte=value, lte=value)))
+    return either[0] if len(either) == 1 else models.Filter(should=list(either))
+
+
+def _between(wanted: Between) -> models.FieldCondition:
+    field = _field(wanted.key, "a range")
+    first = 1 if wanted.key == "page" else 0  # stored from 0, asked for from 1
+    bounds = {"gt": wanted.gt, "gte": wanted.gte, "lt": wanted.lt, "lte": wanted.lte}
+    within = {name: bound - first for name, bound in bounds.items() if bound is not None}
+    return models.FieldCondition(key=field, range=models.Range(**within))
+
+
+def _field(key: str, value: object) -> str:
+    """Where the store keeps what people call key."""
+    if not re.fullmatch(r"\w[\w.-]*", str(key)):
         raise QueryError(
             f"filter {key}={value}: not the name of a metadata field", "such as file_name=report.pdf"
         )
-    if key == "page":
-        if not re.fullmatch(r"[1-9]\d{0,8}", value):
-            raise QueryError(f"filter page={value}: not a page number", "pages count from 1")
-        return _match("metadata.page", int(value) - 1)
-    if key == "source":
-        return _match("metadata.sources", value)
-    if not re.fullmatch(r"-?\d{1,18}", value):
-        return _match(f"metadata.{key}", value)
-    # The command line gives text only; metadata may hold numbers.
-    either: list[models.Condition] = [_match(f"metadata.{key}", one) for one in (value, int(value))]
-    return models.Filter(should=either)
+    return "metadata.sources" if key == "source" else f"metadata.{key}"
 
 
-def _match(key: str, value: str | int) -> models.FieldCondition:
-    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+def _page(value: Value) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,8}", str(value)):
+        raise QueryError(f"filter page={value}: not a page number", "pages count from 1")
+    return int(value)
+
+
+def _match(field: str, values: list[str] | list[int]) -> models.FieldCondition:
+    if len(values) == 1:
+        return models.FieldCondition(key=field, match=models.MatchValue(value=values[0]))
+    return models.FieldCondition(key=field, match=models.MatchAny(any=values))
 
 
 def _late(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docrag.errors import QueryError
 from docrag.rgb import to_rgb
+from docrag.search.conditions import Filter
 from docrag.types import Mode
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Query:
     audio: Path | None = None
     k: int = 10
     mode: Mode = "hybrid"
-    filter: Mapping[str, str | int] | None = None
+    filter: Filter | None = None
 
     def __post_init__(self) -> None:
         if not self.text.strip() and self.image is None and self.audio is None:

@@ -27,6 +27,9 @@ from docrag.types import (
 LAYOUT_VERSION = 1
 """Raised whenever an index written before can no longer be read."""
 
+TEXTS = "texts"
+"""What a fingerprint names instead of the version where the records are texts of a vector store, no pages."""
+
 KEYWORDS = ("metadata.document_id", "metadata.source", "metadata.sources", "metadata.file_name")
 """Payload fields with an index for texts, which filters and facets need."""
 INTEGERS = ("metadata.page",)
@@ -81,6 +84,11 @@ class Layout:
             specs.append(VectorSpec(IMAGE, "dense", image))
         specs += [VectorSpec(CAPTION, "dense", text), VectorSpec(BM25, "sparse", 0)]
         return cls(tuple(specs))
+
+    @classmethod
+    def for_texts(cls, dim: int) -> Self:
+        """The layout for texts alone, with vectors of so many numbers."""
+        return cls((VectorSpec(CAPTION, "dense", dim),))
 
     @property
     def names(self) -> frozenset[str]:
@@ -203,6 +211,19 @@ class Fingerprint:
         if not isinstance(values, dict):
             raise StoreError("the fingerprint of the index is damaged: it is not a JSON object")
         return cls(values)
+
+
+def require_pages(fingerprint: Fingerprint) -> None:
+    """Refuse what is no index of pages.
+
+    Raises:
+        IndexMismatch: A vector store keeps its texts there.
+    """
+    if fingerprint.values.get("layout") == TEXTS:
+        raise IndexMismatch(
+            "there are texts of a vector store, no pages of documents",
+            "open it with DocragVectorStore, or name another place in --index",
+        )
 
 
 def require_equal(stored: Fingerprint, asked: Fingerprint) -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from docrag.errors import QueryError
+from docrag.search.conditions import AllOf, AnyOf, Between, Is, Not
 from docrag.search.plan import metadata_filter, queries
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
 
@@ -78,3 +79,49 @@ def test_python_may_give_numbers():
 def test_no_filter_is_none():
     assert metadata_filter(None) is None
     assert metadata_filter({}) is None
+
+
+def test_a_list_means_any_of_its_values():
+    [names] = metadata_filter({"file_name": ["a.pdf", "b.pdf"]}).must
+    assert names.match.any == ["a.pdf", "b.pdf"]
+    [pages] = metadata_filter({"page": [2, "3"]}).must
+    assert pages.match.any == [1, 2]
+    [either] = metadata_filter({"title": ["2023", "Ferry"]}).must
+    assert [getattr(one.match, "any", None) or one.match.value for one in either.should] == [
+        ["2023", "Ferry"],
+        2023,
+    ]
+
+
+def test_conditions_nest():
+    wanted = AnyOf((Not(Is("file_name", ("a.pdf",))), AllOf((Between(key="page", gte=2, lt=4),))))
+    made = metadata_filter(wanted)
+    assert made.should[0].must_not[0].key == "metadata.file_name"
+    within = made.should[1].must[0].range
+    assert (within.gte, within.lt, within.gt, within.lte) == (1, 3, None, None)
+
+
+def test_a_single_condition_is_a_filter():
+    assert metadata_filter(Is("title", ("Ferry",))).must[0].match.value == "Ferry"
+    assert metadata_filter(Is("width", (595.5,))).must[0].range.gte == 595.5
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: metadata_filter({"file_name": []}),  # Qdrant would take it for no condition
+        lambda: metadata_filter({"file_name": None}),
+        lambda: metadata_filter({"ocr": True}),
+        lambda: metadata_filter({"width": float("nan")}),
+        lambda: metadata_filter({"page": ["1", "two"]}),
+        lambda: metadata_filter("file_name=a.pdf"),
+        lambda: AllOf(()),
+        lambda: AnyOf(()),
+        lambda: Between(key="page"),
+        lambda: Between(key="title", gt="2023"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(make):
+    with pytest.raises(QueryError) as caught:
+        make()
+    assert caught.value.hint

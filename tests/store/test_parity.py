@@ -18,6 +18,7 @@ from qdrant_client import models
 
 from docrag.errors import InvalidRecord, StoreError
 from docrag.search import plan
+from docrag.search.conditions import AllOf, AnyOf, Between, Is, Not
 from docrag.search.stages import Stages
 from docrag.store import edge, server
 from docrag.store.base import Store
@@ -107,6 +108,44 @@ def test_every_mode_and_filter_answers_as_numpy_does(
         answers = read_only.query(list(asked.values()))
         for request, found in zip(asked.values(), answers, strict=True):
             assert_same(found, oracle.answer(request))
+
+
+SELECTIONS = {
+    "any of": ({"file_name": ["1.pdf", "3.pdf"]}, lambda m: m["file_name"] in ("1.pdf", "3.pdf")),
+    "any source": (
+        {"source": ["/copy/3.pdf", "/docs/2.pdf"]},
+        lambda m: m["file_name"] in ("3.pdf", "2.pdf"),
+    ),
+    "any page": ({"page": [1, "4"]}, lambda m: m["page"] in (0, 3)),
+    "text or number": (
+        {"page": ["2"], "file_name": ["2.pdf", "17"]},
+        lambda m: m["file_name"] == "2.pdf" and m["page"] == 1,
+    ),
+    "not": (Not(Is("file_name", ("2.pdf",))), lambda m: m["file_name"] != "2.pdf"),
+    "not any": (Not(Is("page", (1, 2))), lambda m: m["page"] > 1),
+    "from": (Between(key="page", gte=4), lambda m: m["page"] >= 3),
+    "between": (Between(key="page", gt=1, lt=4), lambda m: 0 < m["page"] < 3),
+    "either": (
+        AnyOf(
+            (Is("file_name", ("1.pdf",)), AllOf((Is("file_name", ("2.pdf",)), Between(key="page", lte=2))))
+        ),
+        lambda m: m["file_name"] == "1.pdf" or (m["file_name"] == "2.pdf" and m["page"] < 2),
+    ),
+    "not all": (
+        Not(AllOf((Is("file_name", ("1.pdf",)), Between(key="page", lte=2)))),
+        lambda m: not (m["file_name"] == "1.pdf" and m["page"] < 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_a_filter_selects_what_it_says(read_only: Store, records: list[PageRecord], name: str):
+    wanted, holds = SELECTIONS[name]
+    found = {
+        record.id for record in read_only.scroll(plan.metadata_filter(wanted), payload=["metadata.page"])
+    }
+    assert found == {record.id for record in records if holds(record.payload["metadata"])}
+    assert 0 < len(found) < len(records)
 
 
 def assert_same(found: list[ScoredId], expected: list[ScoredId]) -> None:

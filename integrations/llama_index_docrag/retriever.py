@@ -1,0 +1,154 @@
+"""The retriever."""
+
+from __future__ import annotations
+
+import logging
+import os
+from types import TracebackType
+from typing import Any, Self
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks.base import CallbackManager
+from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.vector_stores.types import MetadataFilters
+
+from docrag import Index
+from docrag.errors import EmptyDocument, QueryError
+from docrag.search.conditions import Filter
+from docrag.settings import Settings
+from docrag.types import MODES, Hit, Mode
+from llama_index_docrag.filters import docrag_filter
+from llama_index_docrag.nodes import node_of
+
+logger = logging.getLogger(__name__)
+
+
+class DocragRetriever(BaseRetriever):
+    """Pages that answer a question, as nodes with their image, best first.
+
+    A query is words, an image (`QueryBundle(image_path=...)`, where an encoder of the index sees), or both;
+    custom embedding strings are not looked at. Close it, or use it in a `with` block: a directory index is
+    opened by one at a time.
+
+    Args:
+        index: An open index.
+        k: How many pages, 1 or more.
+        mode: hybrid, late, cosine or text.
+        filter: MetadataFilters, a mapping of metadata, or a condition of docrag.search.conditions.
+        score_threshold: Pages with a lower score are left out; scores of different modes do not compare.
+        callback_manager: Hears of every retrieval.
+        verbose: As in LlamaIndex.
+
+    Raises:
+        QueryError: k, the mode or the filter cannot be used.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        *,
+        k: int = 5,
+        mode: Mode = "hybrid",
+        filter: MetadataFilters | Filter | None = None,
+        score_threshold: float | None = None,
+        callback_manager: CallbackManager | None = None,
+        verbose: bool = False,
+    ) -> None:
+        if k < 1:
+            raise QueryError(f"k = {k}", "ask for at least one page")
+        if mode not in MODES:
+            raise QueryError(f"no mode {mode!r}", f"one of {', '.join(MODES)}")
+        self.index = index
+        self.k = k
+        self.mode = mode
+        self.score_threshold = score_threshold
+        self._filter = docrag_filter(filter)
+        super().__init__(callback_manager=callback_manager, verbose=verbose)
+
+    @classmethod
+    def from_index(
+        cls,
+        uri: str | os.PathLike[str] | None = None,
+        *,
+        settings: Settings | None = None,
+        **options: Any,
+    ) -> Self:
+        """Open an index that is there.
+
+        Args:
+            uri: A directory, or a collection on a Qdrant server; else DOCRAG_INDEX, else ./docrag-index.
+            settings: By default from the environment and docrag.toml.
+            options: Of the retriever.
+
+        Raises:
+            StoreError: There is no index, or it cannot be opened.
+        """
+        return cls._over(Index.open(uri, create=False, settings=settings), options)
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        uri: str | os.PathLike[str] | None = None,
+        settings: Settings | None = None,
+        **options: Any,
+    ) -> Self:
+        """Bring an index up to date with a file or folder, and open it.
+
+        A file that cannot be read costs only itself; it is logged as a warning. Files are read in processes
+        of their own, so a script calls this under `if __name__ == "__main__":`.
+
+        Args:
+            path: A PDF, an image, or a folder that is walked.
+            uri: Where the index is, or is made; else DOCRAG_INDEX, else ./docrag-index.
+            settings: By default from the environment and docrag.toml.
+            options: Of the retriever.
+
+        Raises:
+            NotFound: The path does not exist.
+            EmptyDocument: Not one page can be read.
+        """
+        index = Index.open(uri, settings=settings)
+        try:
+            for failed in index.ingest(path).failures:
+                logger.warning("%s: %s", failed.file, failed.error)
+            if not index.documents():
+                raise EmptyDocument(f"no page of {path} can be read", "name PDFs, images or a folder of them")
+        except BaseException:
+            index.close()
+            raise
+        return cls._over(index, options)
+
+    @classmethod
+    def _over(cls, index: Index, options: dict[str, Any]) -> Self:
+        try:
+            return cls(index, **options)
+        except BaseException:
+            index.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the index."""
+        self.index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self._nodes(self.index.search(query_bundle.query_str, **self._wanted(query_bundle)))
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self._nodes(await self.index.asearch(query_bundle.query_str, **self._wanted(query_bundle)))
+
+    def _wanted(self, query: QueryBundle) -> dict[str, Any]:
+        return {"k": self.k, "mode": self.mode, "filter": self._filter, "image": query.image_path}
+
+    def _nodes(self, hits: list[Hit]) -> list[NodeWithScore]:
+        least = float("-inf") if self.score_threshold is None else self.score_threshold
+        return [node_of(hit) for hit in hits if hit.score >= least]

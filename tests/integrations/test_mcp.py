@@ -1,0 +1,268 @@
+"""The MCP server, asked by the SDK's own client in this process."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from docrag import Index
+from docrag.errors import DocumentError
+from docrag.store.images import PageImages
+from docrag.types import IndexedDocument, IndexedPage, page_id
+
+pytest.importorskip("mcp_types", reason="the MCP SDK is not installed")
+
+from mcp import Client, MCPError
+from mcp_docrag import make_server
+from mcp_docrag.answers import EXCERPT, cut, listed
+from mcp_docrag.pictures import MOST_BYTES, PAGE_SIDE, PICTURED, THUMBNAIL_SIDE, jpeg
+from mcp_docrag.tools import TOOLS
+
+CATERING = "How much did the ferry company earn from catering in 2023?"
+UNKNOWN = page_id("ab" * 32, 1)
+opened_paths: list[str] | None = None
+
+
+def note_opened(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and opened_paths is not None:
+        opened_paths.append(str(arguments[0]))
+
+
+sys.addaudithook(note_opened)
+
+
+async def call(index: Index, tool: str, era: str = "auto", **arguments: object):
+    async with Client(make_server(index), mode=era) as client:
+        return await client.call_tool(tool, arguments)
+
+
+def texts(result) -> list[str]:
+    return [block.text for block in result.content if block.type == "text"]
+
+
+def images(result) -> list[tuple[Image.Image, int]]:
+    """Each image of an answer, with its bytes."""
+    blobs = [base64.b64decode(block.data) for block in result.content if block.type == "image"]
+    return [(Image.open(BytesIO(blob)), len(blob)) for blob in blobs]
+
+
+async def test_tools_say_what_they_are_and_that_they_only_read(demo_index):
+    async with Client(make_server(demo_index)) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert client.server_info.name == "docrag"
+        assert "search_pages" in client.instructions
+    assert list(tools) == ["search_pages", "get_page", "list_documents"]
+    for tool in tools.values():
+        hints = tool.annotations
+        assert (hints.read_only_hint, hints.idempotent_hint, hints.open_world_hint) == (True, True, False)
+        assert tool.input_schema["additionalProperties"] is False
+        assert all(one["description"] for one in tool.input_schema["properties"].values())
+        assert tool.output_schema["type"] == "object"
+    assert tools["search_pages"].input_schema["properties"]["k"]["maximum"] == 20
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+async def test_a_search_gives_text_data_and_links(demo_index, era):
+    result = await call(demo_index, "search_pages", era, query=CATERING, k=3)
+    hits = demo_index.search(CATERING, k=3)
+    assert not result.is_error
+    data = result.structured_content
+    assert [page["page_id"] for page in data["hits"]] == [hit.page_id for hit in hits]
+    best = data["hits"][0]
+    assert (Path(best["file"]).name, best["page"]) == ("skerry_lines_annual_report_2023.pdf", 3)
+    assert "24.6" in best["text"]
+    assert len(best["text"]) <= EXCERPT + 8
+    assert best["regions"][0]["box"] == pytest.approx(hits[0].regions[0].box, abs=1e-4)
+    assert best["score"] == pytest.approx(hits[0].score, abs=1e-4)
+    first = texts(result)[0]
+    assert "skerry_lines_annual_report_2023.pdf, page 3 of 5" in first
+    assert f"page_id: {best['page_id']}" in first
+    assert "24.6" in first
+    links = [block.uri for block in result.content if block.type == "resource_link"]
+    assert links == [f"docrag://page/{hit.page_id}" for hit in hits] == [one["uri"] for one in data["hits"]]
+    assert [block.type for block in result.content] == ["text", "resource_link"] * 3
+
+
+@pytest.mark.parametrize(
+    ("wanted", "side", "most"),
+    [("thumbnail", THUMBNAIL_SIDE, 6), ("regions", PAGE_SIDE, 6), ("page", PAGE_SIDE, 3)],
+)
+async def test_pictures_come_with_the_best_pages_and_are_capped(demo_index, wanted, side, most):
+    result = await call(demo_index, "search_pages", query=CATERING, k=10, images=wanted)
+    shown = images(result)
+    assert 0 < len(shown) <= most
+    for image, size in shown:
+        assert max(image.size) <= side
+        assert size <= MOST_BYTES
+    kinds = " ".join(block.type for block in result.content).split("resource_link")
+    assert [("image" in kind) for kind in kinds[:10]] == [rank < PICTURED[wanted] for rank in range(10)]
+
+
+async def test_a_crop_is_a_part_of_its_page(demo_index):
+    hit = demo_index.search(CATERING, k=1)[0]
+    crops = images(await call(demo_index, "search_pages", query=CATERING, k=1, images="regions"))
+    width, height = hit.image().size
+    assert 1 <= len(crops) <= 2
+    assert sum(crop.width * crop.height for crop, _ in crops) < 0.6 * width * height
+
+
+async def test_a_filter_and_a_mode_reach_the_index(demo_index):
+    file = "tarn12_manual.pdf"
+    for given in ({"file_name": file}, json.dumps({"file_name": file}), {"file_name": [file, "other.pdf"]}):
+        result = await call(demo_index, "search_pages", query=CATERING, mode="late", filter=given)
+        assert {Path(hit["file"]).name for hit in result.structured_content["hits"]} == {file}
+    unfiltered = await call(demo_index, "search_pages", query=CATERING, filter=None)
+    assert len(unfiltered.structured_content["hits"]) == 5
+    result = await call(demo_index, "search_pages", query=CATERING, filter={"file_name": "no.pdf"})
+    assert result.structured_content["hits"] == []
+    assert "no page found" in texts(result)[0]
+
+
+async def test_a_page_as_text_image_and_regions(demo_index):
+    hit = demo_index.search(CATERING, k=1)[0]
+    async with Client(make_server(demo_index)) as client:
+        asked = {"page_id": hit.page_id}
+        text = await client.call_tool("get_page", asked)
+        whole = await client.call_tool("get_page", asked | {"detail": "image"})
+        parts = await client.call_tool("get_page", asked | {"detail": "regions", "query": CATERING})
+    assert texts(text)[1] == hit.text
+    assert text.structured_content["characters"] == len(hit.text)
+    ((page, _),) = images(whole)
+    assert page.size == hit.image().size
+    difference = np.asarray(page, float) - np.asarray(hit.image().convert("RGB"), float)
+    assert np.abs(difference).mean() < 3
+    crops = images(parts)
+    assert 1 <= len(crops) <= 2
+    assert max(crop.height for crop, _ in crops) < page.height / 2
+
+
+async def test_an_unknown_tool_is_a_protocol_error(demo_index):
+    async with Client(make_server(demo_index)) as client:
+        with pytest.raises(MCPError, match="there are search_pages, get_page, list_documents"):
+            await client.call_tool("read_file", {"path": "/etc/passwd"})
+
+
+async def test_documents_are_listed(demo_index):
+    result = await call(demo_index, "list_documents")
+    documents = result.structured_content["documents"]
+    assert result.structured_content["total"] == len(documents) == 5
+    manual = next(one for one in documents if one["file_name"] == "tarn12_manual.pdf")
+    assert manual["pages"] == 4
+    assert f"{manual['file']} (4 pages): tarn12 manual" in texts(result)[0]
+    beyond = await call(demo_index, "list_documents", offset=10**6)
+    assert beyond.structured_content["documents"] == []
+
+
+def test_many_documents_are_listed_in_parts():
+    documents = [IndexedDocument(f"{i:064}", (f"{i:03}.pdf",), "", 1, 1) for i in range(450)]
+    first, last = listed(documents, 0, 200), listed(documents, 400, 200)
+    assert (len(first.documents), first.next_offset, first.total) == (200, 200, 450)
+    assert (len(last.documents), last.next_offset) == (50, None)
+
+
+async def test_a_page_is_a_resource(demo_index):
+    hit = demo_index.search(CATERING, k=1)[0]
+    async with Client(make_server(demo_index)) as client:
+        (template,) = (await client.list_resource_templates()).resource_templates
+        assert template.uri_template == "docrag://page/{page_id}"
+        assert (await client.list_resources()).resources == []
+        text, image = (await client.read_resource(f"docrag://page/{hit.page_id}")).contents
+        assert (text.mime_type, text.text) == ("text/plain", hit.text)
+        assert image.mime_type == "image/jpeg"
+        assert Image.open(BytesIO(base64.b64decode(image.blob))).size == hit.image().size
+        for uri in ("file:///etc/passwd", "docrag://page/../../etc/passwd", "docrag://page/", hit.page_id):
+            with pytest.raises(MCPError, match="no such resource"):
+                await client.read_resource(uri)
+        with pytest.raises(MCPError, match=f"no page {UNKNOWN} in the index"):
+            await client.read_resource(f"docrag://page/{UNKNOWN}")
+
+
+async def test_no_path_that_a_model_chose_is_opened(demo_index, tmp_path):
+    global opened_paths
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    opened_paths = []
+    try:
+        async with Client(make_server(demo_index)) as client:
+            for tool in TOOLS.values():
+                for name in tool.arguments.model_fields:
+                    for path in (str(secret), f"file://{secret}", {"source": str(secret)}):
+                        given = {"query": "x", "page_id": UNKNOWN, name: path}
+                        known = {key: given[key] for key in given if key in tool.arguments.model_fields}
+                        result = await client.call_tool(_name_of(tool), known)
+                        assert "secret" not in " ".join(texts(result)).replace(str(secret), "")
+            for uri in (f"docrag://page/{secret}", f"file://{secret}"):
+                with pytest.raises(MCPError):
+                    await client.read_resource(uri)
+        secret.read_text()  # the watch works
+        assert opened_paths.count(str(secret)) == 1
+    finally:
+        opened_paths = None
+
+
+def _name_of(tool) -> str:
+    return next(name for name, one in TOOLS.items() if one is tool)
+
+
+async def test_a_page_whose_image_is_gone_costs_only_the_image(demo_index, monkeypatch):
+    best = demo_index.search(CATERING, k=1)[0]
+
+    def gone(page):
+        raise DocumentError(f"no image of page {page.page}", "ingest the file again")
+
+    monkeypatch.setattr(IndexedPage, "image", gone)
+    found = await call(demo_index, "search_pages", query=CATERING, k=2, images="page")
+    assert not found.is_error
+    assert texts(found)[1] == "no image of page 3 (ingest the file again)"
+    looked = await call(demo_index, "get_page", page_id=best.page_id, detail="image")
+    assert looked.is_error
+    assert texts(looked) == ["error: no image of page 3\nhint: ingest the file again"]
+    async with Client(make_server(demo_index)) as client:
+        assert len((await client.read_resource(f"docrag://page/{best.page_id}")).contents) == 1
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+async def test_a_failure_of_ours_is_logged_and_not_told(demo_index, monkeypatch, caplog, era):
+    def fail(*arguments, **named):
+        raise RuntimeError("inside")
+
+    monkeypatch.setattr(Index, "search", fail)
+    monkeypatch.setattr(Index, "page", fail)
+    said = "docrag failed; the server's log says why"
+    with caplog.at_level(logging.ERROR):
+        async with Client(make_server(demo_index), mode=era) as client:
+            result = await client.call_tool("search_pages", {"query": "x"})
+            with pytest.raises(MCPError, match=said):
+                await client.read_resource(f"docrag://page/{UNKNOWN}")
+    assert result.is_error
+    assert texts(result) == [f"error: {said}"]
+    assert caplog.text.count("RuntimeError: inside") == 2
+
+
+async def test_a_broken_image_is_said(demo_index, monkeypatch, tmp_path):
+    best = demo_index.search(CATERING, k=1)[0]
+    broken = tmp_path / "1.jpg"
+    broken.write_bytes(best.image_path.read_bytes()[:2000])
+    monkeypatch.setattr(PageImages, "path", lambda *given: broken)
+    looked = await call(demo_index, "get_page", page_id=best.page_id, detail="image")
+    (text,) = texts(looked)
+    assert text.endswith("page 3 is broken\nhint: docrag ingest --again repairs it")
+    found = await call(demo_index, "search_pages", query=CATERING, k=1, images="thumbnail")
+    assert "page 3 is broken" in texts(found)[1]
+
+
+def test_long_texts_and_large_images_are_cut():
+    assert cut("x" * 30_000, 20_000) == "x" * 20_000 + "\n[10000 more characters are not shown]"
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 2000, 3), np.uint8)
+    data = jpeg(Image.fromarray(noise))
+    assert len(data) <= MOST_BYTES
+    assert max(Image.open(BytesIO(data)).size) == PAGE_SIDE
+    assert Image.open(BytesIO(jpeg(Image.new("L", (30, 20))))).size == (30, 20)

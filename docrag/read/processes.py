@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
 from typing import Any
 
 from docrag.read import worker
 from docrag.read.jobs import ReadOptions
+
+_STARTING = threading.Lock()
+
+
+class _Worker(SpawnProcess):
+    """A process that does not run the caller's script again.
+
+    Python would, to find there what the process is told to run, so that a script without
+    `if __name__ == "__main__":` ingested in every worker, too. Workers run functions of docrag alone.
+    """
+
+    def start(self) -> None:
+        with _STARTING:
+            script = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")  # it stands in no file
+            try:
+                super().start()
+            finally:
+                sys.modules["__main__"] = script
+
+
+class _Context(SpawnContext):
+    Process = _Worker
 
 
 class Processes:
@@ -84,7 +109,7 @@ class Processes:
                 max_workers=self._workers,
                 initializer=worker.start,
                 initargs=(self._options, os.getpid()),
-                context=multiprocessing.get_context("spawn"),
+                context=_Context(),
             )
             if not pool.active:  # asking starts it
                 raise BrokenProcessPool("no worker process can be started")

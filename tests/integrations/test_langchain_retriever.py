@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import base64
+import copy
 import json
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
 
+import langchain_docrag
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
@@ -265,7 +268,8 @@ def test_fields_can_be_configured_and_the_copies_leave_the_index_open(tmp_path):
     with DocragRetriever.from_folder(tmp_path / "docs", index=tmp_path / "index") as retriever:
         configurable = retriever.configurable_fields(k=ConfigurableField(id="k"))
         assert len(configurable.invoke("ferry", {"configurable": {"k": 1}})) == 1
-        retriever.model_copy(update={"k": 1}).close()
+        for copied in (retriever.model_copy(update={"k": 1}), copy.deepcopy(retriever)):
+            copied.close()
         assert len(retriever.invoke("ferry", k=3)) == 3
 
 
@@ -340,3 +344,16 @@ def test_without_langchain_it_says_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install" in done.stdout
+
+
+def test_it_imports_docrag_and_langchain_core_only():
+    folder = Path(langchain_docrag.__file__).parent
+    roots = set()
+    for module in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Import):
+                roots |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                roots.add((node.module or "").split(".")[0])
+    others = roots - set(sys.stdlib_module_names) - {"docrag", "langchain_docrag", "langchain_core"}
+    assert others <= {"PIL", "numpy", "pydantic", "qdrant_client"}  # which docrag itself stands on

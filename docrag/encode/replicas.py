@@ -136,7 +136,7 @@ def _lost(error: BaseException) -> ModelError:
     if code is None:
         return ModelError(
             "the process of a device ended before it took any pages",
-            "a script must call docrag below `if __name__ == '__main__':`; see what the process printed",
+            "see what the process printed; --device with one name needs no process",
         )
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
     return ModelError(

@@ -188,6 +188,10 @@ class DocragRetriever(BaseRetriever, Wanted):
         copied._opened = None
         return copied
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """The same as a plain copy: an open index cannot be doubled."""
+        return self.__copy__()
+
     def __enter__(self) -> Self:
         return self
 

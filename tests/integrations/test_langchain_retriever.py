@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,16 +12,15 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.load import dumps
-from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.runnables import RunnableLambda
 from langchain_docrag import DocragRetriever
-from langchain_docrag.retriever import index_of
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import ValidationError
 
 from docrag import Index
 from docrag.demo import QUESTIONS, documents
-from docrag.errors import DocumentError, IndexInUse, IndexNotFound, NotFound, QueryError
-from tests.samples import APPLE, CLOCK, FERRY, write_pdf
+from docrag.errors import QueryError
+from tests.samples import APPLE, FERRY, write_pdf
 
 CATERING, FLASHES = QUESTIONS[0], next(one for one in QUESTIONS if one.file == "tarn12_manual.pdf")
 
@@ -258,85 +255,3 @@ async def test_it_is_a_runnable_like_any_other(demo_index, retriever):
     assert [places(docs) for docs in both] == [places[:1] for places in wanted]
     assert (retriever | RunnableLambda(len)).invoke(CATERING.text, k=1) == 1
     dumps(retriever)  # tracing writes what it can; an index is not among it
-
-
-def test_fields_can_be_configured_and_the_copies_leave_the_index_open(tmp_path):
-    write_pdf(tmp_path / "docs" / "ferries.pdf", FERRY, APPLE, CLOCK)
-    with DocragRetriever.from_folder(tmp_path / "docs", index=tmp_path / "index") as retriever:
-        configurable = retriever.configurable_fields(k=ConfigurableField(id="k"))
-        assert len(configurable.invoke("ferry", {"configurable": {"k": 1}})) == 1
-        retriever.model_copy(update={"k": 1}).close()
-        assert len(retriever.invoke("ferry", k=3)) == 3
-
-
-def test_an_index_that_it_opened_is_closed_and_one_that_was_given_is_not(tmp_path):
-    write_pdf(tmp_path / "ferries.pdf", FERRY)
-    with DocragRetriever.from_folder(tmp_path / "ferries.pdf", index=tmp_path / "index"):
-        pass
-    with DocragRetriever.from_index(tmp_path / "index", k=1) as retriever:
-        assert len(retriever.invoke("ferry")) == 1
-        with pytest.raises(IndexInUse):
-            DocragRetriever.from_index(tmp_path / "index")
-    with pytest.raises(ValidationError):
-        DocragRetriever.from_index(tmp_path / "index", k=0)  # and lets go of it
-    with Index.open(tmp_path / "index") as index:
-        index.as_retriever().close()
-        assert len(index.search("ferry")) == 1
-
-
-def test_no_index_is_made_where_there_is_none(tmp_path):
-    with pytest.raises(IndexNotFound, match="docrag ingest"):
-        DocragRetriever.from_index(tmp_path / "nothing")
-    assert not (tmp_path / "nothing").exists()
-
-
-def test_a_folder_has_an_index_of_its_own_that_follows_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
-    write_pdf(tmp_path / "docs" / "ferries.pdf", FERRY)
-    write_pdf(tmp_path / "other" / "apples.pdf", APPLE)
-    with DocragRetriever.from_folder("docs", k=5) as retriever:
-        assert places(retriever.invoke("apples in the cellar")) == [("ferries.pdf", 1)]
-    with DocragRetriever.from_folder(tmp_path / "other") as retriever:
-        assert places(retriever.invoke("ferry")) == [("apples.pdf", 1)]
-    write_pdf(tmp_path / "docs" / "clocks.pdf", CLOCK)
-    (tmp_path / "docs" / "ferries.pdf").unlink()
-    with DocragRetriever.from_folder(tmp_path / "docs") as retriever:
-        assert places(retriever.invoke("ferry")) == [("clocks.pdf", 1)]
-    assert index_of("docs").parent == tmp_path / "data" / "docrag" / "folders"
-    assert sorted(path.name for path in (tmp_path / "docs").iterdir()) == ["clocks.pdf"]
-
-
-def test_a_folder_with_nothing_to_retrieve_is_an_error_and_one_bad_file_a_warning(tmp_path):
-    with pytest.raises(NotFound):
-        DocragRetriever.from_folder(tmp_path / "nowhere", index=tmp_path / "index")
-    (tmp_path / "docs").mkdir()
-    with pytest.raises(DocumentError, match="no page"):
-        DocragRetriever.from_folder(tmp_path / "docs", index=tmp_path / "index")
-    (tmp_path / "docs" / "bad.pdf").write_text("no PDF")
-    with pytest.raises(DocumentError, match=r"bad\.pdf"):
-        DocragRetriever.from_folder(tmp_path / "docs", index=tmp_path / "index")
-    write_pdf(tmp_path / "docs" / "ferries.pdf", FERRY)
-    with pytest.warns(UserWarning, match=r"bad\.pdf") as told:
-        DocragRetriever.from_folder(tmp_path / "docs", index=tmp_path / "index").close()
-    assert told[0].filename == __file__
-
-
-def test_an_image_that_is_gone_is_an_error_where_it_is_wanted(tmp_path):
-    write_pdf(tmp_path / "docs" / "ferries.pdf", FERRY)
-    with DocragRetriever.from_folder(tmp_path / "docs", index=tmp_path / "index") as retriever:
-        [doc] = retriever.invoke("ferry")
-        Path(doc.metadata["image_path"]).unlink()
-        assert retriever.invoke("ferry") == [doc]
-        with pytest.raises(DocumentError, match=r"no image of .*ferries\.pdf, page 1"):
-            retriever.invoke("ferry", include_images=True)
-
-
-def test_without_langchain_it_says_what_to_install():
-    code = (
-        "import sys; sys.modules['langchain_core'] = None\n"
-        "try: import langchain_docrag\n"
-        "except ImportError as error: print(error)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install" in done.stdout

@@ -269,6 +269,20 @@ def test_every_nasty_file_ends_with_closed_or_a_reason(real, job):
     assert not workers()
 
 
+def test_a_script_needs_no_main_guard_since_workers_do_not_run_it(make_pdf, tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "from pathlib import Path\nfrom docrag.read import *\nprint('run')\n"
+        f"job = Job(Path({str(make_pdf(TEXT))!r}), '0' * 64, ('a',))\n"
+        "with ReaderPool(workers=2) as pool:\n"
+        "    print(*[type(event).__name__ for event in pool.read([job])])\n"
+        "print(__import__('__main__').job is job)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.split() == ["run", "Opened", "PageRead", "Closed", "True"]
+    assert done.stderr == ""
+
+
 def test_ctrl_c_brings_no_tracebacks_of_workers(make_pdf, tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(

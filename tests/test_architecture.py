@@ -12,7 +12,7 @@ import pytest
 import docrag
 
 ROOT = Path(docrag.__file__).parent
-GROUND = {"types", "errors", "settings", "http", "rgb"}
+GROUND = {"types", "errors", "settings", "http", "rgb", "spawn"}
 STAGES = {"read", "caption", "encode", "store"}
 FLOWS = {"ingest", "search"}
 FACES = {"cli", "serve"}
@@ -23,8 +23,19 @@ MAY_IMPORT = {
     "demo": GROUND | {"demo"},
     **{flow: GROUND | STAGES | {flow} for flow in FLOWS},
     **{
-        hand: GROUND | STAGES | FLOWS | {"choice", "opening", "place", "status"}
-        for hand in ("choice", "opening", "place", "status", "index", "labelling", "moving", "estimate")
+        hand: GROUND | STAGES | FLOWS | {"choice", "opening", "place", "server_place", "status"}
+        for hand in (
+            "choice",
+            "opening",
+            "place",
+            "server_place",
+            "status",
+            "index",
+            "labelling",
+            "moving",
+            "migrating",
+            "estimate",
+        )
     },
 }
 MODULES = sorted(ROOT.rglob("*.py"))

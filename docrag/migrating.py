@@ -173,8 +173,12 @@ def _image_base_url(settings: Settings, place: Place, stored: Fingerprint) -> st
 
 @contextmanager
 def _opened(settings: Settings, stored: Fingerprint) -> Iterator[Shelf]:
-    """The old index, for a while, so that others can search it."""
-    with closing(place_of(settings)) as place, closing(open_parts(place, stored, stored)) as shelf:
+    """The old index, for a while, so that others can search it; other options are for the new one."""
+    unasked = dict.fromkeys(("shards", "replicas", "write_consistency", "tenant"))
+    with (
+        closing(place_of(settings.model_copy(update=unasked))) as place,
+        closing(open_parts(place, stored, stored)) as shelf,
+    ):
         yield shelf
 
 

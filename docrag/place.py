@@ -96,6 +96,7 @@ def place_of(settings: Settings) -> Place:
         if "://" in uri:
             hint = "a directory, or a collection such as http://localhost:6333/reports"
             raise SettingsError(f"{uri} is no place for an index", hint)
+        _require_no_options(settings)
         place: Place = DirectoryPlace(Path(uri).expanduser())
     else:
         place = _server_place(settings, Address.parse(uri))
@@ -106,12 +107,32 @@ def place_of(settings: Settings) -> Place:
 def _server_place(settings: Settings, address: Address) -> Place:
     from docrag.server_place import ServerPlace
     from docrag.store.connection import connect
+    from docrag.store.schema import CollectionOptions
 
     key = settings.api_key.get_secret_value() if settings.api_key else ""
+    if key and not (address.secure or address.local or settings.api_key_in_clear):
+        raise SettingsError(
+            f"the key would go to {address.url} in the clear, for whoever stands between to read",
+            "use https; or, in a network that you trust, api_key_in_clear = true in docrag.toml, "
+            "DOCRAG_API_KEY_IN_CLEAR=1",
+        )
+    options = CollectionOptions(
+        settings.tenant or "", settings.shards, settings.replicas, settings.write_consistency
+    )
     return ServerPlace(
         lambda: connect(address, key, grpc_port=settings.grpc_port, ca_file=settings.ca_file or ""),
         _beside(settings, str(address)),
+        options,
     )
+
+
+def _require_no_options(settings: Settings) -> None:
+    for name in ("shards", "replicas", "write_consistency", "tenant"):
+        if getattr(settings, name) is not None:
+            raise SettingsError(
+                f"{name} is for collections on a server, and {settings.index} is a directory",
+                f"leave it out of docrag.toml and DOCRAG_{name.upper()}, or name a collection in --index",
+            )
 
 
 def require_index(place: Place) -> Fingerprint:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docrag.errors import IndexInUse, IndexNotFound, StoreError
+from docrag.errors import IndexInUse, IndexNotFound, SettingsError, StoreError
 from docrag.store import alias
 from docrag.store.schema import DEFAULTS, CollectionOptions, options_of
 from docrag.store.server import ServerStore, stored_fingerprint
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from docrag.store.base import Store
     from docrag.store.connection import Connection
     from docrag.store.layout import Fingerprint, Layout
+
+
+_SETTINGS = {
+    "shards": "shard_number",
+    "replicas": "replication_factor",
+    "write_consistency": "write_consistency_factor",
+    "tenant": "tenant",
+}
+"""Options of a collection by the settings that ask for them."""
 
 
 class ServerPlace:
@@ -58,11 +67,13 @@ class ServerPlace:
 
         Raises:
             IndexMismatch: It was migrated to other models meanwhile.
+            SettingsError: It was given other options when it was made than are asked for.
         """
         from docrag.store.layout import require_equal
 
         _make_folder(self.folder)
         store = SharedStore.of(ServerStore.open(self._connection, layout), holder_of(self.folder))
+        self._require_options(store.collection)
         stored = store.fingerprint()
         if stored is None:
             raise IndexNotFound(f"{self.uri} is gone", "was it dropped? Ingest something to make it anew")
@@ -134,6 +145,19 @@ class ServerPlace:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def _require_options(self, collection: str) -> None:
+        info = self._connection.info(collection)
+        if info is None or not info.payload_schema:  # local mode keeps none of them
+            return
+        had = options_of(info)
+        for setting, name in _SETTINGS.items():
+            was, asked = getattr(had, name), getattr(self._options, name)
+            if asked and was != asked:
+                raise SettingsError(
+                    f"{self.uri} was made with {setting} = {was or 'none'}, asked for {asked}",
+                    f"leave {setting} out; docrag migrate to other models or layouts builds it as asked",
+                )
 
     def _draft(self) -> Draft:
         from docrag.ingest.draft import Draft

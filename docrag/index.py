@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from docrag.choice import captioner_of, choose_encoders, options_of, read_options_of
-from docrag.errors import NotFound
 from docrag.ingest.report import IngestReport
 from docrag.opening import open_shelf
-from docrag.place import Place, place_of, require_index
-from docrag.search.page_count import PageCount
+from docrag.place import place_of, require_index
+from docrag.reader import Reader
 from docrag.settings import Settings, load_settings
-from docrag.status import Status, status_of
-from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
 if TYPE_CHECKING:
-    from langchain_docrag import DocragRetriever
-    from PIL.Image import Image
-
-    from docrag.encode.encoders import Encoders
-    from docrag.ingest.shelf import Shelf
     from docrag.ingest.sync import Listener
-    from docrag.search.conditions import Filter
-    from docrag.search.label import LabelledPage
     from docrag.search.tune import Tuning
 
 
-class Index:
+class Index(Reader):
     """Pages of documents that can be searched; make one with `Index.open`.
 
     >>> import tempfile
@@ -44,13 +32,6 @@ class Index:
     ...     print(hit.page, hit.regions[0].text.split()[:5], hit.image().size)
     4 ['Lamp', 'blinks', 'red', 'four', 'times'] (904, 1280)
     """
-
-    def __init__(self, place: Place, shelf: Shelf, encoders: Encoders, settings: Settings) -> None:
-        self._place = place
-        self._shelf = shelf
-        self._encoders = encoders
-        self._settings = settings
-        self._pages = PageCount(shelf.store.count)
 
     @classmethod
     def open(
@@ -135,69 +116,6 @@ class Index:
                 listener=listener or (lambda event: None),
             )
 
-    def search(
-        self,
-        query: str = "",
-        k: int = 10,
-        mode: Mode = "hybrid",
-        filter: Filter | None = None,
-        *,
-        image: Image | str | os.PathLike[str] | None = None,
-        audio: str | os.PathLike[str] | None = None,
-    ) -> list[Hit]:
-        """The pages that answer a query, best first.
-
-        Args:
-            query: A question or some words; a path or an address is words too.
-            k: How many pages, 1 or more.
-            mode: hybrid, late, cosine or text.
-            filter: Metadata that a page must have, all of it, such as {"file_name": "report.pdf"}; a list of
-                values means any of them, and docrag.search.conditions says more.
-            image: What pages should look like, beside the words or alone; for encoders that see.
-            audio: A recording, for encoders that hear.
-
-        Raises:
-            QueryError: The query is empty, the mode or the filter cannot be used, or no encoder of the index
-                takes such a query.
-        """
-        from docrag.search.answer import answer
-        from docrag.search.query import Query, open_image, open_recording
-        from docrag.search.tuned import stages_for
-
-        picture = open_image(image) if isinstance(image, str | os.PathLike) else image
-        recording = open_recording(audio) if audio is not None else None
-        asked = Query(query, picture, recording, k, mode, filter)
-        stages = stages_for(self._place.folder, self._pages)
-        return answer(self._shelf.store, self._shelf.images, self._encoders, asked, stages)
-
-    async def asearch(self, query: str = "", **wanted: Any) -> list[Hit]:
-        """The same as search, in a thread, so that an event loop goes on meanwhile."""
-        return await asyncio.to_thread(self.search, query, **wanted)
-
-    def label(
-        self,
-        labels: Sequence[str],
-        *,
-        template: str = "{}",
-        filter: Filter | None = None,
-    ) -> list[LabelledPage]:
-        """Zero-shot classification of the pages by the image encoder of the index.
-
-        Args:
-            labels: What a page may be, in any language that the encoder knows.
-            template: How a label is put to the encoder, such as "a scan of a {}".
-            filter: Only pages with these metadata values.
-
-        Returns:
-            One for each page, in the order of file and page.
-
-        Raises:
-            QueryError: There are no labels, or the index has no image encoder that compares texts.
-        """
-        from docrag.search.label import label_stored
-
-        return label_stored(self._shelf.store, self._encoders.image, labels, template, filter)
-
     def tune(
         self,
         questions: Sequence[str] = (),
@@ -225,44 +143,6 @@ class Index:
             save_plan(self._place.folder, Plan(tuning.chosen.stages, tuning.measured()))
         return tuning
 
-    def as_retriever(self, **fields: Any) -> DocragRetriever:
-        """A LangChain retriever over the index, which stays open when the retriever is closed.
-
-        Args:
-            fields: Of `langchain_docrag.DocragRetriever`: k, mode, filter, neighbours, group_by_document...
-        """
-        from langchain_docrag import DocragRetriever
-
-        return DocragRetriever(index=self, **fields)
-
-    def documents(self) -> list[IndexedDocument]:
-        """What is indexed, by path."""
-        from docrag.search.browse import documents
-
-        return documents(self._shelf.store)
-
-    def pages(self, page_ids: Sequence[str]) -> list[IndexedPage]:
-        """Pages in the order of their ids; those that are not in the index are left out.
-
-        The page before or after one has the id `docrag.types.page_id(page.document_id, number)`.
-
-        Args:
-            page_ids: As hits name them; anything else is the id of no page.
-        """
-        from docrag.search.browse import pages
-
-        return pages(self._shelf.store, self._shelf.images, [name for name in page_ids if is_page_id(name)])
-
-    def page(self, page_id: str) -> IndexedPage:
-        """One page.
-
-        Raises:
-            NotFound: It is not in the index.
-        """
-        for found in self.pages([page_id]):
-            return found
-        raise NotFound(f"no page {page_id} in the index", "take the id of a hit")
-
     def remove(self, path: str | os.PathLike[str]) -> int:
         """Forget a file; its pages go unless the same content stands at another path too.
 
@@ -277,25 +157,3 @@ class Index:
         """
         with self._pages.changing():
             return self._shelf.forget(path)
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """The models that the index is built with, and what else decides its vectors."""
-        return self._encoders.fingerprint()
-
-    def status(self) -> Status:
-        """What the index holds."""
-        return status_of(self._place, self._shelf, self._encoders)
-
-    def close(self) -> None:
-        """Let go of the index, so that another process can open it."""
-        self._encoders.close()
-        self._shelf.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

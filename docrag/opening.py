@@ -9,18 +9,24 @@ from docrag.ingest.manifest import Manifest
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.ingest.shelf import Shelf
-    from docrag.place import Place
+    from docrag.place import Place, Site
     from docrag.store.layout import Datatype, Fingerprint, Layout
 
 
 def open_shelf(place: Place, encoders: Encoders, datatype: Datatype | None = None) -> Shelf:
     """Open or make the three parts of an index; patches are stored as asked, else as they were."""
+    stored = place.fingerprint()
+    return open_parts(place, stored, fingerprint_of(encoders, datatype, stored))
+
+
+def fingerprint_of(
+    encoders: Encoders, datatype: Datatype | None = None, stored: Fingerprint | None = None
+) -> Fingerprint:
+    """What an index of some encoders is built with; patches are stored as asked, else as they were."""
     from docrag.store.layout import LAYOUT_VERSION, Fingerprint
 
-    stored = place.fingerprint()
     kept = datatype or (stored.values["datatype"] if stored else "float16")
-    asked = {"layout": LAYOUT_VERSION, **encoders.fingerprint(), "datatype": kept}
-    return open_parts(place, stored, Fingerprint(asked))
+    return Fingerprint({"layout": LAYOUT_VERSION, **encoders.fingerprint(), "datatype": kept})
 
 
 def layout_of(fingerprint: Fingerprint) -> Layout:
@@ -35,7 +41,7 @@ def layout_of(fingerprint: Fingerprint) -> Layout:
     return Layout.for_dims(late=dims["late"], image=dims["image"], text=dims["text"], datatype=datatype)
 
 
-def open_parts(place: Place, stored: Fingerprint | None, asked: Fingerprint) -> Shelf:
+def open_parts(place: Site, stored: Fingerprint | None, asked: Fingerprint) -> Shelf:
     """Open or make the three parts of an index; the points come first since they hold the lock.
 
     Raises:

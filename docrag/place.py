@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from docrag.errors import IndexNotFound, SettingsError, StoreError
 
 if TYPE_CHECKING:
+    from docrag.ingest.draft import Draft
     from docrag.settings import Settings
+    from docrag.store.address import Address
     from docrag.store.base import Store
-    from docrag.store.connection import Connection
     from docrag.store.layout import Fingerprint, Layout
+    from docrag.store.lock import FolderLock
 
 FINGERPRINT = "fingerprint.json"
 
 
-class Place(Protocol):
-    """Where the points of an index are, and the files beside them."""
+class Site(Protocol):
+    """Where the points of an index are, or are to be, and the files beside them."""
 
     uri: str
     folder: Path
@@ -34,11 +37,46 @@ class Place(Protocol):
         ...
 
     def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """The index that is there; a fingerprint that is not the stored one takes its place."""
+        """The index that is there; its fingerprint may say that the same weights lie elsewhere now.
+
+        Raises:
+            IndexMismatch: It was migrated to other models meanwhile.
+        """
         ...
 
     def close(self) -> None:
         """Let go of a connection that no store has taken over."""
+        ...
+
+
+class Place(Site, Protocol):
+    """The site of an index that another one may replace."""
+
+    def beside(self) -> Site:
+        """Where an index is built that is to take the place of this one; the same again after a kill.
+
+        Raises:
+            StoreError: Nothing could take the place of this one.
+        """
+        ...
+
+    def switch(self, *, keep_old: bool) -> str:
+        """Let what was built beside be the index from now on; from here on, a kill stops nothing.
+
+        Args:
+            keep_old: Whether the index that was here is kept.
+
+        Returns:
+            Where it is kept; empty where it is not.
+        """
+        ...
+
+    def go_on(self) -> None:
+        """Take the steps that are left of a switch that was decided, if one was."""
+        ...
+
+    def abandon(self) -> None:
+        """Throw away what was built beside."""
         ...
 
 
@@ -49,6 +87,7 @@ def place_of(settings: Settings) -> Place:
         SettingsError: It names none.
         ServerUnreachable: It is on a server that does not answer.
         ServerRefused: The server does not take the key, or is none of Qdrant's.
+        StoreError: A migration that was killed in its switch cannot be ended.
     """
     from docrag.store.address import Address, is_address
 
@@ -57,12 +96,43 @@ def place_of(settings: Settings) -> Place:
         if "://" in uri:
             hint = "a directory, or a collection such as http://localhost:6333/reports"
             raise SettingsError(f"{uri} is no place for an index", hint)
-        return DirectoryPlace(Path(uri).expanduser())
-    from docrag.store.connection import connect
+        _require_no_options(settings)
+        place: Place = DirectoryPlace(Path(uri).expanduser())
+    else:
+        place = _server_place(settings, Address.parse(uri))
+    place.go_on()
+    return place
 
-    address = Address.parse(uri)
+
+def _server_place(settings: Settings, address: Address) -> Place:
+    from docrag.server_place import ServerPlace
+    from docrag.store.connection import connect
+    from docrag.store.schema import CollectionOptions
+
     key = settings.api_key.get_secret_value() if settings.api_key else ""
-    return ServerPlace(connect(address, key, grpc_port=settings.grpc_port), _beside(settings, str(address)))
+    if key and not (address.secure or address.local or settings.api_key_in_clear):
+        raise SettingsError(
+            f"the key would go to {address.url} in the clear, for whoever stands between to read",
+            "use https; or, in a network that you trust, api_key_in_clear = true in docrag.toml, "
+            "DOCRAG_API_KEY_IN_CLEAR=1",
+        )
+    options = CollectionOptions(
+        settings.tenant or "", settings.shards, settings.replicas, settings.write_consistency
+    )
+    return ServerPlace(
+        lambda: connect(address, key, grpc_port=settings.grpc_port, ca_file=settings.ca_file or ""),
+        _beside(settings, str(address)),
+        options,
+    )
+
+
+def _require_no_options(settings: Settings) -> None:
+    for name in ("shards", "replicas", "write_consistency", "tenant"):
+        if getattr(settings, name) is not None:
+            raise SettingsError(
+                f"{name} is for collections on a server, and {settings.index} is a directory",
+                f"leave it out of docrag.toml and DOCRAG_{name.upper()}, or name a collection in --index",
+            )
 
 
 def require_index(place: Place) -> Fingerprint:
@@ -131,65 +201,72 @@ class DirectoryPlace:
         return self.open(fingerprint, layout)
 
     def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """The points; a process that was killed between the two left a fingerprint without any."""
-        from docrag.store.edge import EdgeStore
+        """The points; a process that was killed between the two left a fingerprint without any.
 
-        if fingerprint != self.fingerprint():
-            self._remember(fingerprint)
+        Raises:
+            IndexMismatch: It was migrated to other models meanwhile.
+        """
+        from docrag.store.edge import EdgeStore
+        from docrag.store.layout import require_equal
+
         points = self.folder / "points"
-        return EdgeStore.open(points, layout) if points.exists() else EdgeStore.create(points, layout)
+        store = EdgeStore.open(points, layout) if points.exists() else EdgeStore.create(points, layout)
+        try:
+            stored = self.fingerprint()  # as it is now that nobody else can change it
+            if stored != fingerprint:
+                if stored is not None:
+                    require_equal(stored, fingerprint)
+                self._remember(fingerprint)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def beside(self) -> Site:
+        """A directory in this one."""
+        return DirectoryPlace(self._draft().folder)
+
+    def switch(self, *, keep_old: bool) -> str:
+        """The old index is kept as a directory beside this one.
+
+        Raises:
+            IndexInUse: Another process searches the index.
+        """
+        draft, kept = self._draft(), ""
+        if keep_old:
+            here = self.folder.resolve()
+            numbered = (here.with_name(f"{here.name}--{number}") for number in count(1))
+            kept = str(next(folder for folder in numbered if not folder.exists()))
+        with self._alone():
+            draft.decide({"kept": kept})
+            self._take_steps(draft)
+        return kept
+
+    def go_on(self) -> None:
+        """Nothing can be searched meanwhile, and it takes a moment."""
+        draft = self._draft()
+        if draft.decided() is not None:
+            with self._alone():
+                self._take_steps(draft)
+
+    def abandon(self) -> None:
+        """Remove the directory in this one."""
+        self._draft().remove()
 
     def close(self) -> None:
         """It holds nothing."""
 
+    def _draft(self) -> Draft:
+        from docrag.ingest.draft import Draft
 
-class ServerPlace:
-    """A collection on a server, and a directory on this machine for what the server does not keep.
+        return Draft(self.folder)
 
-    Args:
-        connection: To the server.
-        folder: Made when the index is.
-    """
+    def _alone(self) -> FolderLock:
+        from docrag.store.lock import FolderLock
 
-    def __init__(self, connection: Connection, folder: Path) -> None:
-        self.uri = str(connection.address)
-        self.folder = folder
-        self._connection = connection
+        return FolderLock(self.folder / "points")
 
-    def fingerprint(self) -> Fingerprint | None:
-        """From the collection's metadata; None where there is no collection.
-
-        Raises:
-            StoreError: docrag did not make the collection.
-        """
-        from docrag.store.server import stored_fingerprint
-
-        return stored_fingerprint(self._connection)
-
-    def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """A new collection behind the name, and the directory."""
-        from docrag.store.server import ServerStore
-
-        self._make_folder()
-        return ServerStore.create(self._connection, layout, fingerprint)
-
-    def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """The collection; the directory may be missing where another machine filled it."""
-        from docrag.store.server import ServerStore
-
-        self._make_folder()
-        store = ServerStore.open(self._connection, layout)
-        if fingerprint != store.fingerprint():
-            store.set_fingerprint(fingerprint)
-        return store
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            hint = "say where manifest and page images are to be: DOCRAG_FILES=DIR"
-            raise StoreError(f"cannot write {self.folder}: {error.strerror}", hint) from error
+    def _take_steps(self, draft: Draft) -> None:
+        if (told := draft.decided()) is not None:
+            draft.move_in()
+            draft.end(Path(told["kept"]) if told["kept"] else None)

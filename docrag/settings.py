@@ -29,10 +29,21 @@ class Settings(BaseSettings):
     """Of the Qdrant server."""
     grpc_port: int | None = Field(default=None, ge=1, le=65535)
     """Of the Qdrant server; by default 6334 where the address has port 6333."""
+    api_key_in_clear: bool = False
+    """Whether the key may go over http to another machine, where whoever stands between can read it."""
     ca_file: str | None = None
     """Certificates (PEM) to trust when the Qdrant server is reached by https; else those everybody trusts."""
     files: str | None = None
     """Directory for what a server does not keep (manifest, page images); else the user's data directory."""
+    shards: int | None = Field(default=None, ge=1, le=10_000)
+    """Parts of a new collection on a server; else as many as the cluster has machines."""
+    replicas: int | None = Field(default=None, ge=1, le=1000)
+    """Copies of each part; else as the server is set up."""
+    write_consistency: int | None = Field(default=None, ge=1, le=1000)
+    """Copies that must have taken a write before it counts; else as the server is set up."""
+    tenant: str | None = Field(default=None, pattern=r"^metadata\.[\w-]+$")
+    """A field, such as metadata.customer, that every search will filter by; a new collection on a server is
+    laid out by its values."""
     late: str | None = None
     """The late-interaction encoder; else the one the index was built with, minilm for a new one."""
     image: str | None = None

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
+from pydantic import SecretStr
+from qdrant_client import models
 
 from docrag import Index, Settings
 from docrag.errors import IndexMismatch, IndexNotFound, ServerUnreachable, SettingsError, StoreError
 from docrag.moving import export_index, import_index
 from docrag.place import DirectoryPlace, place_of
+from docrag.store.connection import Connection
+from docrag.store.schema import CollectionOptions, options_of
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
 
@@ -88,3 +93,67 @@ def test_a_directory_is_a_place_too(tmp_path):
     place = place_of(Settings(index=str(tmp_path / "index")))
     assert isinstance(place, DirectoryPlace)
     assert place.fingerprint() is None
+
+
+def test_a_new_collection_is_given_its_options(settings, server):
+    wanted = {"shards": 3, "replicas": 2, "write_consistency": 1, "tenant": "metadata.customer"}
+    with Index.open(settings=settings.model_copy(update=wanted)):
+        pass
+    made = json.loads(next(sent.body for sent in server.requests if sent.method == "PUT"))
+    assert (made["shard_number"], made["replication_factor"], made["write_consistency_factor"]) == (3, 2, 1)
+    fields = [json.loads(sent.body) for sent in server.requests if sent.path.endswith("/index")]
+    tenant = {"type": "keyword", "is_tenant": True}
+    assert {"field_name": "metadata.customer", "field_schema": tenant} in fields
+
+
+def test_options_that_a_collection_was_not_made_with_are_refused(settings, server, monkeypatch):
+    with Index.open(settings=settings):
+        pass
+    told = server.db.get_collection("reports")
+    params = told.config.params.model_copy(update={"shard_number": 3, "replication_factor": 2})
+    tenant = models.PayloadIndexInfo(
+        data_type="keyword", points=0, params=models.KeywordIndexParams(type="keyword", is_tenant=True)
+    )
+    schema = {"metadata.customer": tenant}
+    config = told.config.model_copy(update={"params": params})
+    info = told.model_copy(update={"config": config, "payload_schema": schema})
+    assert options_of(info) == CollectionOptions("metadata.customer", 3, 2, params.write_consistency_factor)
+    monkeypatch.setattr(Connection, "info", lambda *_: info)
+    for fitting in ({}, {"shards": 3}, {"replicas": 2, "tenant": "metadata.customer"}):
+        Index.open(settings=settings.model_copy(update=fitting)).close()
+    for name, value in {"shards": 4, "replicas": 1, "tenant": "metadata.other"}.items():
+        with pytest.raises(SettingsError, match=f"made with {name} = .*, asked for {value}"):
+            Index.open(settings=settings.model_copy(update={name: value}))
+
+
+@pytest.mark.parametrize(("name", "value"), [("shards", 2), ("tenant", "metadata.customer")])
+def test_options_of_collections_are_not_for_directories(tmp_path, monkeypatch, name, value):
+    monkeypatch.setenv(f"DOCRAG_{name.upper()}", str(value))
+    with pytest.raises(SettingsError, match=f"{name} is for collections on a server") as caught:
+        Index.open(tmp_path / "index")
+    assert f"DOCRAG_{name.upper()}" in caught.value.hint
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_key_does_not_travel_in_the_clear(tmp_path, monkeypatch, server):
+    secret = {"api_key": SecretStr("secret"), "files": str(tmp_path)}
+    called = []
+
+    def connect(*given: object, **named: object) -> None:
+        called.append(given)
+        raise ServerUnreachable("no such machine")
+
+    monkeypatch.setattr("docrag.store.connection.connect", connect)
+    with pytest.raises(SettingsError, match=r"http://qdrant.example:6333 in the clear") as caught:
+        place_of(Settings(index="http://qdrant.example/reports", **secret))
+    assert "DOCRAG_API_KEY_IN_CLEAR" in caught.value.hint
+    assert "secret" not in str(caught.value)
+    assert not called
+    allowed = Settings(index="http://qdrant.example/reports", api_key_in_clear=True, **secret)
+    safe = Settings(index="https://qdrant.example/reports", **secret)
+    near = Settings(index="http://localhost/reports", **secret)
+    keyless = Settings(index="http://qdrant.example/reports", files=str(tmp_path))
+    for settings in (allowed, safe, near, keyless):
+        with pytest.raises(ServerUnreachable):
+            place_of(settings)
+    assert len(called) == 4

@@ -19,6 +19,7 @@ from docrag.cli import (
     ingest,
     label,
     mcp,
+    migrate,
     models,
     remove,
     search,
@@ -44,6 +45,7 @@ app.command("estimate")(reported(estimate.estimate))
 app.command("export")(reported(export.export))
 app.command("import")(reported(import_.import_))
 app.command("eval")(reported(evaluate.evaluate))
+app.command("migrate")(reported(migrate.migrate))
 app.command("models")(reported(models.models))
 app.command("doctor")(reported(doctor.doctor))
 app.command("demo")(reported(demo.demo))

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from docrag.errors import StorageFull, StoreError
+from docrag.errors import IndexInUse, StorageFull, StoreError
+from docrag.store.lock import FolderLock
 
 State = Literal["writing", "done", "relabel", "stale"]
 
@@ -151,6 +152,40 @@ class Manifest:
         """The points of a document are removed."""
         with self._transaction():
             self._db.execute("DELETE FROM documents WHERE id = ?", (document_id,))
+
+    def alone(self) -> FolderLock:
+        """Let no other process change the index while this one does; who only searches takes no notice.
+
+        Raises:
+            IndexInUse: Another process, or this one, is changing it.
+        """
+        try:
+            return FolderLock(self._path)
+        except IndexInUse as error:
+            hint = "wait until it ends, then run this again; searches go on meanwhile"
+            raise IndexInUse(
+                f"{self._path.parent} is being written by another ingest or migration", hint
+            ) from error
+
+    def become(self, other: Path) -> None:
+        """Take over all that another manifest says, at once: a reader sees what was said before, or this.
+
+        Not by renaming files: a process that has this one open would remove the log of the new one.
+        """
+        with self._errors():
+            self._db.execute("ATTACH ? AS other", (str(other),))
+        try:
+            with self._transaction():
+                for table in ("files", "documents"):
+                    self._db.execute(f"DELETE FROM main.{table}")
+                    self._db.execute(f"INSERT INTO main.{table} SELECT * FROM other.{table}")
+        finally:
+            self._db.execute("DETACH other")
+
+    def copy_to(self, path: Path) -> None:
+        """Write all that it says into another file."""
+        with self._errors(), closing(sqlite3.connect(path)) as copy:
+            self._db.backup(copy)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -48,6 +48,23 @@ class Shelf:
             self.store.set_payload(names, _document(row.id), key="metadata")
             self.manifest.relabelled(row.id)
 
+    def reconcile(self) -> None:
+        """Forget that documents were ingested of which the store lacks pages: they are read again.
+
+        A collection on a server can lose them without this machine: emptied, made anew, migrated elsewhere.
+        """
+        from docrag.store.base import Shared
+
+        there = self.store.facet("metadata.document_id")
+        free = self.store.unheld() if isinstance(self.store, Shared) else frozenset[str]()
+        for row in self.manifest.documents():
+            if row.state not in ("done", "relabel"):
+                continue
+            if there.get(row.id, 0) < row.pages:
+                self.manifest.dropped(row.id)
+            elif isinstance(self.store, Shared) and row.id in free:
+                self.store.hold(row.id)
+
     def forget(self, path: str | os.PathLike[str]) -> int:
         """Forget a file; its pages go unless the same content stands at another path too.
 
@@ -55,10 +72,11 @@ class Shelf:
             path: The path as ingested, or as seen from the working directory.
 
         Returns:
-            How many pages were removed.
+            How many pages were removed; none where another machine holds them in the same collection.
 
         Raises:
             NotFound: No such file was ingested.
+            IndexInUse: Another process is changing the index.
         """
         absolute = os.path.abspath(path)  # noqa: PTH100 (links are sources of their own)
         files = self.manifest.files()
@@ -67,10 +85,11 @@ class Shelf:
         ]
         if not rows:
             raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
-        before = self.store.count()
-        self.manifest.forget([row.path for row in rows])
-        self.settle()
-        return before - self.store.count()
+        with self.manifest.alone():
+            before = self.store.count()
+            self.manifest.forget([row.path for row in rows])
+            self.settle()
+            return before - self.store.count()
 
     def abandon(self, document_id: str) -> None:
         """Remove what an interrupted ingest left of a document that cannot be read any more."""

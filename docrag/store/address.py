@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
@@ -77,6 +78,18 @@ class Address:
     def secure(self) -> bool:
         """Whether the connection is encrypted."""
         return self.scheme == "https"
+
+    @property
+    def local(self) -> bool:
+        """Whether the server is on this machine, so that nothing goes over a network.
+
+        >>> [Address.parse(f"http://{host}/reports").local for host in ("localhost", "[::1]", "qdrant")]
+        [True, True, False]
+        """
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower().rstrip(".") == "localhost"
 
     def __str__(self) -> str:
         return f"{self.url}/{self.collection}"

@@ -61,8 +61,16 @@ def make_beside(
     layout: Layout,
     fingerprint: Fingerprint,
     options: CollectionOptions = DEFAULTS,
+    name: str = "",
 ) -> str:
     """Make a collection that the address does not point to yet, or find the one that was being filled.
+
+    Args:
+        connection: To the server.
+        layout: Vectors of the collection.
+        fingerprint: What its vectors are made with.
+        options: What it is given.
+        name: As `next_name` gave it; else one that was begun with the fingerprint goes on, or one is made.
 
     Returns:
         Its name: that of the address, two hyphens and a number.
@@ -70,17 +78,20 @@ def make_beside(
     Raises:
         ServerRefused: The server does not make it.
     """
-    taken = _aliases(connection)
-    alias, number = connection.address.collection, 1
-    for name in _collections(connection):
-        match = re.fullmatch(rf"{re.escape(alias)}--(\d+)", name)
-        if match and name not in taken.values() and _is_draft(connection, name, fingerprint):
-            _make_indexes(connection, name, options)
-            return name
-        number = max(number, int(match[1]) + 1 if match else 1)
-    name = f"{alias}--{number}"
+    there, taken = _numbered(connection), _aliases(connection).values()
+    for draft in [name] if name else there:
+        if draft in there and draft not in taken and _is_draft(connection, draft, fingerprint):
+            _make_indexes(connection, draft, options)
+            return draft
+    name = name or next_name(connection)
     _make(connection, name, layout, fingerprint, options)
     return name
+
+
+def next_name(connection: Connection) -> str:
+    """A name for a collection behind the address that no collection has yet."""
+    number = max(_numbered(connection).values(), default=0) + 1
+    return f"{connection.address.collection}--{number}"
 
 
 def drop(connection: Connection, collection: str) -> None:
@@ -133,6 +144,13 @@ def _make_indexes(connection: Connection, name: str, options: CollectionOptions)
 
 def _make_index(connection: Connection, name: str, key: str, kind: models.PayloadSchemaType) -> None:
     connection.call(lambda: connection.client.create_payload_index(name, key, kind, wait=True))
+
+
+def _numbered(connection: Connection) -> dict[str, int]:
+    """Collections whose names are those of the address and a number."""
+    pattern = rf"{re.escape(connection.address.collection)}--(\d+)"
+    matches = [re.fullmatch(pattern, name) for name in _collections(connection)]
+    return {match[0]: int(match[1]) for match in matches if match}
 
 
 def _aliases(connection: Connection) -> Mapping[str, str]:

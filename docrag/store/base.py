@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from qdrant_client import models
 
@@ -72,4 +72,24 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Flush and let go of the index."""
+        ...
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A store that others fill too, from other machines: documents have holders."""
+
+    holder: str
+    """The name by which this one holds documents."""
+
+    def hold(self, document_id: str, holders: frozenset[str] = frozenset()) -> None:
+        """Hold all pages of a document, for others too where they are named."""
+        ...
+
+    def holders(self) -> Iterator[tuple[str, frozenset[str]]]:
+        """Each document with the names of those who hold pages of it."""
+        ...
+
+    def unheld(self) -> frozenset[str]:
+        """Documents of which this one does not hold all pages that are there."""
         ...

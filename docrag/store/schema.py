@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from qdrant_client import models
@@ -17,6 +17,8 @@ SINCE: Mapping[str, tuple[int, int]] = {"memory": (1, 19), "turbo4": (1, 19), "t
 
 METADATA = "docrag"
 """The key of the collection's metadata under which docrag writes."""
+HELD_BY = "held_by"
+"""Payload field with the machines whose manifests hold a page."""
 _FOREIGN = "name another collection in --index; docrag makes it when something is ingested"
 
 
@@ -30,6 +32,11 @@ class CollectionOptions:
     shard_number: int | None = None
     replication_factor: int | None = None
     write_consistency_factor: int | None = None
+
+    def over(self, others: CollectionOptions) -> CollectionOptions:
+        """These, and what they leave open as others have it."""
+        given = {name: value for name, value in asdict(self).items() if value}
+        return replace(others, **given)
 
 
 DEFAULTS = CollectionOptions()
@@ -73,7 +80,7 @@ def collection_settings(
 
 def payload_indexes(options: CollectionOptions) -> Iterator[tuple[str, Any]]:
     """The fields to index before pages are written, and how; a later index would read all pages again."""
-    for key in KEYWORDS:
+    for key in (*KEYWORDS, HELD_BY):
         if key != options.tenant:
             yield key, models.PayloadSchemaType.KEYWORD
     for key in INTEGERS:
@@ -83,6 +90,15 @@ def payload_indexes(options: CollectionOptions) -> Iterator[tuple[str, Any]]:
     if options.tenant:
         kind = models.KeywordIndexType.KEYWORD
         yield options.tenant, models.KeywordIndexParams(type=kind, is_tenant=True)
+
+
+def options_of(info: models.CollectionInfo) -> CollectionOptions:
+    """What a collection was given when it was made."""
+    params = info.config.params
+    tenants = (key for key, field in info.payload_schema.items() if getattr(field.params, "is_tenant", False))
+    return CollectionOptions(
+        next(tenants, ""), params.shard_number, params.replication_factor, params.write_consistency_factor
+    )
 
 
 def fingerprint_metadata(fingerprint: Fingerprint) -> dict[str, Any]:

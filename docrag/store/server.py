@@ -100,12 +100,14 @@ class ServerStore:
         layout: Layout,
         fingerprint: Fingerprint,
         options: CollectionOptions = DEFAULTS,
+        name: str = "",
     ) -> Self:
         """An index built anew while the one at the address goes on answering; one that was begun goes on.
 
-        When it is filled, `alias.switch_alias` lets the address point to its `collection`.
+        When it is filled, `alias.switch_alias` lets the address point to its `collection`, which is made by
+        the name, where one is given.
         """
-        return cls(connection, alias.make_beside(connection, layout, fingerprint, options), layout)
+        return cls(connection, alias.make_beside(connection, layout, fingerprint, options, name), layout)
 
     def fingerprint(self) -> Fingerprint | None:
         """What the index was built with; None where the collection is gone.

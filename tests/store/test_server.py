@@ -22,9 +22,9 @@ from docrag.store import alias
 from docrag.store.address import Address
 from docrag.store.connection import Connection, connect
 from docrag.store.layout import KEYWORDS, Fingerprint, Layout
-from docrag.store.schema import CollectionOptions, collection_settings, payload_indexes
+from docrag.store.schema import HELD_BY, CollectionOptions, collection_settings, payload_indexes
 from docrag.store.server import ServerStore, stored_fingerprint
-from docrag.types import PageRecord
+from docrag.types import MAX_FLOATS, PageRecord
 from tests.store.fake_qdrant import FakeQdrant
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no")
@@ -78,7 +78,7 @@ def test_the_collection_is_that_of_the_design(fake: FakeQdrant, store: ServerSto
         if sent.path.endswith("/index")
         for body in [json.loads(sent.body)]
     }
-    assert indexed == {*((key, "keyword") for key in KEYWORDS), ("metadata.page", "integer")}
+    assert indexed == {*((key, "keyword") for key in (*KEYWORDS, HELD_BY)), ("metadata.page", "integer")}
 
 
 def test_an_older_server_is_asked_for_nothing_that_it_lacks(layout: Layout):
@@ -113,7 +113,7 @@ def test_a_cluster_and_a_tenant_are_asked_for(fake: FakeQdrant, connection: Conn
 
 def test_a_tenant_that_is_indexed_anyway_is_indexed_once():
     keys = [key for key, _ in payload_indexes(CollectionOptions(tenant="metadata.source"))]
-    assert len(keys) == len(set(keys)) == len(KEYWORDS) + 1
+    assert len(keys) == len(set(keys)) == len(KEYWORDS) + 2
     with pytest.raises(SettingsError, match="cannot be the tenant"):
         list(payload_indexes(CollectionOptions(tenant="metadata.page")))
 
@@ -266,7 +266,7 @@ def test_writes_wait_until_they_are_applied(fake: FakeQdrant, store: ServerStore
     writes = [
         sent for sent in fake.requests if sent.path.endswith(("/points", "/payload", "/delete", "/index"))
     ]
-    assert len(writes) == 3 + len(KEYWORDS) + 1
+    assert len(writes) == 3 + len(KEYWORDS) + 2
     assert {sent.query["wait"] for sent in writes} == {"true"}
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from docrag.choice import captioner_of, choose_encoders, options_of, read_options_of
 from docrag.ingest.report import IngestReport
@@ -16,6 +16,8 @@ from docrag.reader import Reader
 from docrag.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from langchain_docrag import DocragRetriever
+
     from docrag.ingest.sync import Listener
     from docrag.search.tune import Tuning
 
@@ -157,3 +159,13 @@ class Index(Reader):
         """
         with self._pages.changing():
             return self._shelf.forget(path)
+
+    def as_retriever(self, **fields: Any) -> DocragRetriever:
+        """A LangChain retriever over the index, which stays open when the retriever is closed.
+
+        Args:
+            fields: Of `langchain_docrag.DocragRetriever`: k, mode, filter, neighbours, group_by_document...
+        """
+        from langchain_docrag import DocragRetriever
+
+        return DocragRetriever(index=self, **fields)

@@ -14,7 +14,6 @@ from docrag.status import Status, status_of
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
 if TYPE_CHECKING:
-    from langchain_docrag import DocragRetriever
     from PIL.Image import Image
 
     from docrag.encode.encoders import Encoders
@@ -97,16 +96,6 @@ class Reader:
         from docrag.search.label import label_stored
 
         return label_stored(self._shelf.store, self._encoders.image, labels, template, filter)
-
-    def as_retriever(self, **fields: Any) -> DocragRetriever:
-        """A LangChain retriever over the index, which stays open when the retriever is closed.
-
-        Args:
-            fields: Of `langchain_docrag.DocragRetriever`: k, mode, filter, neighbours, group_by_document...
-        """
-        from langchain_docrag import DocragRetriever
-
-        return DocragRetriever(index=self, **fields)
 
     def documents(self) -> list[IndexedDocument]:
         """What is indexed, by path."""

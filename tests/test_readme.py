@@ -70,7 +70,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(workplace: Path, hub: Path) -> Iterator[Callable[[list[str]], str]]:
     """Runs a command there, with the hub's cache, no network, and a model that captions."""
-    answer = Answer(body={"choices": [{"message": {"content": "A page."}}]})
+    said = {"role": "assistant", "content": "A page."}
+    completion = {"id": "1", "object": "chat.completion", "created": 1, "model": "any"}
+    choices = [{"index": 0, "finish_reason": "stop", "message": said}]
+    answer = Answer(body=completion | {"choices": choices}, headers={"Content-Type": "application/json"})
     with ModelServer(lambda request: answer) as server, FakeQdrant() as qdrant:
         environment = {
             **os.environ,
@@ -80,6 +83,10 @@ def run(workplace: Path, hub: Path) -> Iterator[Callable[[list[str]], str]]:
             "HF_HUB_OFFLINE": "1",
             "CAPTION_URL": server.url,
             "DOCRAG_FILES": str(workplace / "files"),
+            "OPENAI_API_KEY": "none",
+            "OPENAI_BASE_URL": server.url,
+            "HAYSTACK_TELEMETRY_ENABLED": "False",
+            "XDG_DATA_HOME": str(workplace / "data"),
         }
 
         def run_there(command: list[str]) -> str:
@@ -101,17 +108,42 @@ def test_ci_runs_the_two_commands_that_install():
     assert "readme_block 2" in script
 
 
+COMMANDS = [block for block in blocks("sh")[2:] if not block.startswith("pip install")]
+PRINTED = {
+    "from docrag import Index\n\nwith": f"{QUESTIONS[1].file} {QUESTIONS[1].page} ",
+    "from PIL import Image": "(3, ",
+    "from langchain_core": "A page.",
+    "from docrag import Index\nfrom langchain": "A page.",
+    "from langchain_docrag import DocragVectorStore": "tide {'by': 'Ada'}",
+    "from llama_index": f"{QUESTIONS[1].file} {QUESTIONS[1].page} ",
+    "from haystack": f"{QUESTIONS[1].file} {QUESTIONS[1].page}",
+}
+"""How each block of Python begins, and a text that it prints."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("block", blocks("sh")[2:])
+@pytest.mark.parametrize("block", COMMANDS)
 def test_commands(run: Callable[[list[str]], str], block: str):
     run(["bash", "-euc", block])
 
 
 @pytest.mark.slow
-def test_python(run: Callable[[list[str]], str]):
-    search, encode = blocks("python")
-    assert f"{QUESTIONS[1].file} {QUESTIONS[1].page} " in run([sys.executable, "-c", search])
-    assert run([sys.executable, "-c", encode]).startswith("(3, ")
+@pytest.mark.parametrize(("begins", "printed"), PRINTED.items())
+def test_python(run: Callable[[list[str]], str], workplace: Path, begins: str, printed: str):
+    [block] = [text for text in blocks("python") if text.startswith(begins)]
+    (workplace / "script.py").write_text(block)
+    assert printed in run([sys.executable, "script.py"])
+
+
+def test_no_block_of_python_is_left_out():
+    assert len(blocks("python")) == len(PRINTED)
+
+
+def test_what_pip_is_asked_for_can_be_installed():
+    asked = [one for one in re.findall(r"docrag-qdrant\[([\w,-]+)\]", README)]
+    there = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {name for extras in asked for name in extras.split(",")} <= set(there)
+    assert asked
 
 
 def test_settings(workplace: Path, monkeypatch: pytest.MonkeyPatch):

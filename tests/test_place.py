@@ -10,7 +10,14 @@ from pydantic import SecretStr
 from qdrant_client import models
 
 from docrag import Index, Settings
-from docrag.errors import IndexMismatch, IndexNotFound, ServerUnreachable, SettingsError, StoreError
+from docrag.errors import (
+    IndexInUse,
+    IndexMismatch,
+    IndexNotFound,
+    ServerUnreachable,
+    SettingsError,
+    StoreError,
+)
 from docrag.moving import export_index, import_index
 from docrag.place import DirectoryPlace, place_of
 from docrag.store.connection import Connection
@@ -157,3 +164,25 @@ def test_a_key_does_not_travel_in_the_clear(tmp_path, monkeypatch, server):
         with pytest.raises(ServerUnreachable):
             place_of(settings)
     assert len(called) == 4
+
+
+def test_an_index_that_is_being_written_is_neither_exported_nor_imported_into(
+    settings, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DOCRAG_FILES", str(tmp_path / "files"))
+    docs, refused = write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY).parent, []
+    with Index.open(settings=settings) as index:
+        index.ingest(docs)
+        export_index(settings.index, tmp_path / "archive")
+
+        def move(event: object) -> None:
+            for attempt in (
+                lambda: export_index(settings.index, tmp_path / "other"),
+                lambda: import_index(tmp_path / "archive", settings.index),
+            ):
+                with pytest.raises(IndexInUse, match="being written"):
+                    attempt()
+                refused.append(attempt)
+
+        index.ingest(docs, again=True, listener=move)
+    assert refused

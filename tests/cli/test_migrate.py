@@ -1,0 +1,68 @@
+"""docrag migrate."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.samples import APPLE, CLOCK, FERRY, write_pdf
+
+
+def test_an_index_is_migrated(docrag, tmp_path):
+    write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, CLOCK)
+    apple, where = write_pdf(tmp_path / "docs" / "apple.pdf", APPLE), tmp_path / "index"
+    docrag("ingest", tmp_path / "docs", "--index", where)
+    away = apple.rename(tmp_path / "away.pdf")
+    refused = docrag("migrate", "--index", where, "--pooling", "tokens")
+    assert refused.code == 1
+    assert "apple.pdf (1 page)" in refused.err
+    assert "--drop-missing" in refused.err
+    abandoned = docrag("migrate", "--index", where, "--abandon")
+    assert (abandoned.code, abandoned.out.strip().endswith("stays as it is")) == (0, True)
+    assert not (where / ".migration").exists()
+    away.rename(apple)
+    *files, last = docrag("migrate", "--index", where, "--pooling", "tokens", "--keep-old", "--json").lines
+    assert {Path(file["file"]).name for file in files} == {"ferry.pdf", "apple.pdf"}
+    assert last == {
+        "summary": {
+            "index": str(where),
+            "switched": True,
+            "pages": 3,
+            "dropped": [],
+            "kept": f"{where}--1",
+        }
+    }
+    assert docrag("status", "--index", where, "--json").lines[0]["fingerprint"]["pooling"] == "tokens"
+    assert docrag("status", "--index", f"{where}--1", "--json").lines[0]["fingerprint"]["pooling"] == "rows"
+    assert "built like this already" in docrag("migrate", "--index", where, "--pooling", "tokens").out
+    apple.unlink()
+    dropped = docrag("migrate", "--index", where, "--pooling", "rows", "--drop-missing")
+    assert dropped.code == 3
+    assert "2 pages" in dropped.out
+    assert "dropped" in dropped.err
+    assert docrag("migrate", "--index", tmp_path / "none").code == 1
+
+
+@pytest.mark.slow
+def test_a_migration_that_is_killed_goes_on(docrag, demo_uri, tmp_path):
+    where = shutil.copytree(demo_uri, tmp_path / "index")
+    command = [sys.executable, "-m", "docrag", "migrate", "--index", str(where), "--pooling", "tokens"]
+    pages = docrag("status", "--index", where, "--json").lines[0]["pages"]
+    for seconds in (3, 5, 7):
+        with subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL) as run:
+            try:
+                run.wait(seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(run.pid, signal.SIGKILL)
+        told = docrag("status", "--index", where, "--json").lines[0]
+        assert (told["pages"], len(told["incomplete"])) == (pages, 0)
+    assert docrag("migrate", "--index", where, "--pooling", "tokens").code == 0
+    told = docrag("status", "--index", where, "--json").lines[0]
+    assert (told["pages"], told["fingerprint"]["pooling"]) == (pages, "tokens")
+    assert not (where / ".migration").exists()

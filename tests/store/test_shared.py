@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from docrag import Index, Settings
-from docrag.errors import IndexInUse
+from docrag.errors import IndexInUse, StoreError
+from docrag.migrating import migrate_index
 from docrag.store.shared import holder_of
 from tests.samples import APPLE, CLOCK, FERRY, later, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
@@ -127,3 +128,24 @@ def test_each_folder_has_a_name_of_its_own(tmp_path: Path):
     shutil.rmtree(tmp_path / "a")
     (tmp_path / "a").mkdir()
     assert holder_of(tmp_path / "a") != first
+
+
+def test_a_migration_on_one_machine_loses_no_page_of_the_other(server: FakeQdrant, tmp_path: Path):
+    mine, its = (Settings(index=server.uri, files=str(tmp_path / name), workers=1) for name in "ab")
+    for settings in (mine, its):
+        docs = tmp_path / Path(str(settings.files)).name / "docs"
+        write_pdf(docs / "both.pdf", FERRY)
+        if settings is its:
+            write_pdf(docs / "its.pdf", APPLE)
+        with Index.open(settings=settings) as index:
+            index.ingest(docs)
+    wanted = mine.model_copy(update={"pooling": "tokens"})
+    with pytest.raises(StoreError, match=r"its.pdf \(1 page\): it was not ingested from here"):
+        migrate_index(settings=wanted)
+    assert held(server) == {"both.pdf": 2, "its.pdf": 1}
+    done = migrate_index(settings=wanted, drop_missing=True)
+    assert len(done.dropped) == 1
+    assert held(server) == {"both.pdf": 2}  # the other machine holds it in the new collection, too
+    with Index.open(settings=its) as index:
+        assert status(index, tmp_path / "b" / "docs") == {"both.pdf": "unchanged", "its.pdf": "updated"}
+    assert held(server) == {"both.pdf": 2, "its.pdf": 1}

@@ -168,12 +168,14 @@ class DirectoryPlace:
         Raises:
             StoreError: The file is damaged.
         """
-        from docrag.store.layout import Fingerprint
+        from docrag.store.layout import TEXTS, Fingerprint
 
         told = self.folder / FINGERPRINT
         if not told.is_file():
             return None
         values = Fingerprint.from_json(told.read_text()).values
+        if values["layout"] == TEXTS:
+            return Fingerprint(values)
         return Fingerprint({"keep_patches": "all", "datatype": "float16", **values})  # older ones do not say
 
     def _remember(self, fingerprint: Fingerprint) -> None:

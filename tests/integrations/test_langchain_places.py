@@ -19,7 +19,7 @@ from qdrant_client import QdrantClient
 from docrag import Index, Settings
 from docrag.errors import IndexInUse, IndexMismatch, ModelUnavailable, SettingsError, StoreError
 from docrag.moving import export_index
-from docrag.place import ServerPlace
+from docrag.server_place import ServerPlace
 from docrag.store.connection import Connection
 from docrag.store.edge import EdgeStore
 from tests.integrations import vectorstores
@@ -180,7 +180,7 @@ def test_space_of_replaced_texts_comes_back(tmp_path, monkeypatch):
 def test_langchain_qdrant_reads_the_same_collection(tmp_path):
     qdrant = pytest.importorskip("langchain_qdrant")
     client = QdrantClient(":memory:")
-    place = ServerPlace(Connection.in_memory("notes", client), tmp_path / "files")
+    place = ServerPlace(lambda: Connection.in_memory("notes", client), tmp_path / "files")
     points = Texts(place, None, FAKE)
     store = DocragVectorStore.__new__(DocragVectorStore)
     store._points = points

@@ -182,6 +182,10 @@ class Region:
     """Mean over the query's vectors of their best similarity within the region, -1..1."""
     text: str
 
+    def as_json(self) -> dict[str, Any]:
+        """The same as what JSON can hold."""
+        return {"box": list(self.box), "score": self.score, "text": self.text}
+
 
 @dataclass(frozen=True, slots=True)
 class IndexedDocument:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from docrag.errors import QueryError
@@ -104,6 +105,26 @@ Filter = Mapping[str, Value | Sequence[Value]] | Condition
 """A mapping means that every field has its value, or one of its values where there are several."""
 
 
+def compare(key: str, operator: str, value: Any) -> Condition:
+    """A comparison as frameworks write it.
+
+    Args:
+        key: Of a field.
+        operator: One of `COMPARISONS`.
+        value: A list for "in" and "not in".
+
+    Raises:
+        QueryError: The operator cannot be answered, or the value cannot be compared.
+
+    >>> compare("page", "not in", [1, 2])
+    Not(condition=Is(key='page', values=(1, 2)))
+    """
+    if operator not in COMPARISONS:
+        known = f"one of {', '.join(COMPARISONS)}"
+        raise QueryError(f"docrag cannot answer the filter operator {operator!r} of {key}", known)
+    return COMPARISONS[operator](key, value)
+
+
 def condition_of(filter: Filter) -> Condition:
     """The condition that a filter means.
 
@@ -116,6 +137,32 @@ def condition_of(filter: Filter) -> Condition:
     if not isinstance(filter, Mapping):
         return filter
     return AllOf(tuple(Is(key, _values(given)) for key, given in filter.items()))
+
+
+def _equal(key: str, value: Any) -> Condition:
+    return Is(key, (value,))
+
+
+def _in(key: str, values: Any) -> Condition:
+    if not isinstance(values, list):
+        raise QueryError(f"filter {key}: {values!r} is no list", "the operators in and not in take a list")
+    return Is(key, tuple(values))
+
+
+def _bound(name: str, key: str, value: Any) -> Condition:
+    return Between(key=key, **{name: value})
+
+
+COMPARISONS: Mapping[str, Callable[[str, Any], Condition]] = {
+    "==": _equal,
+    "!=": lambda key, value: Not(_equal(key, value)),
+    "in": _in,
+    "not in": lambda key, values: Not(_in(key, values)),
+    ">": partial(_bound, "gt"),
+    ">=": partial(_bound, "gte"),
+    "<": partial(_bound, "lt"),
+    "<=": partial(_bound, "lte"),
+}
 
 
 def _values(given: Any) -> tuple[Value, ...]:

@@ -22,6 +22,8 @@ SIGNALS: Mapping[Mode, tuple[Signal, ...]] = {
     "cosine": ("cosine",),
     "text": ("text",),
 }
+OTHER_NAMES = {"file_path": "source", "page_number": "page"}
+"""Fields as frameworks call them, by the names that pages have them under."""
 DEPTH = 100
 """Pages that the cosine and the text signal rank."""
 
@@ -103,7 +105,7 @@ def _condition(wanted: Condition) -> models.Filter | models.FieldCondition:
 
 def _is(key: str, values: Sequence[Value]) -> models.Filter | models.FieldCondition:
     field = _field(key, values[0])
-    if key == "page":
+    if _own_name(key) == "page":
         return _match(field, [_page(value) - 1 for value in values])
     texts = [str(value) for value in values if not isinstance(value, float)]
     # The command line gives text only; metadata may hold numbers.
@@ -118,7 +120,7 @@ def _is(key: str, values: Sequence[Value]) -> models.Filter | models.FieldCondit
 
 def _between(wanted: Between) -> models.FieldCondition:
     field = _field(wanted.key, "a range")
-    first = 1 if wanted.key == "page" else 0  # stored from 0, asked for from 1
+    first = 1 if _own_name(wanted.key) == "page" else 0  # stored from 0, asked for from 1
     bounds = {"gt": wanted.gt, "gte": wanted.gte, "lt": wanted.lt, "lte": wanted.lte}
     within = {name: bound - first for name, bound in bounds.items() if bound is not None}
     return models.FieldCondition(key=field, range=models.Range(**within))
@@ -130,7 +132,12 @@ def _field(key: str, value: object) -> str:
         raise QueryError(
             f"filter {key}={value}: not the name of a metadata field", "such as file_name=report.pdf"
         )
-    return "metadata.sources" if key == "source" else f"metadata.{key}"
+    name = _own_name(key)
+    return "metadata.sources" if name == "source" else f"metadata.{name}"
+
+
+def _own_name(key: str) -> str:
+    return OTHER_NAMES.get(key, key)
 
 
 def _page(value: Value) -> int:

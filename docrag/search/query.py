@@ -21,7 +21,7 @@ class Query:
     """A question, an image or a recording, or several of them, and what is wanted.
 
     Raises:
-        QueryError: There is nothing to look for, or k is not positive.
+        QueryError: There is nothing to look for, the text is none, or k is not positive.
     """
 
     text: str = ""
@@ -32,6 +32,9 @@ class Query:
     filter: Filter | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            hint = "give the question alone; in a chain, pick it from what goes by before the retriever"
+            raise QueryError(f"the query is no text but {type(self.text).__name__}", hint)
         if not self.text.strip() and self.image is None and self.audio is None:
             raise QueryError("the query is empty", "ask a question, give some words or an image")
         if self.k < 1:

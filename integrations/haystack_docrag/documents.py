@@ -26,8 +26,6 @@ def document_of(hit: Hit) -> Document:
         "image_path": str(image.absolute()) if image is not None and image.is_file() else None,
         "image_url": hit.image_url,
         "scores": dict(hit.scores),
-        "regions": [
-            {"box": list(region.box), "score": region.score, "text": region.text} for region in hit.regions
-        ],
+        "regions": [region.as_json() for region in hit.regions],
     }
     return Document(id=hit.page_id, content=hit.text, meta=meta, score=hit.score)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import partial
 from typing import Any
 
 from haystack import Document
 
 from docrag.errors import QueryError
-from docrag.search.conditions import AllOf, AnyOf, Between, Condition, Is, Not
+from docrag.search.conditions import COMPARISONS, AllOf, AnyOf, Condition, Not, compare
 
-DOCRAG_NAMES = {"file_path": "source", "page_number": "page"}
-"""Metadata of a document that docrag knows by another name."""
 EXAMPLE = 'such as {"field": "meta.file_name", "operator": "==", "value": "report.pdf"}'
 
 
@@ -33,7 +30,7 @@ def _condition(given: Any) -> Condition:
     if not isinstance(given, Mapping):
         raise QueryError(f"{given!r} is no filter", EXAMPLE)
     kind, wanted, known = (
-        ("comparison", {"field", "operator", "value"}, _COMPARISONS)
+        ("comparison", {"field", "operator", "value"}, COMPARISONS)
         if "field" in given
         else ("group", {"operator", "conditions"}, _GROUPS)
     )
@@ -55,34 +52,9 @@ def _single(given: Mapping[str, Any]) -> Condition:
         raise QueryError(
             f"docrag cannot filter by a document's {field}", "filter by meta, such as meta.title"
         )
-    name = field.removeprefix("meta.")
-    return _COMPARISONS[given["operator"]](DOCRAG_NAMES.get(name, name), given["value"])
+    return compare(field.removeprefix("meta."), given["operator"], given["value"])
 
 
-def _equal(key: str, value: Any) -> Condition:
-    return Is(key, (value,))
-
-
-def _in(key: str, values: Any) -> Condition:
-    if not isinstance(values, list):
-        raise QueryError(f"filter {key}: {values!r} is no list", "the operators in and not in take a list")
-    return Is(key, tuple(values))
-
-
-def _bound(name: str, key: str, value: Any) -> Condition:
-    return Between(key=key, **{name: value})
-
-
-_COMPARISONS: Mapping[str, Callable[[str, Any], Condition]] = {
-    "==": _equal,
-    "!=": lambda key, value: Not(_equal(key, value)),
-    "in": _in,
-    "not in": lambda key, values: Not(_in(key, values)),
-    ">": partial(_bound, "gt"),
-    ">=": partial(_bound, "gte"),
-    "<": partial(_bound, "lt"),
-    "<=": partial(_bound, "lte"),
-}
 _GROUPS: Mapping[str, Callable[[tuple[Condition, ...]], Condition]] = {
     "AND": AllOf,
     "OR": AnyOf,

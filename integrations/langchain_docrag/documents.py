@@ -52,9 +52,7 @@ def _match(hit: Hit) -> dict[str, Any]:
         "rank": hit.rank,
         "score": hit.score,
         "scores": dict(hit.scores),
-        "regions": [
-            {"box": list(region.box), "score": region.score, "text": region.text} for region in hit.regions
-        ],
+        "regions": [region.as_json() for region in hit.regions],
     }
 
 

@@ -57,9 +57,7 @@ def _metadata(hit: Hit) -> dict[str, Any]:
         "document_id": hit.document_id,
         "image_url": hit.image_url,
         "scores": dict(hit.scores),
-        "regions": [
-            {"box": list(region.box), "score": region.score, "text": region.text} for region in hit.regions
-        ],
+        "regions": [region.as_json() for region in hit.regions],
     }
 
 

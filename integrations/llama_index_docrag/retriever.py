@@ -27,8 +27,8 @@ class DocragRetriever(BaseRetriever):
     """Pages that answer a question, as nodes with their image, best first.
 
     A query is words, an image (`QueryBundle(image_path=...)`, where an encoder of the index sees), or both;
-    custom embedding strings are not looked at. Close it, or use it in a `with` block: a directory index is
-    opened by one at a time.
+    custom embedding strings are not looked at. An index that `from_index` or `from_folder` opened is closed by
+    `close`, or at the end of a `with` block; one that was given stays open.
 
     Args:
         index: An open index.
@@ -63,6 +63,7 @@ class DocragRetriever(BaseRetriever):
         self.mode = mode
         self.score_threshold = score_threshold
         self._filter = docrag_filter(filter)
+        self._opened: Index | None = None
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
     @classmethod
@@ -122,14 +123,18 @@ class DocragRetriever(BaseRetriever):
     @classmethod
     def _over(cls, index: Index, options: dict[str, Any]) -> Self:
         try:
-            return cls(index, **options)
+            retriever = cls(index, **options)
         except BaseException:
             index.close()
             raise
+        retriever._opened = index
+        return retriever
 
     def close(self) -> None:
-        """Let go of the index."""
-        self.index.close()
+        """Let go of an index that the retriever opened itself."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def __enter__(self) -> Self:
         return self

@@ -323,6 +323,12 @@ def test_a_folder_is_ingested_and_an_index_opened(tmp_path: Path, caplog: pytest
         assert found(retriever.retrieve("storing apples")) == [("apple.pdf", 1)]
 
 
+def test_an_index_that_was_given_stays_open(demo_index: Index):
+    with DocragRetriever(demo_index, k=1) as retriever:
+        assert len(retriever.retrieve("ferry")) == 1
+    assert len(retriever.retrieve("ferry")) == 1
+
+
 def test_what_cannot_be_opened_is_told_and_let_go(tmp_path: Path):
     with pytest.raises(IndexNotFound):
         DocragRetriever.from_index(tmp_path / "none")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from docrag.errors import QueryError
-from docrag.search.conditions import AllOf, AnyOf, Between, Is, Not
+from docrag.search.conditions import COMPARISONS, AllOf, AnyOf, Between, Is, Not, compare
 from docrag.search.plan import metadata_filter, queries
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
 
@@ -125,3 +125,19 @@ def test_what_cannot_be_compared_is_refused(make):
     with pytest.raises(QueryError) as caught:
         make()
     assert caught.value.hint
+
+
+def test_fields_go_by_the_names_of_frameworks_too():
+    assert metadata_filter({"file_path": "a.pdf"}) == metadata_filter({"source": "a.pdf"})
+    assert metadata_filter({"page_number": 3}) == metadata_filter({"page": 3})
+    within = metadata_filter(compare("page_number", ">=", 3))
+    assert within == metadata_filter(compare("page", ">=", 3))
+    assert within.must[0].range.gte == 2
+    with pytest.raises(QueryError, match="not a page number"):
+        metadata_filter({"page_number": 0})
+
+
+def test_comparisons_that_are_not_known_are_refused():
+    with pytest.raises(QueryError, match="'like' of title") as refused:
+        compare("title", "like", "x")
+    assert refused.value.hint == f"one of {', '.join(COMPARISONS)}"

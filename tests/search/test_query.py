@@ -13,6 +13,12 @@ def test_there_must_be_something_to_look_for(tmp_path):
     Query(audio=tmp_path / "voice.wav")
 
 
+@pytest.mark.parametrize("given", [None, 5, {"question": "When?"}])
+def test_what_is_no_text_is_no_query(given):
+    with pytest.raises(QueryError, match=f"no text but {type(given).__name__}"):
+        Query(given)
+
+
 def test_k_counts_from_one():
     with pytest.raises(QueryError, match="k = 0"):
         Query("ferry", k=0)

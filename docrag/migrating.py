@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from docrag.choice import captioner_of, choose_encoders, options_of
+from docrag.choice import captioner_of, choose_encoders, options_of, read_options_of
 from docrag.errors import IndexInUse, IndexMismatch, SettingsError, StoreError
 from docrag.ingest.report import IngestReport
 from docrag.opening import fingerprint_of, open_parts
@@ -183,10 +183,13 @@ def _opened(settings: Settings, stored: Fingerprint) -> Iterator[Shelf]:
 
 
 def _draft(place: Place, asked: Fingerprint) -> Shelf:
-    """What was begun for these models; what was begun for others is thrown away."""
+    """What was begun for these models; else a new one.
+
+    What was begun for others is thrown away, and so are the remains of one that was being thrown away.
+    """
     beside = place.beside()
     begun = beside.fingerprint()
-    if begun and not _same(begun, asked):
+    if begun is None or not _same(begun, asked):
         beside.close()
         place.abandon()
         beside, begun = place.beside(), None
@@ -209,15 +212,9 @@ def _read_again(
     from docrag.ingest.pipeline import Pipeline
     from docrag.ingest.rebuild import plan_again
     from docrag.ingest.sync import carry_out
-    from docrag.read.jobs import ReadOptions
 
-    options = ReadOptions(
-        image_side=max(settings.render_side, encoders.image_side),
-        page_timeout=settings.page_timeout,
-        ocr=settings.ocr,
-        passwords=tuple(passwords),
-    )
     pace = Pace.of(encoders, options_of(settings))
+    draft.reconcile()
     with (
         closing(captioner_of(settings, place.folder)) as captioner,
         closing(Manifest(place.folder / MANIFEST)) as old,
@@ -226,7 +223,7 @@ def _read_again(
             draft,
             plan_again(old, draft.manifest),
             make_pipeline=lambda base_url: Pipeline(encoders, captioner, base_url, pace),
-            options=options,
+            options=read_options_of(settings, encoders.image_side, passwords),
             image_base_url=image_base_url,
             workers=settings.workers or None,
             prune=True,

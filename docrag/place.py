@@ -233,12 +233,14 @@ class DirectoryPlace:
 
         Raises:
             IndexInUse: Another process searches the index.
+            StoreError: There is no place beside this one.
         """
         draft, kept = self._draft(), ""
         if keep_old:
             here = self.folder.resolve()
             numbered = (here.with_name(f"{here.name}--{number}") for number in count(1))
             kept = str(next(folder for folder in numbered if not folder.exists()))
+            draft.require_room(Path(kept))
         with self._alone():
             draft.decide({"kept": kept})
             self._take_steps(draft)

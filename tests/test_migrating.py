@@ -206,6 +206,29 @@ def test_what_was_begun_for_other_models_is_thrown_away(index: Settings, docs: P
     assert len(server.db.get_collections().collections) <= 1
 
 
+def test_what_is_left_of_a_draft_that_was_being_thrown_away_is_no_draft(index: Settings, docs: Path):
+    (docs / "apple.pdf").rename("apple.away")
+    with pytest.raises(StoreError):
+        migrate_index(settings=other(index))
+    Path("apple.away").rename(docs / "apple.pdf")
+    for note in ("fingerprint.json", "draft.json"):  # killed when only one of them was gone
+        (home(index) / ".migration" / note).unlink(missing_ok=True)
+    done = migrate_index(settings=other(index))
+    assert (done.switched, done.report.pages, done.pages) == (True, 3, 3)
+
+
+def test_pages_that_a_server_lost_of_a_draft_are_read_again(index: Settings, docs: Path, server: FakeQdrant):
+    if "://" not in index.index:
+        return
+    (docs / "apple.pdf").rename("apple.away")
+    with pytest.raises(StoreError):
+        migrate_index(settings=other(index))
+    Path("apple.away").rename(docs / "apple.pdf")
+    server.db.delete_collection("reports--2")
+    done = migrate_index(settings=other(index))
+    assert (done.switched, done.report.pages, done.pages) == (True, 3, 3)
+
+
 def test_captions_of_a_vision_model_are_not_forgotten(index: Settings):
     (home(index) / "captions.sqlite").write_bytes(b"")
     with pytest.raises(SettingsError, match="captions of a vision model"):

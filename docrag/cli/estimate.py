@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from docrag.cli.console import JsonOption, errors, print_json, results
+from docrag.cli.console import SOME_FAILED, JsonOption, errors, print_json, results
 from docrag.cli.options import (
     DatatypeOption,
     ImageOption,
@@ -22,8 +22,6 @@ from docrag.errors import SettingsError
 
 if TYPE_CHECKING:
     from docrag.estimate import Estimate
-
-SOME_FAILED = 3
 
 
 def estimate(

@@ -70,7 +70,10 @@ def migrate(
     settings = load_settings(**given)
     if abandon:
         abandon_migration(settings=settings)
-        results.print(f"{settings.index} stays as it is", soft_wrap=True)
+        if as_json:
+            print_json({"summary": {"index": settings.index, "switched": False}})
+        else:
+            results.print(f"{settings.index} stays as it is", soft_wrap=True)
         return
     monitor = Monitor(as_json=as_json)
     with monitor.bar:

@@ -54,6 +54,28 @@ class Draft:
             raise StoreError(f"{self._mark} is damaged: {error}", "remove it, and migrate again") from error
         return {str(name): str(value) for name, value in told.items()}
 
+    def require_room(self, keep_in: Path) -> None:
+        """Try whether the old index can be moved to where it is to be kept, while the switch can be refused.
+
+        A mounted volume can be written and nothing moved out of it; only trying tells.
+
+        Args:
+            keep_in: A folder that is not there yet.
+
+        Raises:
+            StoreError: Nothing can be moved there.
+        """
+        probe, there = self.folder / "probe", keep_in.with_name(f".{keep_in.name}.probe")
+        try:
+            probe.mkdir(exist_ok=True)
+            probe.rename(there)
+            there.rmdir()
+        except OSError as error:
+            raise StoreError(
+                f"the old index cannot be kept as {keep_in}: {error.strerror}",
+                "all is read again: the same without --keep-old only switches; docrag export keeps a copy",
+            ) from error
+
     def decide(self, told: Mapping[str, str]) -> None:
         """From here on the draft is the index, whoever takes the steps that follow.
 

@@ -240,7 +240,7 @@ def require_equal(stored: Fingerprint, asked: Fingerprint) -> None:
             before, after = _contrast(key, was, now)
             raise IndexMismatch(
                 f"index was built with {before}, asked for {after}",
-                "open it with the former, or ingest into a new index",
+                "open it with the former, ingest into a new index, or build it anew: docrag migrate",
             )
 
 

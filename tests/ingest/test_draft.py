@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -202,3 +203,27 @@ def test_who_opened_the_old_index_never_asks_the_new_one(settings: Settings, ser
         with pytest.raises(StoreError, match="was built with"):
             place.open(stored, layout_of(OLD))
         assert holds(settings, NEW, 15)
+
+
+def test_an_old_index_that_cannot_be_moved_is_told_before_anything_is_moved(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    """As where the directory is a mounted volume: a switch that was decided would fail at every opening."""
+    if "://" in settings.index:
+        return
+    build(settings)
+    rename, home = Path.rename, Path(settings.index).resolve()
+
+    def within(path: Path, target: Path) -> Path:
+        if not target.resolve().is_relative_to(home):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, closing(place_of(settings)) as place:
+        patch.setattr(Path, "rename", within)
+        with pytest.raises(StoreError, match=r"index--1: Invalid cross-device link") as caught:
+            place.switch(keep_old=True)
+        assert "without --keep-old" in caught.value.hint
+    assert holds(settings, OLD, 10)
+    switch(settings, keep_old=False)
+    assert holds(settings, NEW, 15)

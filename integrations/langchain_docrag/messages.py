@@ -6,14 +6,14 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from langchain_core.documents import Document
 from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
 from langchain_core.messages.content import ContentBlock, create_image_block, create_text_block
 from PIL import Image
 
-from docrag.errors import DocumentError
+from docrag.errors import DocumentError, SettingsError
 from docrag.search.crops import crop_regions, stack
 from docrag.types import Region
 from langchain_docrag.documents import IMAGE, MIME_TYPE
@@ -99,10 +99,11 @@ def page_blocks(
 
     Raises:
         DocumentError: The image of a page is gone or damaged, and that is an error.
-        ValueError: There is no such detail.
+        SettingsError: There is no such detail, or no such way with missing images.
     """
-    if detail not in _SHOWN:
-        raise ValueError(f"detail={detail!r}: one of {', '.join(_SHOWN)}")
+    for name, value, known in (("detail", detail, _SHOWN), ("missing", missing, get_args(Missing))):
+        if value not in known:
+            raise SettingsError(f"{name}={value!r}", f"one of {', '.join(known)}")
     blocks: list[ContentBlock] = []
     for doc in docs:
         line = page_line(doc)
@@ -126,16 +127,20 @@ def page_line(doc: Document) -> str:
     'report.pdf, page 5 (printed iii)'
     """
     metadata = doc.metadata
-    number = str(metadata["page"] + 1)
-    label = metadata.get("page_label", number)
-    return f"{Path(metadata['source']).name}, page {number}" + (
-        f" (printed {label})" if label != number else ""
-    )
+    label = metadata.get("page_label")
+    printed = f" (printed {label})" if label and label != str(metadata.get("page", 0) + 1) else ""
+    return _place({**metadata, "source": Path(metadata.get("source", "")).name}) + printed
 
 
 def shortened(text: str, most: int) -> str:
     """The beginning of a text, cut between words."""
     return text if len(text) <= most else f"{text[:most].rsplit(maxsplit=1)[0]} ..."
+
+
+def _place(metadata: Mapping[str, Any]) -> str:
+    """File and page; a document of another retriever in the same chain may have neither."""
+    name = metadata.get("source") or "a document without a name"
+    return f"{name}, page {metadata['page'] + 1}" if isinstance(metadata.get("page"), int) else str(name)
 
 
 def _shown(docs: Sequence[Document], detail: Detail, missing: Missing) -> HumanMessage:
@@ -160,9 +165,8 @@ def _page(metadata: Mapping[str, Any]) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        told = f"no image of {metadata['source']}, page {metadata['page'] + 1}"
         hint = "ingest the file again, or say missing='text' to give the page's text in its place"
-        raise DocumentError(f"{told}, at {path or 'any path'}", hint) from error
+        raise DocumentError(f"no image of {_place(metadata)}, at {path or 'any path'}", hint) from error
 
 
 def _regions(metadata: Mapping[str, Any]) -> bytes:
@@ -189,7 +193,7 @@ def _open(metadata: Mapping[str, Any]) -> Image.Image:
         image = Image.open(io.BytesIO(_page(metadata)))
         image.load()
     except OSError as error:
-        told = f"the image of {metadata['source']}, page {metadata['page'] + 1}, is damaged"
+        told = f"the image of {_place(metadata)}, is damaged"
         raise DocumentError(told, "ingest the file again with again=True") from error
     return image
 

@@ -27,8 +27,8 @@ class DocragRetriever(BaseRetriever):
     """Pages that answer a question, as nodes with their image, best first.
 
     A query is words, an image (`QueryBundle(image_path=...)`, where an encoder of the index sees), or both;
-    custom embedding strings are not looked at. An index that `from_index` or `from_folder` opened is closed by
-    `close`, or at the end of a `with` block; one that was given stays open.
+    custom embedding strings are not looked at. An index that `from_index` or `from_folder` opened is closed
+    by `close`, or at the end of a `with` block; one that was given stays open.
 
     Args:
         index: An open index.

@@ -15,7 +15,7 @@ from langchain_docrag.messages import NOTHING, page_blocks, page_line
 from PIL import Image
 
 from docrag.demo import QUESTIONS
-from docrag.errors import DocumentError
+from docrag.errors import DocumentError, SettingsError
 
 QUESTION = QUESTIONS[0]
 
@@ -117,6 +117,22 @@ def test_an_image_that_is_gone_is_named_or_gives_way_to_the_text(docs, path, det
     assert any("(no image)" in text and docs[0].page_content in text for text in texts(message))
 
 
+@pytest.mark.parametrize(
+    ("metadata", "line"),
+    [
+        ({}, "a document without a name"),
+        ({"source": "a/notes.md"}, "notes.md"),
+        ({"source": "a/b.pdf", "page": 1}, "b.pdf, page 2"),
+    ],
+)
+def test_documents_of_other_retrievers_are_given_as_text(docs, metadata, line):
+    mixed = [Document("Of another retriever.", metadata=metadata), *docs]
+    with pytest.raises(DocumentError, match=f"no image of .*{line}, at any path"):
+        to_messages(mixed, "?")
+    [message] = to_messages(mixed, "?", missing="text")
+    assert f"{line} (no image)\nOf another retriever." in texts(message)
+
+
 def test_a_damaged_image_is_named(docs, tmp_path):
     (tmp_path / "1.jpg").write_bytes(b"\xff\xd8 no more")
     docs[0].metadata["image_path"] = str(tmp_path / "1.jpg")
@@ -125,8 +141,10 @@ def test_a_damaged_image_is_named(docs, tmp_path):
 
 
 def test_an_unknown_detail_is_refused_and_no_page_is_said(docs):
-    with pytest.raises(ValueError, match="page, regions, thumbnail"):
+    with pytest.raises(SettingsError, match=r"detail='high'.*page, regions, thumbnail"):
         to_messages(docs, "?", detail="high")
+    with pytest.raises(SettingsError, match=r"missing='skip'.*error, text"):
+        to_messages(docs, "?", missing="skip")
     [message] = to_messages([], "Where?", instruction="")
     assert texts(message) == [NOTHING, "Where?"]
 

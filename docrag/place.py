@@ -121,7 +121,7 @@ def _server_place(settings: Settings, address: Address) -> Place:
     )
     return ServerPlace(
         lambda: connect(address, key, grpc_port=settings.grpc_port, ca_file=settings.ca_file or ""),
-        _beside(settings, str(address)),
+        _files_folder(settings, str(address)),
         options,
     )
 
@@ -148,7 +148,7 @@ def require_index(place: Place) -> Fingerprint:
     return told
 
 
-def _beside(settings: Settings, address: str) -> Path:
+def _files_folder(settings: Settings, address: str) -> Path:
     """The directory for what a server does not keep, one for each collection."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     root = Path(settings.files).expanduser() if settings.files else Path(data) / "docrag"

@@ -33,6 +33,7 @@ def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
     """What an index holds, with what it was built."""
     from docrag.search.tuned import load_plan
 
+    built = place.fingerprint()
     rows, pages, plan = shelf.manifest.documents(), shelf.store.count(), load_plan(place.folder)
     return Status(
         uri=place.uri,
@@ -40,7 +41,7 @@ def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
         files=len(shelf.manifest.files()),
         pages=pages,
         disk_bytes=_size_of(place.folder),
-        fingerprint=encoders.fingerprint(),
+        fingerprint={**(built.values if built else {}), **encoders.fingerprint()},
         incomplete=tuple(f"{row.source}: {row.lost}" for row in rows if row.lost),
         tuning=plan.describe(pages) if plan else "",
     )

@@ -23,6 +23,10 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
     for signal in ("late", "image", "text"):
         if spec := held.fingerprint[signal]:
             results.print(f"{signal:<10} {spec['family']} ({spec['model']}, {spec['dim']} dimensions)")
+    told = held.fingerprint
+    results.print(
+        f"stored     {told['keep_patches']} patches as {told['datatype']}, pooled by {told['pooling']}"
+    )
     if held.tuning:
         results.print(f"tuned      {held.tuning}", soft_wrap=True)
     for line in held.incomplete:

@@ -81,11 +81,12 @@ def export(
     entries = _entries(shelf)
     done = Transfer()
     parts: list[Part] = []
+    whole = frozenset(spec.name for spec in layout.vectors if spec.datatype == "float32")
     for number, part in enumerate(_chunks(entries, PART)):
         ids, state = tuple(entry.id for entry in part), state_of(entry.state for entry in part)
         found = before[number] if number < len(before) else None
         if found is None or (found.pages, found.state) != (ids, state) or not archive.holds(number, found):
-            found = archive.write_part(number, state, _read(shelf, layout, part))
+            found = archive.write_part(number, state, _read(shelf, layout, part), whole)
             done.written += len(ids)
             before[number:] = [found, *before[number + 1 :]]
             archive.write_contents(Contents(fingerprint.values, tuple(before)))

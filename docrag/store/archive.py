@@ -148,17 +148,20 @@ class Archive:
         with _named_errors(path):
             _draft_of(path, [_CONTENTS.dump_json(contents)]).replace(path)
 
-    def write_part(self, number: int, state: str, pages: Iterable[ArchivedPage]) -> Part:
+    def write_part(
+        self, number: int, state: str, pages: Iterable[ArchivedPage], whole: frozenset[str] = frozenset()
+    ) -> Part:
         """Write a part, whole or not at all.
 
         Args:
             number: Its place.
             state: `state_of` its pages.
             pages: Read one by one; float16 of them is held in memory until all are there.
+            whole: Names of the multi-vectors that stay float32.
         """
         path = self.part_file(number)
         draft = path.with_suffix(".draft")
-        arrays = pack([halved(page) for page in pages])
+        arrays = pack([halved(page, whole) for page in pages])
         with _named_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:

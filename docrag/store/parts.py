@@ -3,7 +3,7 @@
     ids                          (pages,) text
     payloads, payloads.lengths   JSON, one after the other; (pages,) bytes of each
     images, images.lengths       JPEG, likewise; 0 bytes where a page has none
-    multi.NAME, ....lengths      (vectors of all pages, dim) float16; (pages,) vectors of each
+    multi.NAME, ....lengths      (vectors of all pages, dim) float16, float32 where the index has it; (pages,)
     dense.NAME                   (pages, dim) float32
     sparse.NAME.indices, .values, .lengths    uint32, float32; (pages,) terms of each
 
@@ -32,10 +32,15 @@ class ArchivedPage(NamedTuple):
     """JPEG; empty where there is none."""
 
 
-def halved(page: ArchivedPage) -> ArchivedPage:
-    """Multi-vectors in float16, as engines store them, so that pages wait for the others at half the size."""
+def halved(page: ArchivedPage, whole: frozenset[str] = frozenset()) -> ArchivedPage:
+    """Multi-vectors in float16, as engines store them, so that pages wait for the others at half the size.
+
+    Args:
+        page: As an engine gives it.
+        whole: Names of those that are stored as float32, and stay so.
+    """
     vectors: dict[str, Any] = {
-        name: np.asarray(vector, np.float16) if _kind(vector) == "multi" else vector
+        name: np.asarray(vector, np.float16) if _kind(vector) == "multi" and name not in whole else vector
         for name, vector in page.record.vectors.items()
     }
     return ArchivedPage(PageRecord(page.record.id, vectors, page.record.payload), page.image)

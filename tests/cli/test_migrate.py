@@ -26,6 +26,8 @@ def test_an_index_is_migrated(docrag, tmp_path):
     abandoned = docrag("migrate", "--index", where, "--abandon")
     assert (abandoned.code, abandoned.out.strip().endswith("stays as it is")) == (0, True)
     assert not (where / ".migration").exists()
+    again = docrag("migrate", "--index", where, "--abandon", "--json")
+    assert again.lines == [{"summary": {"index": str(where), "switched": False}}]
     away.rename(apple)
     *files, last = docrag("migrate", "--index", where, "--pooling", "tokens", "--keep-old", "--json").lines
     assert {Path(file["file"]).name for file in files} == {"ferry.pdf", "apple.pdf"}
@@ -40,6 +42,9 @@ def test_an_index_is_migrated(docrag, tmp_path):
     }
     assert docrag("status", "--index", where, "--json").lines[0]["fingerprint"]["pooling"] == "tokens"
     assert docrag("status", "--index", f"{where}--1", "--json").lines[0]["fingerprint"]["pooling"] == "rows"
+    docrag("migrate", "--index", where, "--datatype", "turbo8")
+    assert docrag("status", "--index", where, "--json").lines[0]["fingerprint"]["datatype"] == "turbo8"
+    assert "stored     all patches as turbo8, pooled by tokens" in docrag("status", "--index", where).out
     assert "built like this already" in docrag("migrate", "--index", where, "--pooling", "tokens").out
     apple.unlink()
     dropped = docrag("migrate", "--index", where, "--pooling", "rows", "--drop-missing")

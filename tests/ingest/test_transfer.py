@@ -16,10 +16,22 @@ from docrag.ingest.shelf import Shelf
 from docrag.ingest.transfer import export, import_archive
 from docrag.store.archive import Archive
 from docrag.store.connection import Connection
+from docrag.store.edge import EdgeStore
 from docrag.store.images import PageImages
-from docrag.store.layout import Fingerprint
+from docrag.store.layout import Fingerprint, Layout
 from docrag.store.server import ServerStore
-from tests.ingest.moved import BUILT, LAYOUT, PAGES, PART, VECTORS, add_document, everything, quiet, times
+from tests.ingest.moved import (
+    BUILT,
+    LAYOUT,
+    PAGES,
+    PART,
+    VECTORS,
+    add_document,
+    everything,
+    fill,
+    quiet,
+    times,
+)
 from tests.store.conftest import make_record
 
 pytestmark = pytest.mark.usefixtures("small_parts")
@@ -35,6 +47,25 @@ def test_all_of_an_index_arrives(shelf: Shelf, make_shelf, archive: Archive):
     assert (done.pages, done.parts, done.written) == (PAGES, 5, PAGES)
     assert everything(target) == everything(shelf)
     assert target.manifest.document(f"{4:064x}").state == "writing"
+
+
+def test_float32_arrives_as_float32(archive: Archive, tmp_path: Path):
+    precise = Layout.for_dims(late=16, image=12, text=8, datatype="float32")
+
+    def made(name: str) -> Shelf:
+        (home := tmp_path / name).mkdir()
+        store = EdgeStore.create(home / "points", precise)
+        return Shelf(store, PageImages(home / "images"), Manifest(home / "manifest.sqlite"))
+
+    with closing(fill(made("before"))) as before, closing(made("after")) as after:
+        export(before, BUILT, precise, archive, quiet)
+        import_archive(after, archive.contents(), archive, quiet)
+        assert everything(after) == everything(before)
+        [patches] = [
+            record.vectors["patches"]
+            for record in after.store.retrieve([make_record(0).id], vectors=["patches"])
+        ]
+        assert np.abs(patches - make_record(0).vectors["patches"]).max() < 1e-7
 
 
 def test_the_second_time_nothing_is_written(shelf: Shelf, make_shelf, archive: Archive, monkeypatch):

@@ -80,19 +80,21 @@ def import_index(
 
     Raises:
         IndexNotFound: There is no export in the folder.
-        IndexMismatch: The index was built by other models.
+        IndexMismatch: The index was built by other models, or holds texts and no pages.
         IndexInUse: Another process holds it.
         StoreError: The export is not finished, or damaged.
     """
     from docrag.ingest.transfer import import_archive
     from docrag.store.archive import Archive
-    from docrag.store.layout import Fingerprint, require_equal
+    from docrag.store.layout import Fingerprint, require_equal, require_pages
 
     archive = Archive(Path(folder))
     contents = archive.contents()
     settings = load_settings(index=uri, image_base_url=image_base_url)
     place = place_of(settings)
     told, stored = dict(contents.fingerprint), place.fingerprint()
+    if stored:
+        require_pages(stored)
     kept = datatype or (stored.values["datatype"] if stored else told.get("datatype", "float16"))
     asked = Fingerprint({**told, "datatype": kept})
     if stored:

@@ -10,10 +10,12 @@ import pytest
 
 from docrag import Index, Settings
 from docrag.caption.cache import CaptionCache
-from docrag.errors import StoreError
+from docrag.errors import IndexMismatch, StoreError
 from docrag.moving import export_index, import_index
 from docrag.search.stages import Stages
 from docrag.search.tuned import FILE, Plan, load_plan, save_plan
+from docrag.store.archive import Archive, Contents
+from docrag.store.layout import TEXTS, Fingerprint
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
 PAGES = 3
@@ -142,3 +144,11 @@ def test_an_export_of_an_older_docrag_still_comes_in(here: Path, tmp_path: Path)
     assert (done.pages, done.written, done.captions, done.left_out) == (PAGES, PAGES, 0, ())
     with Index.open(tmp_path / "there") as index:
         assert index.search("ferry timetable", k=1)[0].image_url.startswith("http://127.0.0.1:8000/pages/")
+
+
+def test_texts_of_a_vector_store_are_no_place_for_pages(tmp_path: Path):
+    (notes := tmp_path / "notes").mkdir()
+    (notes / "fingerprint.json").write_text(Fingerprint({"layout": TEXTS}).to_json())
+    Archive(tmp_path / "export").write_contents(Contents({"layout": 1}, complete=True))
+    with pytest.raises(IndexMismatch, match="texts of a vector store"):
+        import_index(tmp_path / "export", str(notes))

@@ -14,6 +14,7 @@ from docrag.encode.encoders import Encoders
 from docrag.errors import QueryError
 from docrag.search.browse import page_fields
 from docrag.search.fusion import fuse, weights_for
+from docrag.search.page_match import pages_named
 from docrag.search.plan import Signal, queries
 from docrag.search.query import Query
 from docrag.search.regions import matched_regions
@@ -45,8 +46,8 @@ def answer(
     vectors = encoders.encode_query(text, query.image, query.audio)
     requests = queries(query.mode, vectors, query.filter, query.k, stages)
     rankings = dict(zip(requests, store.query(list(requests.values())), strict=True))
-    titles = _title_match(store, text, rankings) if text and len(rankings) > 1 else None
-    ranked = fuse(rankings, titles, weights_for(vectors))[: query.k]
+    titles, named = _told_matches(store, text, rankings) if text and len(rankings) > 1 else (None, None)
+    ranked = fuse(rankings, titles, weights_for(vectors), named)[: query.k]
     wanted = [PATCHES] if PATCHES in vectors else []
     records = {record.id: record for record in store.retrieve([page.id for page in ranked], vectors=wanted)}
     with one_blas_thread():
@@ -91,12 +92,20 @@ def _scores_of(page_id: str, rankings: Mapping[Signal, Sequence[ScoredId]]) -> d
     return {signal: page.score for signal, pages in rankings.items() for page in pages if page.id == page_id}
 
 
-def _title_match(store: Store, query: str, rankings: Mapping[Signal, Sequence[ScoredId]]) -> dict[str, float]:
-    """For each page that a signal found, the share of the query that its document's title holds."""
-    match = TitleMatch(query)
+def _told_matches(
+    store: Store, query: str, rankings: Mapping[Signal, Sequence[ScoredId]]
+) -> tuple[dict[str, float], set[str] | None]:
+    """What titles and page numbers say of the pages that a signal found.
+
+    Returns:
+        The share of the query that each one's title holds; those whose number it names; None for none.
+    """
+    match, numbers = TitleMatch(query), pages_named(query)
     found = sorted({page.id for pages in rankings.values() for page in pages})
-    records = store.retrieve(found, payload=["metadata.title"])
-    return {record.id: match.share(record.payload["metadata"]["title"]) for record in records}
+    records = store.retrieve(found, payload=["metadata.title", "metadata.page"])
+    told = {record.id: record.payload["metadata"] for record in records}
+    named = {id for id, metadata in told.items() if metadata["page"] + 1 in numbers} if numbers else None
+    return {id: match.share(metadata["title"]) for id, metadata in told.items()}, named
 
 
 def _hit(

@@ -7,7 +7,7 @@ reaches 0.714. Dividing by the range of each query's own scores makes it indepen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from docrag.search.plan import Signal
 from docrag.types import IMAGE, ScoredId, Vector
@@ -20,6 +20,9 @@ IMAGE_WEIGHT = 0.5
 measured: no trained weights of such a model are at hand where docrag is developed."""
 TITLE_WEIGHT = 0.8
 """Of the share of the question's words that stand in the document's title."""
+PAGE_WEIGHT = 1.0
+"""Of a page whose number the question names. On the development set 7 of 495 questions name one: 5 find a
+right page among the first ten, where 2 did without, by any weight from 0.7 on. The others rank as before."""
 
 
 def weights_for(query: Mapping[str, Vector]) -> Mapping[Signal, float]:
@@ -31,6 +34,7 @@ def fuse(
     rankings: Mapping[Signal, Sequence[ScoredId]],
     title_match: Mapping[str, float] | None = None,
     weights: Mapping[Signal, float] = WEIGHTS,
+    named: Collection[str] | None = None,
 ) -> list[ScoredId]:
     """Fuse what the signals found; a single signal keeps its own scores.
 
@@ -39,20 +43,24 @@ def fuse(
         title_match: For each page, the share of the question that its document's title holds, 0..1; None
             where the query has no words.
         weights: Of each signal.
+        named: Pages whose number the query names; None where it names none.
 
     Returns:
         Best first, ties in the order of ids, so that the same index always answers the same; 1 is a page that
-        every signal ranks first and whose title holds the whole question.
+        every signal ranks first, whose title holds the whole question and whose number it names, if any.
     """
     if len(rankings) == 1:
         return _sorted(next(iter(rankings.values())))
     total = sum(weights[signal] for signal in rankings) + (TITLE_WEIGHT if title_match is not None else 0.0)
+    total += PAGE_WEIGHT if named is not None else 0.0
     scores: dict[str, float] = {}
     for signal, pages in rankings.items():
         for page in _scaled(signal, pages):
             scores[page.id] = scores.get(page.id, 0.0) + weights[signal] * page.score / total
     for page_id, share in (title_match or {}).items():
         scores[page_id] += TITLE_WEIGHT * share / total
+    for page_id in named or ():
+        scores[page_id] += PAGE_WEIGHT / total
     return _sorted([ScoredId(*item) for item in scores.items()])
 
 

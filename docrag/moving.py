@@ -46,7 +46,7 @@ def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | 
 
     place = place_of(load_settings(index=uri))
     told = require_index(place)
-    with closing(open_parts(place, told, told)) as shelf, shelf.manifest.alone():
+    with closing(open_parts(place, told, told)) as shelf, shelf.alone():
         plan, kept = place.folder / tuned.FILE, place.folder / FILE
         with closing(CaptionCache(kept)) if kept.is_file() else nullcontext() as captions:
             beside = {
@@ -100,7 +100,7 @@ def import_index(
     if stored:
         require_equal(stored, asked)
     known = stored or asked  # it knows where its weights lie
-    with closing(open_parts(place, stored, known)) as shelf, shelf.manifest.alone():
+    with closing(open_parts(place, stored, known)) as shelf, shelf.alone():
         captions = _take_captions(archive, contents, place.folder)
         done = import_archive(shelf, contents, archive, listener or _silent, settings.image_base_url)
         done.captions = captions

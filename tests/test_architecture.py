@@ -16,6 +16,8 @@ GROUND = {"types", "errors", "settings", "http", "rgb", "spawn"}
 STAGES = {"read", "caption", "encode", "store"}
 FLOWS = {"ingest", "search"}
 FACES = {"cli", "serve"}
+HAND = {"choice", "opening", "place", "reader", "server_place", "status", "index"}
+"""What others of the hand may import of it."""
 MAY_IMPORT = {
     **{name: GROUND for name in GROUND},
     **{stage: GROUND | {stage} for stage in STAGES},
@@ -23,7 +25,7 @@ MAY_IMPORT = {
     "demo": GROUND | {"demo"},
     **{flow: GROUND | STAGES | {flow} for flow in FLOWS},
     **{
-        hand: GROUND | STAGES | FLOWS | {"choice", "opening", "place", "reader", "server_place", "status"}
+        hand: GROUND | STAGES | FLOWS | HAND
         for hand in (
             "choice",
             "opening",
@@ -32,6 +34,7 @@ MAY_IMPORT = {
             "status",
             "reader",
             "index",
+            "folder",
             "labelling",
             "moving",
             "migrating",

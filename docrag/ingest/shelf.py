@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from docrag.errors import NotFound
+from docrag.errors import IndexInUse, NotFound
+from docrag.ingest.draft import Draft
 from docrag.ingest.manifest import Manifest
 from docrag.store.images import PageImages
 from docrag.store.payload import source_metadata
@@ -48,6 +51,21 @@ class Shelf:
             self.store.set_payload(names, _document(row.id), key="metadata")
             self.manifest.relabelled(row.id)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else changes the index meanwhile.
+
+        Raises:
+            IndexInUse: Another process is changing it, or was killed while a migration took its place: what
+                is written into the old index then would be lost.
+        """
+        home = self.images.root.parent
+        with self.manifest.alone():
+            if Draft(home).decided() is not None:
+                hint = "close it here and open it again, which ends the migration"
+                raise IndexInUse(f"a migration is taking the place of the index in {home}", hint)
+            yield
+
     def reconcile(self) -> None:
         """Forget that documents were ingested of which the store lacks pages: they are read again.
 
@@ -85,7 +103,7 @@ class Shelf:
         ]
         if not rows:
             raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
-        with self.manifest.alone():
+        with self.alone():
             before = self.store.count()
             self.manifest.forget([row.path for row in rows])
             self.settle()

@@ -55,7 +55,7 @@ def sync(
     started = time.perf_counter()
     unreadable: dict[Path, DocumentError] = {}
     files = find_files(paths, unreadable.__setitem__)
-    with shelf.manifest.alone():
+    with shelf.alone():
         shelf.reconcile()
         plan = make_plan(paths, files, shelf.manifest, sha256, again=again, unreadable=unreadable)
         report = carry_out(

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import re
-import warnings
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +13,7 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from docrag import Index, Settings
-from docrag.errors import DocumentError, NotFound
+from docrag.folder import open_folder
 from docrag.types import Hit
 from langchain_docrag.documents import page_document
 from langchain_docrag.ranking import in_runs, neighbours_of
@@ -107,15 +103,7 @@ class DocragRetriever(BaseRetriever, Wanted):
             IndexInUse: Another process, or another retriever, holds the index; share one by `index=`.
             ValidationError: A field is unknown or cannot be used.
         """
-        if not Path(path).exists():
-            raise NotFound(f"{path} does not exist", "name a folder or a file")
-        retriever = cls._owning(Index.open(index or index_of(path), settings=settings), fields)
-        try:
-            _bring_up_to_date(retriever.index, path)
-        except BaseException:
-            retriever.close()
-            raise
-        return retriever
+        return cls._owning(open_folder(path, index=index, settings=settings), fields)
 
     @classmethod
     def _owning(cls, index: Index, fields: dict[str, Any]) -> Self:
@@ -199,27 +187,3 @@ class DocragRetriever(BaseRetriever, Wanted):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def index_of(path: str | os.PathLike[str]) -> Path:
-    """Where the index of a folder or file is by default: one place for each path."""
-    there = Path(path).resolve()
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    name = re.sub(r"[^\w.-]+", "_", there.name)[:40]
-    digest = hashlib.sha256(os.fsencode(there)).hexdigest()[:12]
-    return Path(data) / "docrag" / "folders" / f"{name}-{digest}"
-
-
-def _bring_up_to_date(index: Index, path: str | os.PathLike[str]) -> None:
-    """Ingest a path; what failed is a warning, unless nothing is left to retrieve.
-
-    Raises:
-        DocumentError: No page of it is in the index.
-    """
-    report = index.ingest(path, prune=True)
-    told = "; ".join(f"{file.file}: {file.error}" for file in report.failures[:5])
-    if not any(file.pages for file in report.files if file.status != "removed"):
-        hint = told or "PDFs and images are documents"
-        raise DocumentError(f"no page of {path} can be retrieved", hint)
-    if report.failures:
-        warnings.warn(f"{len(report.failures)} files could not be read whole: {told}", stacklevel=3)

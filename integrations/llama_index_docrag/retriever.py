@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from types import TracebackType
 from typing import Any, Self
@@ -13,14 +12,13 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from docrag import Index
-from docrag.errors import EmptyDocument, QueryError
+from docrag.errors import QueryError
+from docrag.folder import open_folder
 from docrag.search.conditions import Filter
 from docrag.settings import Settings
 from docrag.types import MODES, Hit, Mode
 from llama_index_docrag.filters import docrag_filter
 from llama_index_docrag.nodes import node_of
-
-logger = logging.getLogger(__name__)
 
 
 class DocragRetriever(BaseRetriever):
@@ -91,34 +89,23 @@ class DocragRetriever(BaseRetriever):
         cls,
         path: str | os.PathLike[str],
         *,
-        uri: str | os.PathLike[str] | None = None,
+        index: str | os.PathLike[str] | None = None,
         settings: Settings | None = None,
         **options: Any,
     ) -> Self:
-        """Bring an index up to date with a file or folder, and open it.
-
-        A file that cannot be read costs only itself; it is logged as a warning.
+        """Bring an index up to date with a folder (or file), and retrieve from it; `close` closes it.
 
         Args:
-            path: A PDF, an image, or a folder that is walked.
-            uri: Where the index is, or is made; else DOCRAG_INDEX, else ./docrag-index.
+            path: A folder, a PDF or an image; what changed is read, and files that are gone are forgotten.
+            index: Where the index is; by default one of its own for each path (`docrag.folder.index_of`).
             settings: By default from the environment and docrag.toml.
             options: Of the retriever.
 
         Raises:
             NotFound: The path does not exist.
-            EmptyDocument: Not one page can be read.
+            DocumentError: Not one page can be read.
         """
-        index = Index.open(uri, settings=settings)
-        try:
-            for failed in index.ingest(path).failures:
-                logger.warning("%s: %s", failed.file, failed.error)
-            if not index.documents():
-                raise EmptyDocument(f"no page of {path} can be read", "name PDFs, images or a folder of them")
-        except BaseException:
-            index.close()
-            raise
-        return cls._over(index, options)
+        return cls._over(open_folder(path, index=index, settings=settings), options)
 
     @classmethod
     def _over(cls, index: Index, options: dict[str, Any]) -> Self:

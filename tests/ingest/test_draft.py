@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from docrag import Settings
-from docrag.errors import StoreError
+from docrag import Index, Settings
+from docrag.errors import IndexInUse, StoreError
 from docrag.ingest.draft import Draft
 from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.shelf import Shelf
@@ -19,6 +19,7 @@ from docrag.opening import layout_of, open_parts
 from docrag.place import Place, place_of
 from docrag.store import alias
 from docrag.store.layout import Fingerprint
+from tests.samples import FERRY, write_pdf
 from tests.store.conftest import make_record
 from tests.store.fake_qdrant import FakeQdrant
 
@@ -227,3 +228,15 @@ def test_an_old_index_that_cannot_be_moved_is_told_before_anything_is_moved(
     assert holds(settings, OLD, 10)
     switch(settings, keep_old=False)
     assert holds(settings, NEW, 15)
+
+
+def test_nothing_is_written_into_an_index_whose_place_a_migration_is_taking(tmp_path: Path):
+    pdf = write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY)
+    with Index.open(tmp_path / "index") as index:
+        index.ingest(pdf)
+        Draft(tmp_path / "index").folder.mkdir()
+        Draft(tmp_path / "index").decide({"kept": ""})  # by a process that was killed then
+        for change in (lambda: index.ingest(pdf), lambda: index.remove(pdf)):
+            with pytest.raises(IndexInUse, match="migration"):
+                change()
+        assert index.search("ferry", k=1)

@@ -13,11 +13,11 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.runnables import ConfigurableField
 from langchain_docrag import DocragRetriever
-from langchain_docrag.retriever import index_of
 from pydantic import ValidationError
 
 from docrag import Index
 from docrag.errors import DocumentError, IndexInUse, IndexNotFound, NotFound
+from docrag.folder import index_of
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,7 @@ from pydantic import PrivateAttr
 
 from docrag import Index
 from docrag.demo import QUESTIONS
-from docrag.errors import EmptyDocument, IndexInUse, IndexNotFound, NotFound, QueryError
+from docrag.errors import DocumentError, IndexInUse, IndexNotFound, NotFound, QueryError
 from docrag.types import is_page_id
 from tests.samples import APPLE, FERRY, make_image, write_pdf
 
@@ -307,18 +306,16 @@ def test_callbacks_and_instrumentation_hear_of_it(demo_index: Index):
     assert end.payload["nodes"] == nodes
 
 
-def test_a_folder_is_ingested_and_an_index_opened(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_folder_is_ingested_and_an_index_opened(tmp_path: Path):
     write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY)
     write_pdf(tmp_path / "docs" / "apple.pdf", APPLE)
     (tmp_path / "docs" / "broken.pdf").write_bytes(b"%PDF-1.7 no")
-    with (
-        caplog.at_level(logging.WARNING),
-        DocragRetriever.from_folder(tmp_path / "docs", uri=tmp_path / "index", k=1) as retriever,
-    ):
+    with pytest.warns(UserWarning, match=r"broken\.pdf"):
+        retriever = DocragRetriever.from_folder(tmp_path / "docs", index=tmp_path / "index", k=1)
+    with retriever:
         assert found(retriever.retrieve("When does the ferry leave?")) == [("ferry.pdf", 1)]
         with pytest.raises(IndexInUse):
             DocragRetriever.from_index(tmp_path / "index")
-    assert "broken.pdf" in caplog.text
     with DocragRetriever.from_index(tmp_path / "index", k=1) as retriever:
         assert found(retriever.retrieve("storing apples")) == [("apple.pdf", 1)]
 
@@ -333,10 +330,10 @@ def test_what_cannot_be_opened_is_told_and_let_go(tmp_path: Path):
     with pytest.raises(IndexNotFound):
         DocragRetriever.from_index(tmp_path / "none")
     with pytest.raises(NotFound):
-        DocragRetriever.from_folder(tmp_path / "none", uri=tmp_path / "index")
+        DocragRetriever.from_folder(tmp_path / "none", index=tmp_path / "index")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(EmptyDocument, match="no page"):
-        DocragRetriever.from_folder(tmp_path / "empty", uri=tmp_path / "index")
+    with pytest.raises(DocumentError, match="no page"):
+        DocragRetriever.from_folder(tmp_path / "empty", index=tmp_path / "index")
     with pytest.raises(QueryError):
         DocragRetriever.from_index(tmp_path / "index", k=0)
     Index.open(tmp_path / "index").close()  # nobody holds it

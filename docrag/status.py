@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from docrag.place import Place
 
 
+BEGUN = "begun and not finished: the same docrag migrate goes on, docrag migrate --abandon ends it"
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """What an index holds."""
@@ -27,10 +30,13 @@ class Status:
     """Files of which some pages could not be read, with the reason."""
     tuning: str = ""
     """What `docrag tune` chose and whether it still fits; empty where the index was not tuned."""
+    migration: str = ""
+    """What to do of a migration that was begun and not finished; empty where there is none."""
 
 
 def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
     """What an index holds, with what it was built."""
+    from docrag.ingest.draft import Draft
     from docrag.search.tuned import load_plan
 
     built = place.fingerprint()
@@ -44,6 +50,7 @@ def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
         fingerprint={**(built.values if built else {}), **encoders.fingerprint()},
         incomplete=tuple(f"{row.source}: {row.lost}" for row in rows if row.lost),
         tuning=plan.describe(pages) if plan else "",
+        migration=BEGUN if Draft(place.folder).folder.exists() else "",
     )
 
 

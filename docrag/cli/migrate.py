@@ -103,4 +103,5 @@ def _show(done: Migration, *, as_json: bool) -> None:
     for line in done.dropped:
         errors.print(f"dropped   {line}")
     for file in done.report.failures:
-        errors.print(f"{file.status:<9} {file.file}: {file.error}")
+        if not any(line.startswith(f"{file.file} (") for line in done.dropped):  # told already
+            errors.print(f"{file.status:<9} {file.file}: {file.error}")

@@ -29,5 +29,7 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
     )
     if held.tuning:
         results.print(f"tuned      {held.tuning}", soft_wrap=True)
+    if held.migration:
+        results.print(f"migration  {held.migration}", soft_wrap=True)
     for line in held.incomplete:
         results.print(f"incomplete {line}", soft_wrap=True)

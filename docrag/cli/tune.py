@@ -84,7 +84,8 @@ def print_tuning(tuning: Tuning, recall: float) -> None:
         table.add_column(name, justify="right")
     for trial in tuning.trials:
         proposed = ", ".join(f"{name} {pages}" for name, pages in trial.stages.prefetch.items() if pages)
-        mark = " *" if trial == tuning.chosen else ""
+        mark = " (default)" if trial is tuning.trials[-1] else ""
+        mark += " *" if trial == tuning.chosen else ""
         sieve = str(trial.stages.sieve or "-")
         table.add_row(proposed + mark, sieve, f"{trial.recall:.3f}", f"{trial.latency_ms:.1f}")
     table.add_row("exact search", "-", "1.000", f"{tuning.exact_ms:.1f}")

@@ -30,8 +30,10 @@ MOST_QUESTIONS = 200
 """Of those that people give: each is searched for exactly."""
 SIZES = (10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000)
 SIEVES = (0, 100, 200, 400, 800, 1600, 3200)
+BESIDE = (BM25, CAPTION, IMAGE)
+"""Vectors that may propose pages beside `pooled`."""
 OTHERS = (0, 50)
-"""Pages that the vectors beside `pooled` propose."""
+"""Pages that each of them proposes."""
 WORTH = 0.9
 """A plan of more stages must be this much faster than a simpler one."""
 _TIE = 1e-4
@@ -123,8 +125,12 @@ def tune(
     if not asked:
         raise StoreError("no page of the index has words to ask for", "give questions: --queries FILE")
     ranked = [_rank(store, vectors) for vectors in asked]
-    candidates = [*_smallest(ranked, recall, pages), Stages.for_pages(pages)]
-    trials = tuple(_try(store, stages, asked, ranked) for stages in candidates)
+    beside = [name for name in BESIDE if any(name in vectors for vectors in asked)]
+    candidates = [*_smallest(ranked, recall, pages, beside), Stages.for_pages(pages)]
+    first = [_try(store, stages, asked, ranked) for stages in candidates]
+    again = [_try(store, stages, asked, ranked) for stages in candidates]
+    # What else the machine does in between slows a pass down; it is seldom that it does so twice.
+    trials = tuple(min(pair, key=lambda trial: trial.latency_ms) for pair in zip(first, again, strict=True))
     exact_ms = float(np.median([one.exact_ms for one in ranked]))
     others = tuple(alternatives(store, asked)) if compare else ()
     return Tuning(pages, len(asked), exact_ms, trials, _choose(trials, recall), others)
@@ -169,11 +175,7 @@ def _rank(store: Store, vectors: Query) -> _Ranked:
     exact_ms = 1000 * (time.perf_counter() - started)
     last = exact[:TOP][-1].score if exact else 0.0
     best = frozenset(page.id for page in exact if page.score >= last - _TIE * abs(last))
-    others = [
-        _nearest(vectors[name], name, max(OTHERS))
-        for name in (BM25, CAPTION, IMAGE)
-        if _usable(vectors, name)
-    ]
+    others = [_nearest(vectors[name], name, max(OTHERS)) for name in BESIDE if _usable(vectors, name)]
     requests = [
         _nearest(patches, POOLED, max(SIZES)),
         _nearest(shortened(patches), POOLED, max(SIEVES)),
@@ -199,7 +201,9 @@ def _nearest(vector: Vector, using: str, limit: int) -> models.QueryRequest:
     return models.QueryRequest(query=query, using=using, limit=limit, params=exact)
 
 
-def _smallest(ranked: Sequence[_Ranked], recall: float, pages: int) -> Iterator[Stages]:
+def _smallest(
+    ranked: Sequence[_Ranked], recall: float, pages: int, beside: Sequence[str]
+) -> Iterator[Stages]:
     """For each kind of plan, simple ones first, the fewest pages that hold the best ones often enough."""
     for others, sieve in product(OTHERS, SIEVES):
         for pooled in SIZES:
@@ -207,8 +211,7 @@ def _smallest(ranked: Sequence[_Ranked], recall: float, pages: int) -> Iterator[
                 break
             found = np.mean([one.recall(one.proposed(pooled, sieve, others)) for one in ranked])
             if found >= recall:
-                beside = {name: others for name in (BM25, CAPTION, IMAGE) if others}
-                yield Stages({POOLED: pooled, **beside}, sieve)
+                yield Stages({POOLED: pooled, **{name: others for name in beside if others}}, sieve)
                 break
 
 

@@ -34,7 +34,8 @@ printed pages, 0.57 and 0.59 of scanned ones."""
 TEXT_DIM = 384
 TERMS, TERM_BYTES = 115, 6
 TEXT_BYTES, BOX_BYTES = 5_000, 11
-"""Payload: text, metadata and blocks of a page (3 to 4 KB, stored in 5); a box for each vector in base64."""
+"""Payload: text, metadata and blocks of a page (3 to 4 KB, stored in 5); a box for each vector, at most:
+those of words compress to half of it, those of a grid to almost nothing."""
 INDEX_BYTES = 1_000
 """Payload indexes and lists of ids, a page."""
 IMAGE_BYTES = 170_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from docrag.types import Block, Page
 
 _SCALE = 65534
 _NOWHERE = 65535
+_COMPRESSED = "zlib:"
 
 
 def page_payload(
@@ -57,7 +59,7 @@ def base_of(address: str) -> str:
 
 def boxes_of(payload: Mapping[str, Any]) -> NDArray[np.float32]:
     """(n, 4) boxes of the rows of `patches`, exact to 1/65534, NaN for rows that stand nowhere."""
-    packed = np.frombuffer(base64.b64decode(payload["layout"]["boxes"]), "<u2").reshape(-1, 4)
+    packed = _unpack(payload["layout"]["boxes"])
     boxes: NDArray[np.float32] = packed.astype(np.float32) / np.float32(_SCALE)
     boxes[packed[:, 0] == _NOWHERE] = np.nan
     return boxes
@@ -106,7 +108,16 @@ def _block_rows(blocks: tuple[Block, ...], start: int) -> list[list[float]]:
 
 
 def _pack(boxes: NDArray[np.float32]) -> str:
-    """Two bytes a coordinate, in base64: 4 KB for a page of 380 rows, where JSON would take 15."""
+    """Two bytes a coordinate, compressed by columns: 1,030 patches of a grid take 0.3 KB, not 11."""
     nowhere = np.isnan(boxes).any(axis=1, keepdims=True)
     steps = np.rint(np.clip(np.where(nowhere, 0, boxes), 0, 1) * _SCALE)
-    return base64.b64encode(np.where(nowhere, _NOWHERE, steps).astype("<u2").tobytes()).decode()
+    columns = np.where(nowhere, _NOWHERE, steps).astype("<u2").T.tobytes()
+    return _COMPRESSED + base64.b64encode(zlib.compress(columns)).decode()
+
+
+def _unpack(text: str) -> NDArray[np.uint16]:
+    """(n, 4) steps; indexes of before were written row by row, without compression."""
+    if text.startswith(_COMPRESSED):
+        columns = zlib.decompress(base64.b64decode(text.removeprefix(_COMPRESSED)))
+        return np.frombuffer(columns, "<u2").reshape(4, -1).T
+    return np.frombuffer(base64.b64decode(text), "<u2").reshape(-1, 4)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import base64
 import json
 
 import numpy as np
 import pytest
 
+from docrag.encode.grid import grid_boxes
 from docrag.store.payload import blocks_of, boxes_of, page_payload
 from docrag.types import Block, Document, Page, PageImage
 
@@ -71,3 +73,16 @@ def test_boxes_come_back_to_a_65534th():
 
 def test_no_boxes_come_back_as_none_at_all():
     assert boxes_of(page_payload(page(), "", None, "")).shape == (0, 4)
+
+
+def test_boxes_of_a_grid_take_little():
+    boxes = grid_boxes(32, 32)
+    payload = page_payload(page(), "", boxes, "")
+    assert len(payload["layout"]["boxes"]) < 400
+    np.testing.assert_allclose(boxes_of(payload), boxes, atol=1 / 65534)
+
+
+def test_boxes_of_older_indexes_are_read():
+    rows = np.array([[0, 0, 65534, 32767], [65535] * 4], "<u2")  # row by row, without compression
+    found = boxes_of({"layout": {"boxes": base64.b64encode(rows.tobytes()).decode()}})
+    np.testing.assert_allclose(found, [[0, 0, 1, 0.5], [np.nan] * 4], atol=1 / 65534)

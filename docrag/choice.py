@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from docrag.encode.base import PageEncoder
     from docrag.encode.encoders import Encoders
     from docrag.encode.options import EncoderOptions
+    from docrag.read.jobs import ReadOptions
     from docrag.store.layout import Fingerprint
 
 Encoder = TypeVar("Encoder")
@@ -33,11 +34,15 @@ def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
         UnknownModel: No encoder goes by one of the names.
         ModelUnavailable: The package or the checkpoint of one is not there.
         SettingsError: Resolution or patches are asked for, and no encoder can be told.
+        IndexMismatch: There is no index of pages but the texts of a vector store.
     """
     from docrag.encode.bm25 import Bm25Encoder
     from docrag.encode.encoders import Encoders
     from docrag.encode.registry import page_encoder, text_encoder
+    from docrag.store.layout import require_pages
 
+    if stored:
+        require_pages(stored)
     built: Mapping[str, Any] = stored.values if stored else {}
     plain = options_of(settings)
     asked = replace(plain, resolution=settings.resolution or 0, max_patches=settings.max_patches or 0)
@@ -114,6 +119,18 @@ def options_of(settings: Settings) -> EncoderOptions:
 
     size = 0 if settings.batch_size == "auto" else settings.batch_size
     return EncoderOptions(device=settings.device, dtype=settings.dtype, batch_size=size)
+
+
+def read_options_of(settings: Settings, encoders_side: int, passwords: Sequence[str]) -> ReadOptions:
+    """How files are read; the encoders may want larger page images than are set."""
+    from docrag.read.jobs import ReadOptions
+
+    return ReadOptions(
+        image_side=max(settings.render_side, encoders_side),
+        page_timeout=settings.page_timeout,
+        ocr=settings.ocr,
+        passwords=tuple(passwords),
+    )
 
 
 def _open(

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from docrag.choice import captioner_of, choose_encoders, options_of
+from docrag.choice import captioner_of, choose_encoders, options_of, read_options_of
 from docrag.errors import NotFound
 from docrag.ingest.report import IngestReport
 from docrag.opening import open_shelf
@@ -20,6 +20,7 @@ from docrag.status import Status, status_of
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
 if TYPE_CHECKING:
+    from langchain_docrag import DocragRetriever
     from PIL.Image import Image
 
     from docrag.encode.encoders import Encoders
@@ -113,17 +114,10 @@ class Index:
         from docrag.ingest.pace import Pace
         from docrag.ingest.pipeline import Pipeline
         from docrag.ingest.sync import sync
-        from docrag.read.jobs import ReadOptions
 
         settings = self._settings
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
         captioner = captioner_of(settings, self._place.folder)
-        options = ReadOptions(
-            image_side=max(settings.render_side, self._encoders.image_side),
-            page_timeout=settings.page_timeout,
-            ocr=settings.ocr,
-            passwords=tuple(passwords),
-        )
         with closing(captioner):
             return sync(
                 self._shelf,
@@ -134,7 +128,7 @@ class Index:
                     settings.image_base_url,
                     Pace.of(self._encoders, options_of(settings)),
                 ),
-                options=options,
+                options=read_options_of(settings, self._encoders.image_side, passwords),
                 workers=settings.workers or None,
                 prune=prune,
                 again=again,
@@ -231,6 +225,16 @@ class Index:
             save_stages(self._place.folder, tuning.chosen.stages, tuning.measured())
         return tuning
 
+    def as_retriever(self, **fields: Any) -> DocragRetriever:
+        """A LangChain retriever over the index, which stays open when the retriever is closed.
+
+        Args:
+            fields: Of `langchain_docrag.DocragRetriever`: k, mode, filter, neighbours, group_by_document...
+        """
+        from langchain_docrag import DocragRetriever
+
+        return DocragRetriever(index=self, **fields)
+
     def documents(self) -> list[IndexedDocument]:
         """What is indexed, by path."""
         from docrag.search.browse import documents
@@ -272,6 +276,11 @@ class Index:
             NotFound: No such file was ingested.
         """
         return self._shelf.forget(path)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """The models that the index is built with, and what else decides its vectors."""
+        return self._encoders.fingerprint()
 
     def status(self) -> Status:
         """What the index holds."""

@@ -25,8 +25,9 @@ def open_shelf(place: Place, encoders: Encoders, datatype: Datatype | None = Non
 
 def layout_of(fingerprint: Fingerprint) -> Layout:
     """The named vectors of an index, which follow from what it was built with."""
-    from docrag.store.layout import Layout
+    from docrag.store.layout import Layout, require_pages
 
+    require_pages(fingerprint)
     dims: dict[str, Any] = {
         name: (fingerprint.values[name] or {}).get("dim") for name in ("late", "image", "text")
     }

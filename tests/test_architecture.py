@@ -58,6 +58,19 @@ def test_imports_run_down_only(module: Path):
     assert names <= MAY_IMPORT[part], f"{module} imports {names - MAY_IMPORT[part]}"
 
 
+def test_docrag_imports_integrations_where_a_user_asks_for_them_only():
+    """They import docrag; the exceptions are the retriever that an index makes of itself, and a command."""
+    allowed = {("index.py", "langchain_docrag"), ("cli/mcp.py", "mcp_docrag")}
+    names = {path.name for path in (ROOT.parent / "integrations").iterdir()}
+    assert "langchain_docrag" in names
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            parts = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            parts += [node.module] if isinstance(node, ast.ImportFrom) else []
+            used = {(str(module.relative_to(ROOT)), part.split(".")[0]) for part in parts}
+            assert {one for one in used if one[1] in names} <= allowed
+
+
 def test_faces_reach_the_stages_through_the_index_or_their_public_parts():
     for module in (ROOT / "cli").glob("*.py"):
         assert not imported(module) & {"store", "caption"}, module

@@ -6,6 +6,7 @@ import signal
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -46,10 +47,13 @@ def mcp(
     server = _integration()
     if http:
         server.require_loopback(host)
+    elif sys.stdin.isatty():
+        errors.print("MCP on stdin and stdout, for a client that starts this: see docrag mcp --config")
     with redirect_stdout(sys.stderr):  # stdout belongs to the protocol
         opened = Index.open(settings=settings, create=False)
     with opened:
-        ended_by = _serve(server, opened, http, host, port)
+        face = server.make_server(opened)
+        ended_by = server.serve_http(face, host, port, _announce) if http else server.serve_stdio(face)
     if ended_by is signal.SIGINT:
         raise typer.Exit(INTERRUPTED)
 
@@ -74,18 +78,11 @@ def whole_uri(uri: str) -> str:
     return uri if "://" in uri else str(Path(uri).expanduser().absolute())
 
 
-def _serve(server: Any, index: Any, http: bool, host: str, port: int) -> signal.Signals | None:
-    face = server.make_server(index)
-    if http:
-        return server.serve_http(  # type: ignore[no-any-return]
-            face, host, port, lambda url: errors.print(f"MCP at {url} (Ctrl-C ends it)")
-        )
-    if sys.stdin.isatty():
-        errors.print("MCP on stdin and stdout, for a client that starts this; docrag mcp --config says how")
-    return server.serve_stdio(face)  # type: ignore[no-any-return]
+def _announce(url: str) -> None:
+    errors.print(f"MCP at {url} (Ctrl-C ends it)")
 
 
-def _integration() -> Any:
+def _integration() -> ModuleType:
     """mcp_docrag: the one integration that docrag itself imports, and only when this command runs.
 
     Raises:

@@ -16,8 +16,8 @@ from docrag.types import Block, PageImage, Word
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FEW_WORDS = 10
-"""A page with fewer words may be a picture of text."""
+FEW_WORDS = 40
+"""A page with fewer words may be a picture of text, with a stamp or a heading over it."""
 _HEAD_BYTES = 1024
 _CONTRAST = 32
 

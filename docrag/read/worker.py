@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from docrag.errors import DocumentError, PageFailed, UnreadableDocument
 from docrag.read.jobs import ReadOptions
-from docrag.read.source import FEW_WORDS, Source, encode_jpeg, is_blank, open_source
+from docrag.read.source import FEW_WORDS, Source, TextLayer, encode_jpeg, is_blank, open_source
 from docrag.types import Block, Document, Page, Word
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 KEPT_OPEN = 4
 """Documents that a worker keeps open."""
-OCR_PICTURE_SHARE = 0.25
-"""A page with a few words is read from its picture if pictures cover this much of it."""
+OCR_PICTURE_SHARES = {10: 0.25, FEW_WORDS: 0.9}
+"""A page with fewer words than these is read from its picture if pictures cover this much of it: courts and
+scanners print a line of a dozen words over pages that are pictures altogether."""
 _GRACE = 30.0
 _PR_SET_PDEATHSIG = 1
 
@@ -124,12 +125,18 @@ def read_page(path: Path, document: Document, number: int) -> FirstReading:
         layer = source.text_layer(number)
         picture = source.picture(number, options.image_side, options.max_pixels)
         image = encode_jpeg(picture, options.jpeg_quality)
-        few = len(layer.words) < FEW_WORDS and layer.picture_share >= OCR_PICTURE_SHARE
-        needs_ocr = options.ocr and (few or not layer.words) and not is_blank(picture)
+        needs_ocr = options.ocr and _may_be_scan(layer) and not is_blank(picture)
         page = Page(
             document, number, layer.label, layer.width, layer.height, layer.words, layer.blocks, image
         )
         return FirstReading(page, needs_ocr)
+
+
+def _may_be_scan(layer: TextLayer) -> bool:
+    """Whether a page says little or nothing beside its pictures."""
+    count = len(layer.words)
+    few = any(count < words and layer.picture_share >= share for words, share in OCR_PICTURE_SHARES.items())
+    return few or not count
 
 
 def recognise_page(path: Path, number: int) -> tuple[tuple[Word, ...], tuple[Block, ...]]:

@@ -70,3 +70,22 @@ def _around(boxes: Sequence[Box]) -> Box:
     """The smallest box that holds all of them."""
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return min(x0), min(y0), max(x1), max(y1)
+
+
+def stack(crops: Sequence[Image.Image], gap: int = 8) -> Image.Image:
+    """Crops one below the other in a single image, since models count every image, however small.
+
+    Args:
+        crops: One or more.
+        gap: Pixels of grey between them.
+    """
+    if len(crops) == 1:
+        return crops[0]
+    width, height = max(crop.width for crop in crops), sum(crop.height + gap for crop in crops) - gap
+    stacked = Image.new("RGB", (width, height), "white")
+    y = 0
+    for crop in crops:
+        stacked.paste(crop, (0, y))
+        stacked.paste("grey", (0, y + crop.height, width, min(height, y + crop.height + gap)))
+        y += crop.height + gap
+    return stacked

@@ -17,6 +17,9 @@ from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, PageRecord, Spar
 LAYOUT_VERSION = 1
 """Raised whenever an index written before can no longer be read."""
 
+TEXTS = "texts"
+"""What a fingerprint names instead of the version where the records are texts of a vector store, no pages."""
+
 MAX_FLOATS = 2**20
 """Floats of one multi-vector must stay below this (Qdrant's MAX_MULTIVECTOR_FLATTENED_LEN)."""
 
@@ -74,6 +77,11 @@ class Layout:
             specs.append(VectorSpec(IMAGE, "dense", image))
         specs += [VectorSpec(CAPTION, "dense", text), VectorSpec(BM25, "sparse", 0)]
         return cls(tuple(specs))
+
+    @classmethod
+    def for_texts(cls, dim: int) -> Self:
+        """The layout for texts alone, with vectors of so many numbers."""
+        return cls((VectorSpec(CAPTION, "dense", dim),))
 
     @property
     def names(self) -> frozenset[str]:
@@ -196,6 +204,19 @@ class Fingerprint:
         if not isinstance(values, dict):
             raise StoreError("the fingerprint of the index is damaged: it is not a JSON object")
         return cls(values)
+
+
+def require_pages(fingerprint: Fingerprint) -> None:
+    """Refuse what is no index of pages.
+
+    Raises:
+        IndexMismatch: A vector store keeps its texts there.
+    """
+    if fingerprint.values.get("layout") == TEXTS:
+        raise IndexMismatch(
+            "there are texts of a vector store, no pages of documents",
+            "open it with DocragVectorStore, or name another place in --index",
+        )
 
 
 def require_equal(stored: Fingerprint, asked: Fingerprint) -> None:

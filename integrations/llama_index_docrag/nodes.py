@@ -40,7 +40,7 @@ def node_of(hit: Hit) -> NodeWithScore:
 def _image(hit: Hit) -> dict[str, str]:
     """Where the image is; a file before an address, which a model elsewhere may not reach."""
     if hit.image_path is not None and hit.image_path.is_file():
-        return {"image_path": str(hit.image_path), "image_mimetype": "image/jpeg"}
+        return {"image_path": str(hit.image_path.absolute()), "image_mimetype": "image/jpeg"}
     if hit.image_url:
         return {"image_url": hit.image_url, "image_mimetype": "image/jpeg"}
     return {}

@@ -96,7 +96,8 @@ class DocragRetriever(BaseRetriever):
     ) -> Self:
         """Bring an index up to date with a file or folder, and open it.
 
-        A file that cannot be read costs only itself; it is logged as a warning.
+        A file that cannot be read costs only itself; it is logged as a warning. Files are read in processes
+        of their own, so a script calls this under `if __name__ == "__main__":`.
 
         Args:
             path: A PDF, an image, or a folder that is walked.

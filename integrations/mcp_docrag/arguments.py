@@ -64,10 +64,9 @@ class SearchPages(Arguments):
         ),
     ] = "hybrid"
     filter: Annotated[
-        dict[str, str | int | list[str | int]] | None,
+        Annotated[dict[str, str | int | list[str | int]], Field(max_length=8)] | None,
         BeforeValidator(_parsed),
         Field(
-            max_length=8,
             description='Only pages with these values, such as {"file_name": "report.pdf"} or {"page": 3} '
             "(pages count from 1); a list means any of its values; other keys: source (the path), title, "
             "document_id, page_label.",

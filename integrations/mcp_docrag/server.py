@@ -20,14 +20,16 @@ from docrag.errors import DocragError, DocumentError, NotFound
 from docrag.types import is_page_id
 from mcp_docrag.answers import PAGE_TEXT, PAGE_URI, cut
 from mcp_docrag.arguments import complaint
-from mcp_docrag.pictures import jpeg
+from mcp_docrag.pictures import image_of, jpeg
 from mcp_docrag.tools import TOOLS
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
+LISTED = {name: tool.listing(name) for name, tool in TOOLS.items()}
 AT_ONCE = 4
 """Searches side by side; what comes above that waits."""
+FAILED = "docrag failed; the server's log says why"
 INSTRUCTIONS = (
     "docrag searches the pages of the user's own documents. Call search_pages with the question, read what "
     "matched, and look at a page with get_page where its text is not enough: it sees tables, charts and "
@@ -47,7 +49,7 @@ def make_server(index: Index) -> Server[Any]:
         version=version("docrag-qdrant"),
         title="docrag",
         instructions=INSTRUCTIONS,
-        get_tool_input_schema=face.schemas.get,
+        get_tool_input_schema=lambda name: LISTED[name].input_schema if name in LISTED else None,
         on_list_tools=face.list_tools,
         on_call_tool=face.call_tool,
         on_list_resources=face.list_resources,
@@ -64,12 +66,11 @@ class _Face:
     """
 
     def __init__(self, index: Index) -> None:
-        self.schemas = {name: tool.arguments.model_json_schema() for name, tool in TOOLS.items()}
         self._index = index
         self._at_once = CapacityLimiter(AT_ONCE)
 
     async def list_tools(self, context: Any, params: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[tool.listing(name) for name, tool in TOOLS.items()])
+        return types.ListToolsResult(tools=list(LISTED.values()))
 
     async def call_tool(self, context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         if params.name not in TOOLS:
@@ -92,7 +93,13 @@ class _Face:
     async def read_resource(
         self, context: Any, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
-        return await self._beside(partial(_read, self._index, params.uri))
+        try:
+            return await self._beside(partial(_read, self._index, params.uri))
+        except MCPError:
+            raise
+        except Exception:
+            logger.exception("reading %r failed", params.uri)
+            raise MCPError(types.INTERNAL_ERROR, FAILED) from None
 
     async def _beside(self, answer: Callable[[], T]) -> T:
         return await to_thread.run_sync(answer, limiter=self._at_once)
@@ -109,7 +116,7 @@ def _called(index: Index, name: str, given: dict[str, Any]) -> types.CallToolRes
         return _failed(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
     except Exception:
         logger.exception("%s failed", name)
-        return _failed("error: docrag failed; the server's log says why")
+        return _failed(f"error: {FAILED}")
     return types.CallToolResult(
         content=answer.content, structured_content=answer.data.model_dump(mode="json")
     )
@@ -136,7 +143,7 @@ def _read(index: Index, uri: str) -> types.ReadResourceResult:
         types.TextResourceContents(uri=uri, mime_type="text/plain", text=cut(page.text, PAGE_TEXT))
     ]
     try:
-        blob = base64.b64encode(jpeg(page.image())).decode()
+        blob = base64.b64encode(jpeg(image_of(page))).decode()
         contents.append(types.BlobResourceContents(uri=uri, mime_type="image/jpeg", blob=blob))
     except DocumentError as error:
         logger.warning("%s", error)

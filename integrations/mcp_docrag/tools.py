@@ -24,7 +24,7 @@ from mcp_docrag.answers import (
     listed,
 )
 from mcp_docrag.arguments import Arguments, Detail, GetPage, ListDocuments, SearchPages
-from mcp_docrag.pictures import PICTURED, PICTURES, content_of, crops
+from mcp_docrag.pictures import PICTURED, PICTURES, content_of, crops, image_of
 
 DOCUMENTS = 200
 """Documents in one answer."""
@@ -139,7 +139,7 @@ def _text(index: Index, page: IndexedPage, query: str) -> list[ContentBlock]:
 
 
 def _image(index: Index, page: IndexedPage, query: str) -> list[ContentBlock]:
-    return [content_of(page.image())]
+    return [content_of(image_of(page))]
 
 
 def _regions(index: Index, page: IndexedPage, query: str) -> list[ContentBlock]:

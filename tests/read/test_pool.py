@@ -114,6 +114,27 @@ def test_scans_are_read_by_ocr_and_blank_pages_are_not(make_pdf, job, tmp_path):
     assert not any(event.page.words for event in of(without, PageRead))
 
 
+STAMP = "Case 18-12857 ECF No. 1 filed 09/13/18 PageID.1 Page 1 of 16"
+
+
+@pytest.mark.parametrize(("share", "read"), [(1.0, True), (0.5, False)], ids=["whole page", "half a page"])
+def test_a_scan_with_a_stamp_on_it_is_read_and_a_page_with_a_picture_is_not(
+    make_pdf, job, tmp_path, share, read
+):
+    printed = make_pdf(lambda page: page.insert_text((60, 400), "Revenue grew", fontsize=30))
+    with pymupdf.open(printed) as file:
+        file[0].get_pixmap(dpi=150).save(tmp_path / "scan.png")
+
+    def draw(page):
+        page.insert_image((0, 0, 500, 800 * share), filename=tmp_path / "scan.png", keep_proportion=False)
+        page.insert_text((60, 40), STAMP, fontsize=10)
+
+    [event] = of(read_all([job(make_pdf(draw, name="stamped.pdf"))]), PageRead)
+    assert event.page.ocr == read
+    assert ("Revenue grew" in event.page.text) == read
+    assert "filed" in event.page.text
+
+
 def test_a_page_keeps_its_picture_where_ocr_takes_too_long(make_pdf, job):
     def draw(page):
         page.draw_rect((0, 0, 500, 400), fill=(0, 0, 0.2))

@@ -1,0 +1,231 @@
+"""Where a vector store keeps its texts: directories, servers, and who may open them with what."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_docrag import DocragEmbeddings, DocragVectorStore
+from langchain_docrag import texts as texts_module
+from langchain_docrag.texts import Texts
+from qdrant_client import QdrantClient
+
+from docrag import Index, Settings
+from docrag.errors import IndexInUse, IndexMismatch, ModelUnavailable, SettingsError, StoreError
+from docrag.moving import export_index
+from docrag.place import ServerPlace
+from docrag.store.connection import Connection
+from docrag.store.edge import EdgeStore
+from tests.integrations import vectorstores
+from tests.integrations.vectorstores import FAKE, contents
+from tests.samples import make_image
+from tests.store.fake_qdrant import FakeQdrant
+
+reopen, store = vectorstores.reopen, vectorstores.store
+
+
+def test_a_closed_store_says_so(reopen):
+    store = reopen()
+    store.close()
+    with pytest.raises(StoreError, match="is closed"):
+        store.add_texts(["foo"])
+    with reopen() as store:
+        store.add_texts(["foo"])
+    store.close()
+    for call in (lambda: store.similarity_search("foo"), lambda: store.get_by_ids(["1"]), store.delete):
+        with pytest.raises(StoreError, match="is closed"):
+            call()
+
+
+def test_a_temporary_place_is_gone_when_it_is_closed():
+    with DocragVectorStore.from_texts(["foo"], FAKE, [{"n": 1}], ids=["1"]) as store:
+        folder = Path(store.uri)
+        assert (folder / "points").is_dir()
+        assert store.get_by_ids(["1"])[0].metadata == {"n": 1}
+    assert not folder.exists()
+
+
+async def test_documents_make_a_store_at_a_place(tmp_path):
+    documents = [Document(id="a", page_content="foo"), Document(page_content="bar", metadata={"n": 1})]
+    with DocragVectorStore.from_documents(documents, FAKE, uri=tmp_path / "texts") as store:
+        assert contents(store) == ["bar", "foo"]
+    with await DocragVectorStore.afrom_documents(documents[:1], FAKE, uri=tmp_path / "texts") as store:
+        assert contents(store) == ["bar", "foo"]  # "a" was there already
+
+
+def test_a_store_that_cannot_be_filled_is_let_go(tmp_path):
+    with pytest.raises(SettingsError, match="1 texts and 2 ids"):
+        DocragVectorStore.from_texts(["foo"], FAKE, uri=tmp_path / "texts", ids=["1", "2"])
+    with DocragVectorStore(tmp_path / "texts", FAKE) as store:
+        assert store.add_texts(["foo"], ids=["1"]) == ["1"]
+
+
+def test_minilm_is_the_default_and_found_again(tmp_path):
+    notes = ["The ferry leaves at nine.", "A pendulum swings."]
+    with DocragVectorStore.from_texts(notes, uri=tmp_path / "texts") as store:
+        pass
+    with DocragVectorStore(tmp_path / "texts") as store:
+        assert isinstance(store.embeddings, DocragEmbeddings)
+        assert store.similarity_search("When does the boat go?", k=1)[0].page_content == notes[0]
+
+
+def test_clip_keeps_texts_that_images_are_compared_with(checkpoint, tmp_path):
+    embedding = DocragEmbeddings(checkpoint("clip"))
+    with DocragVectorStore.from_texts(["a scan", "a table"], embedding, uri=tmp_path / "texts") as store:
+        [image] = embedding.embed_image([make_image(1)])
+        assert len(store.similarity_search_by_vector(image, k=2)) == 2
+    with DocragVectorStore(tmp_path / "texts") as store:  # finds the model by itself
+        assert store.similarity_search("a table", k=1)[0].page_content == "a table"
+
+
+def test_weights_that_moved_are_found_by_their_new_path(checkpoint, tmp_path):
+    shutil.copytree(checkpoint("clip"), tmp_path / "clip")
+    first = DocragEmbeddings(str(tmp_path / "clip"))
+    with DocragVectorStore.from_texts(["foo"], first, uri=tmp_path / "texts"):
+        pass
+    (tmp_path / "clip").rename(tmp_path / "moved")
+    with pytest.raises(
+        ModelUnavailable, match=r"the texts were embedded by .*clip.*DocragEmbeddings\(PATH\)"
+    ):
+        DocragVectorStore(tmp_path / "texts")
+    with DocragVectorStore(tmp_path / "texts", DocragEmbeddings(str(tmp_path / "moved"))) as store:
+        assert contents(store) == ["foo"]
+
+
+def test_other_embeddings_are_refused_by_name(reopen, tmp_path):
+    with reopen() as store:
+        store.add_texts(["foo"])
+        where = store.uri
+    settings = Settings(files=str(tmp_path / "files"))
+    with pytest.raises(IndexMismatch, match=r"DeterministicFakeEmbedding.*asked for minilm"):
+        DocragVectorStore(where, DocragEmbeddings(), settings=settings)
+    with pytest.raises(IndexMismatch, match=r"embedded by DeterministicFakeEmbedding.*give it as embedding"):
+        DocragVectorStore(where, settings=settings)
+    with reopen() as store:
+        assert contents(store) == ["foo"]
+
+
+class Cached(Embeddings):
+    """As LangChain's CacheBackedEmbeddings are built."""
+
+    underlying_embeddings = FAKE
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return self.underlying_embeddings.embed_documents(texts)
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.underlying_embeddings.embed_query(text)
+
+
+def test_a_cache_around_the_embeddings_makes_no_difference(tmp_path):
+    with DocragVectorStore.from_texts(["foo"], FAKE, uri=tmp_path / "texts"):
+        pass
+    with DocragVectorStore(tmp_path / "texts", Cached()) as store:
+        assert store.similarity_search("foo", k=1)[0].page_content == "foo"
+
+
+def test_a_directory_is_open_once(tmp_path):
+    with DocragVectorStore.from_texts(["foo"], FAKE, uri=tmp_path / "texts"), pytest.raises(IndexInUse):
+        DocragVectorStore(tmp_path / "texts", FAKE)
+
+
+def test_a_server_may_be_filled_by_another_process_meanwhile(tmp_path):
+    with FakeQdrant() as server:
+        settings = Settings(files=str(tmp_path / "files"))
+        with DocragVectorStore(server.uri, FAKE, settings=settings) as early:
+            assert contents(early) == []
+            with DocragVectorStore(server.uri, FAKE, settings=settings) as other:
+                other.add_texts(["foo"], ids=["1"])
+            assert contents(early) == ["foo"]
+            early.add_texts(["bar"], ids=["1"])
+            assert contents(early) == ["bar"]
+
+
+def _write_and_die(folder: Path) -> None:
+    store = DocragVectorStore(folder, FAKE)
+    store.add_texts(["foo", "bar"], ids=["1", "2"])
+    store.delete(["2"])
+    os._exit(9)
+
+
+def test_what_was_acknowledged_survives_a_killed_process(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=_write_and_die, args=(tmp_path / "texts",))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    with DocragVectorStore(tmp_path / "texts", FAKE) as store:
+        assert contents(store) == ["foo"]
+
+
+def test_space_of_replaced_texts_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(texts_module, "_TIDY", 200)
+    told = []
+    with DocragVectorStore(tmp_path / "texts", FAKE) as store:
+        monkeypatch.setattr(EdgeStore, "optimize", lambda self: told.append(self.count()))
+        ids = [str(number) for number in range(120)]
+        store.add_texts(ids)
+        assert told == []
+        store.add_texts(ids, ids=ids)
+        store.add_texts(ids, ids=ids)
+        assert told == [240]
+    assert len(told) == 1
+
+
+def test_langchain_qdrant_reads_the_same_collection(tmp_path):
+    qdrant = pytest.importorskip("langchain_qdrant")
+    client = QdrantClient(":memory:")
+    place = ServerPlace(Connection.in_memory("notes", client), tmp_path / "files")
+    points = Texts(place, None, FAKE)
+    store = DocragVectorStore.__new__(DocragVectorStore)
+    store._points = points
+    store.add_texts(["foo", "bar"], [{"n": 1}, {"n": 2}], ids=["1", "2"])
+    theirs = qdrant.QdrantVectorStore(client, "notes", FAKE, vector_name="caption")
+    [(found, score)] = theirs.similarity_search_with_score("bar", k=1)
+    assert (found.page_content, found.metadata["n"], score) == ("bar", 2, pytest.approx(1, abs=1e-5))
+
+
+def test_an_index_of_pages_is_not_opened_where_texts_are(tmp_path):
+    with DocragVectorStore.from_texts(["foo"], uri=tmp_path / "texts"):
+        pass
+    refused = r"texts of a vector store, no pages.*DocragVectorStore"
+    with pytest.raises(IndexMismatch, match=refused):
+        Index.open(tmp_path / "texts")
+    with pytest.raises(IndexMismatch, match=refused):
+        export_index(str(tmp_path / "texts"), tmp_path / "out")
+    with DocragVectorStore(tmp_path / "texts") as store:
+        assert contents(store) == ["foo"]
+
+
+def test_arguments_in_the_wrong_places_are_told_of(tmp_path):
+    with pytest.raises(SettingsError, match=r"no place for a vector store.*embeddings come second"):
+        DocragVectorStore(FAKE)
+    with pytest.raises(SettingsError, match="'minilm' is no embedding"):
+        DocragVectorStore(tmp_path / "texts", "minilm")
+    with pytest.raises(SettingsError, match="no place for an index"):
+        DocragVectorStore("ftp://host/texts")
+
+
+async def test_many_threads_and_coroutines_share_a_store(store):
+    async def add(number: int) -> list[str]:
+        ids = await store.aadd_texts([f"text {number}", f"other {number}"], ids=[str(number), f"o{number}"])
+        assert [found.page_content for found in await store.asimilarity_search(f"text {number}", k=1)] == [
+            f"text {number}"
+        ]
+        await store.adelete([f"o{number}"])
+        return ids
+
+    await asyncio.gather(*(add(number) for number in range(12)))
+    assert contents(store) == sorted(f"text {number}" for number in range(12))
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "letters.txt").write_text("dear")
+    with DocragVectorStore(tmp_path, FAKE) as store, pytest.raises(StoreError, match="is no index"):
+        store.add_texts(["foo"])
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]

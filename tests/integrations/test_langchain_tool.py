@@ -1,0 +1,91 @@
+"""The tool for agents."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import ToolMessage
+from langchain_docrag import docrag_tool
+from langchain_docrag.messages import NOTHING, page_line
+
+from docrag import Index
+from docrag.demo import QUESTIONS
+from docrag.errors import StoreError
+
+QUESTION = QUESTIONS[0]
+LINE = f"{QUESTION.file}, page {QUESTION.page} (printed 1)"
+
+
+@pytest.fixture
+def retriever(demo_index):
+    return demo_index.as_retriever(k=2)
+
+
+def call(**arguments) -> dict:
+    return {"name": "search_pages", "args": arguments, "id": "1", "type": "tool_call"}
+
+
+def test_its_message_has_the_text_and_the_documents_as_artifact(retriever):
+    message = docrag_tool(retriever).invoke(call(query=QUESTION.text))
+    docs = retriever.invoke(QUESTION.text)
+    assert isinstance(message, ToolMessage)
+    assert message.artifact == docs
+    assert isinstance(message.content, str)
+    assert message.content.startswith(f"{LINE}\n{docs[0].page_content[:100]}")
+    assert page_line(docs[1]) in message.content
+
+
+async def test_async_is_the_same(retriever):
+    tool = docrag_tool(retriever)
+    assert await tool.ainvoke(call(query=QUESTION.text)) == tool.invoke(call(query=QUESTION.text))
+
+
+@pytest.mark.parametrize("detail", ["page", "regions", "thumbnail"])
+def test_images_stand_beside_the_text_where_they_are_wanted(retriever, detail):
+    message = docrag_tool(retriever, images=detail).invoke(call(query=QUESTION.text))
+    assert [block["type"] for block in message.content_blocks] == ["text", "image"] * 2
+    assert message.content_blocks[0]["text"].startswith(f"{LINE}\n")
+    assert len(message.artifact) == 2
+
+
+def test_long_pages_are_cut_between_words(retriever):
+    message = docrag_tool(retriever, characters=50).invoke(call(query=QUESTION.text))
+    first = message.content.split("\n\n")[0]
+    assert first.endswith(" ...")
+    assert len(first) < 50 + len(f"{LINE}\n ...")
+
+
+def test_the_model_is_told_what_it_may_say(retriever):
+    tool = docrag_tool(retriever, name="reports", description="Annual reports of ferry companies.")
+    assert (tool.name, tool.description) == ("reports", "Annual reports of ferry companies.")
+    schema = tool.tool_call_schema.model_json_schema()
+    assert schema["properties"].keys() == {"query"}
+
+
+def test_a_query_that_cannot_be_answered_is_told_to_the_model(retriever):
+    message = docrag_tool(retriever).invoke(call(query=" "))
+    assert message.status == "error"
+    assert "empty" in message.content
+
+
+def test_no_page_is_said(demo_index):
+    retriever = demo_index.as_retriever(filter={"file_name": "nothing.pdf"})
+    message = docrag_tool(retriever, images="page").invoke(call(query=QUESTION.text))
+    assert (message.content, message.artifact) == (NOTHING, [])
+
+
+def test_what_the_model_cannot_mend_is_raised(tmp_path):
+    with Index.open(tmp_path / "index") as index:
+        retriever = index.as_retriever()
+    with pytest.raises(StoreError, match="closed"):
+        docrag_tool(retriever).invoke(call(query="ferry"))
+
+
+def test_callbacks_of_the_call_hear_of_the_retrieval(retriever):
+    class Heard(BaseCallbackHandler):
+        def on_retriever_start(self, serialized, query, **kwargs):
+            heard.append(query)
+
+    heard: list[str] = []
+    docrag_tool(retriever).invoke(call(query=QUESTION.text), {"callbacks": [Heard()]})
+    assert heard == [QUESTION.text]

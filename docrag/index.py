@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from docrag.choice import captioner_of, choose_encoders, options_of, read_options_of
+from docrag.choice import captioner_of, choose_encoders, pipeline_of, read_options_of
 from docrag.errors import NotFound
 from docrag.ingest.report import IngestReport
 from docrag.opening import open_shelf
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from docrag.ingest.shelf import Shelf
     from docrag.ingest.sync import Listener
     from docrag.search.conditions import Filter
+    from docrag.search.heatmap import Heatmap
     from docrag.search.label import LabelledPage
     from docrag.search.tune import Tuning
 
@@ -97,8 +98,11 @@ class Index:
         again: bool = False,
         passwords: Sequence[str] = (),
         listener: Listener | None = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> IngestReport:
         """Bring the index up to date with files and folders; what did not change costs nothing.
+
+        Searches go on meanwhile. One thread at a time changes an index: others wait for their turn.
 
         Args:
             paths: PDFs, images, and folders that are walked.
@@ -106,33 +110,28 @@ class Index:
             again: Whether to read files that did not change, too: for other captions, or for lost pages.
             passwords: Tried on encrypted documents.
             listener: Hears of every file when it is safely stored, and of progress in between.
+            should_stop: Asked all the time; when it says yes, what is encoded is stored and told, the report
+                says `stopped`, and the next ingest goes on from there.
 
         Raises:
             NotFound: A path does not exist; nothing is changed then.
             StoreError: The index cannot be written; what was reported before is safe.
         """
-        from docrag.ingest.pace import Pace
-        from docrag.ingest.pipeline import Pipeline
         from docrag.ingest.sync import sync
 
         settings = self._settings
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
-        captioner = captioner_of(settings, self._place.folder)
-        with closing(captioner):
+        with closing(captioner_of(settings, self._place.folder)) as captioner:
             return sync(
                 self._shelf,
                 [Path(path) for path in named],
-                make_pipeline=lambda: Pipeline(
-                    self._encoders,
-                    captioner,
-                    settings.image_base_url,
-                    Pace.of(self._encoders, options_of(settings)),
-                ),
+                make_pipeline=lambda: pipeline_of(settings, self._encoders, captioner),
                 options=read_options_of(settings, self._encoders.image_side, passwords),
                 workers=settings.workers or None,
                 prune=prune,
                 again=again,
                 listener=listener or (lambda event: None),
+                should_stop=should_stop,
             )
 
     def search(
@@ -267,7 +266,7 @@ class Index:
         """Forget a file; its pages go unless the same content stands at another path too.
 
         Args:
-            path: The path as ingested, or as seen from the working directory.
+            path: The path as ingested, or as seen from the working directory; or the id of a document.
 
         Returns:
             How many pages were removed.

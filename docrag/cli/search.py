@@ -15,6 +15,7 @@ from rich.text import Text
 from docrag.cli.console import IndexOption, JsonOption, print_json, results
 from docrag.cli.options import DeviceOption, DtypeOption, FilterOption, LookAlikeOption, RecordingOption
 from docrag.errors import QueryError
+from docrag.search.contract import hit_json
 from docrag.types import Hit, Mode
 
 
@@ -73,27 +74,6 @@ def parse_filter(given: Sequence[str]) -> dict[str, str]:
         if wanted.setdefault(key, value) != value:
             raise QueryError(f"--filter {key} is given twice", "a page has one value, and filters mean and")
     return wanted
-
-
-def hit_json(hit: Hit) -> dict[str, Any]:
-    """The command line's contract for one hit."""
-    return {
-        "rank": hit.rank,
-        "score": round(hit.score, 6),
-        "scores": {signal: round(score, 6) for signal, score in hit.scores.items()},
-        "file": hit.file,
-        "page": hit.page,
-        "page_id": hit.page_id,
-        "text": hit.text,
-        "regions": [
-            {
-                "box": [round(side, 5) for side in region.box],
-                "score": round(region.score, 6),
-                "text": region.text,
-            }
-            for region in hit.regions
-        ],
-    }
 
 
 def print_hits(hits: Sequence[Hit]) -> None:

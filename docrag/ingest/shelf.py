@@ -52,7 +52,8 @@ class Shelf:
         """Forget a file; its pages go unless the same content stands at another path too.
 
         Args:
-            path: The path as ingested, or as seen from the working directory.
+            path: The path as ingested, or as seen from the working directory; or the id of a document, for all
+                of its files.
 
         Returns:
             How many pages were removed.
@@ -62,9 +63,11 @@ class Shelf:
         """
         absolute = os.path.abspath(path)  # noqa: PTH100 (links are sources of their own)
         files = self.manifest.files()
-        rows = [row for row in files if row.path == absolute] or [
-            row for row in files if row.source == str(path)
-        ]
+        rows = (
+            [row for row in files if row.path == absolute]
+            or [row for row in files if row.source == str(path)]
+            or [row for row in files if row.document_id == str(path)]
+        )
         if not rows:
             raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
         before = self.store.count()

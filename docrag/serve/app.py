@@ -4,47 +4,111 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from docrag.index import Index
-from docrag.serve import images
+from docrag.serve import api, health, images, ingest_api, login
+from docrag.serve.errors import answer_errors
+from docrag.serve.jobs import Jobs
+from docrag.serve.limits import BodyLimits
+from docrag.serve.metrics import Metrics, Watch
+from docrag.serve.security import Access, Security
 from docrag.serve.settings import ServeSettings
 
 STATIC = Path(__file__).parent / "static"
+HEATMAPS = 64
+"""Questions whose heatmaps are kept: a browser asks for each word of one by itself."""
 
 
 def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     """A server over an open index, which it closes when its lifespan ends.
 
+    It answers under its own names only: tests talk to `TestClient(app, base_url="http://127.0.0.1:8000")`.
+
     Args:
         index: Shared by all requests.
         settings: By default for this machine alone, and only to read.
     """
+    settings = settings or ServeSettings()
     app = FastAPI(
-        title="docrag", version=version("docrag-qdrant"), docs_url=None, redoc_url=None, lifespan=_lifespan
+        title="docrag",
+        summary="Find the page that answers a question.",
+        version=version("docrag-qdrant"),
+        docs_url=None,  # it loads scripts from elsewhere
+        redoc_url=None,
+        lifespan=_lifespan,
     )
-    app.state.index = index
-    app.state.settings = settings or ServeSettings()
-    app.include_router(images.router)
+    state = app.state
+    state.index, state.settings, state.ready = index, settings, False
+    state.run = secrets.token_hex(16)
+    state.model = index.fingerprint["late"]["model"]
+    state.access, state.metrics = Access(settings.api_key), Metrics()
+    state.jobs = Jobs(index, settings, state.metrics) if settings.allow_ingest else None
+    state.heatmap = _heatmaps(index)
+    answer_errors(app)
+    _add_routes(app)
+    app.add_middleware(BodyLimits, settings=settings)
+    app.add_middleware(Security, settings=settings, access=state.access)
+    app.add_middleware(Watch, metrics=state.metrics)  # the last one added is the first to be asked
+    return app
+
+
+class Static(StaticFiles):
+    """Files of the pages; an address with a version in its query may be kept for ever."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file."""
+        answer = await super().get_response(path, scope)
+        fixed = b"v=" in scope["query_string"]
+        answer.headers["Cache-Control"] = "public, max-age=31536000, immutable" if fixed else "no-cache"
+        return answer
+
+
+def _add_routes(app: FastAPI) -> None:
+    for module in (health, api, images):
+        app.include_router(module.router)
+    app.include_router(ingest_api.router if app.state.settings.allow_ingest else ingest_api.refusing)
+    if app.state.access.needed:
+        app.include_router(login.router)
     if STATIC.is_dir():
-        app.mount("/static", StaticFiles(directory=STATIC), name="static")
+        app.mount("/static", Static(directory=STATIC), name="static")
     if importlib.util.find_spec("docrag.serve.pages"):
         app.include_router(importlib.import_module("docrag.serve.pages").routes(app.state))
-    return app
+
+
+def _heatmaps(index: Any) -> Callable[[str, str], Any]:
+    @lru_cache(maxsize=HEATMAPS)
+    def heatmap(page_id: str, query: str) -> Any:
+        return index.heatmap(page_id, query)
+
+    return heatmap
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    index: Index = app.state.index
+    state = app.state
+    index: Index = state.index
     try:
         await to_thread.run_sync(lambda: index.search("ready?", k=1))  # loads the models
+        if state.jobs:
+            await to_thread.run_sync(state.jobs.resume)
+        state.ready = True
         yield
     finally:
+        state.ready = False
+        if state.jobs:
+            await to_thread.run_sync(state.jobs.join)
+        await state.metrics.idle()
         await to_thread.run_sync(index.close)

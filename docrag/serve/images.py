@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+from enum import IntEnum
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from PIL import Image as pillow
+from PIL import ImageOps
+from PIL.Image import Image
 
-from docrag.errors import NotFound
+from docrag.errors import NotFound, QueryError
+from docrag.rgb import to_rgb
 from docrag.types import page_id
 
-Width = Literal[160, 480, 960]
-"""Pixels: a thumbnail, a picture in a list, a page to read."""
+
+class Width(IntEnum):
+    """Pixels; a fixed list, so that nobody fills memory with pictures of every size."""
+
+    THUMBNAIL = 160
+    LISTED = 480
+    READ = 960
+
+
 DocumentId = Annotated[str, InPath(pattern="^[0-9a-f]{64}$", description="sha256 of the file.")]
 
 MOST_PIXELS = 50_000_000
@@ -72,3 +84,20 @@ def narrowed(path: Path, changed: int, width: int) -> bytes:
     out = BytesIO()
     small.save(out, "JPEG", quality=85)
     return out.getvalue()
+
+
+def picture_from_base64(text: str) -> Image:
+    """A picture that came with a request, upright and RGB.
+
+    Raises:
+        QueryError: It is none, or too large.
+    """
+    hint = "give a PNG, JPEG, WebP or TIFF of at most 50 million pixels, in base64"
+    try:
+        content = base64.b64decode(text.partition("base64,")[2] if text.startswith("data:") else text)
+        with pillow.open(BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:  # asked before anything is decoded
+                raise QueryError("the image has too many pixels", hint)
+            return to_rgb(ImageOps.exif_transpose(image))
+    except (OSError, ValueError, SyntaxError, EOFError, pillow.DecompressionBombError) as error:
+        raise QueryError("the image cannot be read", hint) from error

@@ -25,6 +25,8 @@ class Status:
     fingerprint: Mapping[str, Any]
     incomplete: tuple[str, ...]
     """Files of which some pages could not be read, with the reason."""
+    takes: tuple[str, ...] = ("words",)
+    """What a query may be made of: words, images, recordings."""
 
 
 def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
@@ -38,7 +40,13 @@ def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
         disk_bytes=_size_of(place.folder),
         fingerprint=encoders.fingerprint(),
         incomplete=tuple(f"{row.source}: {row.lost}" for row in rows if row.lost),
+        takes=_takes(encoders),
     )
+
+
+def _takes(encoders: Encoders) -> tuple[str, ...]:
+    kinds = {"words": True, "images": encoders.takes_images, "recordings": encoders.takes_recordings}
+    return tuple(kind for kind, taken in kinds.items() if taken)
 
 
 def _size_of(folder: Path) -> int:

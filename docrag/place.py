@@ -65,6 +65,14 @@ def place_of(settings: Settings) -> Place:
     return ServerPlace(connect(address, key, grpc_port=settings.grpc_port), _beside(settings, str(address)))
 
 
+def folder_of(settings: Settings) -> Path:
+    """The directory of an index on this machine, which may not be there; nothing is connected to."""
+    from docrag.store.address import Address, is_address
+
+    uri = settings.index
+    return _beside(settings, str(Address.parse(uri))) if is_address(uri) else Path(uri).expanduser()
+
+
 def require_index(place: Place) -> Fingerprint:
     """What the index at a place was built with.
 

@@ -22,6 +22,7 @@ from docrag.cli import (
     models,
     remove,
     search,
+    serve,
     status,
     tune,
 )
@@ -47,6 +48,7 @@ app.command("eval")(reported(evaluate.evaluate))
 app.command("models")(reported(models.models))
 app.command("doctor")(reported(doctor.doctor))
 app.command("demo")(reported(demo.demo))
+app.command("serve")(reported(serve.serve))
 app.command("mcp")(reported(mcp.mcp))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,8 +16,9 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from docrag.errors import DocragError
 from docrag.index import Index
-from docrag.serve import api, health, images, ingest_api, login
+from docrag.serve import api, health, images, ingest_api, login, pages
 from docrag.serve.errors import answer_errors
 from docrag.serve.jobs import Jobs
 from docrag.serve.limits import BodyLimits
@@ -52,6 +51,7 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     )
     state = app.state
     state.index, state.settings, state.ready = index, settings, False
+    state.failed = None
     state.run = secrets.token_hex(16)
     state.model = index.fingerprint["late"]["model"]
     state.access, state.metrics = Access(settings.api_key), Metrics()
@@ -82,10 +82,8 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(ingest_api.router if app.state.settings.allow_ingest else ingest_api.refusing)
     if app.state.access.needed:
         app.include_router(login.router)
-    if STATIC.is_dir():
-        app.mount("/static", Static(directory=STATIC), name="static")
-    if importlib.util.find_spec("docrag.serve.pages"):
-        app.include_router(importlib.import_module("docrag.serve.pages").routes(app.state))
+    app.mount("/static", Static(directory=STATIC), name="static")
+    app.include_router(pages.routes(app.state))
 
 
 def _heatmaps(index: Any) -> Callable[[str, str], Any]:
@@ -106,6 +104,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await to_thread.run_sync(state.jobs.resume)
         state.ready = True
         yield
+    except DocragError as error:
+        state.failed = error  # for who runs the server: uvicorn tells nobody why it did not start
+        raise
     finally:
         state.ready = False
         if state.jobs:

@@ -35,7 +35,7 @@ PATIENCE = 5.0
 
 
 class Stopped(Exception):
-    """The server ends: what was reported is safe, and the rest waits for the next start."""
+    """The server ends: what was encoded is stored, and the rest waits for the next start."""
 
 
 @dataclass(slots=True)
@@ -215,16 +215,18 @@ class Jobs:
             job.tell(event)
             if isinstance(event, FileReport):
                 self._settle(event)
-            if self.stopping.is_set():
-                raise Stopped
 
         good = []
         for path, error in refusals(job.paths, self._settings.most_pages):
+            if self.stopping.is_set():
+                raise Stopped
             if error is None:
                 good.append(path)
             else:
                 tell(_failed(path, error))
-        report = self._index.ingest(good, listener=tell)
+        report = self._index.ingest(good, listener=tell, should_stop=self.stopping.is_set)
+        if report.stopped:
+            raise Stopped
         return report.summary()
 
     def _settle(self, report: FileReport) -> None:

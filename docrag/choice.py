@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from docrag.encode.base import PageEncoder
     from docrag.encode.encoders import Encoders
     from docrag.encode.options import EncoderOptions
+    from docrag.ingest.pipeline import Pipeline
     from docrag.read.jobs import ReadOptions
     from docrag.store.layout import Fingerprint
 
@@ -111,6 +112,14 @@ def captioner_of(settings: Settings, home: Path) -> Captioner:
         max_tokens=settings.caption_max_tokens,
         concurrency=settings.caption_concurrency,
     )
+
+
+def pipeline_of(settings: Settings, encoders: Encoders, captioner: Captioner) -> Pipeline:
+    """What an ingest does with pages once they are read."""
+    from docrag.ingest.pace import Pace
+    from docrag.ingest.pipeline import Pipeline
+
+    return Pipeline(encoders, captioner, settings.image_base_url, Pace.of(encoders, options_of(settings)))
 
 
 def options_of(settings: Settings) -> EncoderOptions:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from docrag.choice import captioner_of, choose_encoders, pipeline_of, read_options_of
@@ -160,25 +159,29 @@ class Index:
                 takes such a query.
         """
         from docrag.search.answer import answer
-        from docrag.search.query import Query, open_image, open_recording
+        from docrag.search.query import ask
         from docrag.search.stages import load_stages
 
-        picture = open_image(image) if isinstance(image, str | os.PathLike) else image
-        recording = open_recording(audio) if audio is not None else None
-        asked = Query(query, picture, recording, k, mode, filter)
-        stages = load_stages(self._place.folder)
+        asked, stages = ask(query, image, audio, k, mode, filter), load_stages(self._place.folder)
         return answer(self._shelf.store, self._shelf.images, self._encoders, asked, stages)
 
     async def asearch(self, query: str = "", **wanted: Any) -> list[Hit]:
         """The same as search, in a thread, so that an event loop goes on meanwhile."""
         return await asyncio.to_thread(self.search, query, **wanted)
 
+    def heatmap(self, page_id: str, query: str) -> Heatmap:
+        """How well each place of a page matches each word of a query.
+
+        Raises:
+            NotFound: The page is not in the index.
+            QueryError: The query is empty, or no vector of the page stands anywhere on it.
+        """
+        from docrag.search.heatmap import heatmap
+
+        return heatmap(self._shelf.store, self._encoders, page_id, query)
+
     def label(
-        self,
-        labels: Sequence[str],
-        *,
-        template: str = "{}",
-        filter: Filter | None = None,
+        self, labels: Sequence[str], *, template: str = "{}", filter: Filter | None = None
     ) -> list[LabelledPage]:
         """Zero-shot classification of the pages by the image encoder of the index.
 
@@ -293,7 +296,5 @@ class Index:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from docrag.encode.once import LOADING
 from docrag.errors import ModelUnavailable, WeightsMismatch
 
 if TYPE_CHECKING:
@@ -47,10 +48,12 @@ class Pieces(NamedTuple):
     ids: list[int]
     words: list[int]
     """Position of the word that each belongs to."""
+    spans: list[tuple[int, int]]
+    """Where in that word each stands: its first character, and the one after its last."""
 
     def cut(self, most: int) -> Pieces:
         """The first ones."""
-        return Pieces(self.tokens[:most], self.ids[:most], self.words[:most])
+        return Pieces(self.tokens[:most], self.ids[:most], self.words[:most], self.spans[:most])
 
 
 class MiniLM:
@@ -74,7 +77,8 @@ class MiniLM:
     def pieces(self, words: Sequence[str]) -> Pieces:
         """The word pieces of a text that was split into words, or of whole texts."""
         encoding = self.tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False)
-        return Pieces(encoding.tokens, encoding.ids, [word or 0 for word in encoding.word_ids])
+        of = [word or 0 for word in encoding.word_ids]
+        return Pieces(encoding.tokens, encoding.ids, of, encoding.offsets)
 
     def hidden_states(self, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """The last hidden state of each token: (length, 384) a sequence, in the order given.
@@ -95,7 +99,6 @@ class MiniLM:
         return states
 
 
-@cache
 def load(device: str = "auto", dtype: str = "auto") -> MiniLM:
     """The model, loaded once a process for each device and precision.
 
@@ -104,6 +107,12 @@ def load(device: str = "auto", dtype: str = "auto") -> MiniLM:
         ModelUnavailable: Its package is not installed.
         WeightsMismatch: The weights are not the official ones.
     """
+    with LOADING:  # a cache by itself lets threads that come at once load it once each
+        return _loaded(device, dtype)
+
+
+@cache
+def _loaded(device: str, dtype: str) -> MiniLM:
     return MiniLM(weights_directory(), device, dtype)
 
 

@@ -51,6 +51,8 @@ class IngestReport:
     seconds: float = 0.0
     waited: float = 0.0
     """Seconds in which the encoder had nothing to do."""
+    stopped: bool = False
+    """Whether it was told to stop before it came to all files."""
 
     @property
     def failures(self) -> list[FileReport]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from docrag.errors import NotFound
 from docrag.ingest.manifest import Manifest
+from docrag.ingest.turn import Turn
 from docrag.store.images import PageImages
 from docrag.store.payload import source_metadata
 
@@ -24,6 +25,8 @@ class Shelf:
     store: Store
     images: PageImages
     manifest: Manifest
+    turn: Turn = field(default_factory=Turn)
+    """Of the thread that changes it."""
 
     def count(self, document_id: str) -> int:
         """Pages of a document that are written."""
@@ -52,8 +55,8 @@ class Shelf:
         """Forget a file; its pages go unless the same content stands at another path too.
 
         Args:
-            path: The path as ingested, or as seen from the working directory; or the id of a document, for all
-                of its files.
+            path: The path as ingested, or as seen from the working directory; or the id of a document, for
+                all of its files.
 
         Returns:
             How many pages were removed.
@@ -61,6 +64,10 @@ class Shelf:
         Raises:
             NotFound: No such file was ingested.
         """
+        with self.turn.taken():
+            return self._forget(path)
+
+    def _forget(self, path: str | os.PathLike[str]) -> int:
         absolute = os.path.abspath(path)  # noqa: PTH100 (links are sources of their own)
         files = self.manifest.files()
         rows = (

@@ -29,6 +29,7 @@ def sync(
     prune: bool,
     again: bool,
     listener: Listener,
+    should_stop: Callable[[], bool] | None = None,
 ) -> IngestReport:
     """Bring the index up to date with some files and folders.
 
@@ -41,6 +42,7 @@ def sync(
         prune: Whether to remove files of these folders that are gone.
         again: Whether to read files that did not change, too.
         listener: Hears of every file, and of progress in between.
+        should_stop: Once it says yes, what is encoded is stored, and the rest is left to the next run.
 
     Raises:
         NotFound: A path does not exist; nothing is changed then.
@@ -54,17 +56,23 @@ def sync(
             report.files.append(event)
         listener(event)
 
-    plan = make_plan(paths, find_files(paths), shelf.manifest, sha256, again=again)
-    _forget_abandoned(shelf, plan)
-    shelf.settle()
-    for event in _apply_without_reading(shelf, plan, prune):
-        tell(event)
-    if plan.contents:
-        jobs = (_job(shelf, document_id, rows, again) for document_id, rows in plan.contents.items())
-        with ReaderPool(options, workers) as pool, Writer(shelf) as writer:
-            for progress in make_pipeline().run(pool.read(list(jobs)), plan.contents, writer, report):
-                tell(progress)
-        shelf.store.optimize()
+    with shelf.turn.taken(should_stop) as mine:
+        if not mine:
+            report.stopped = True
+            return report
+        plan = make_plan(paths, find_files(paths), shelf.manifest, sha256, again=again)
+        _forget_abandoned(shelf, plan)
+        shelf.settle()
+        for event in _apply_without_reading(shelf, plan, prune):
+            tell(event)
+        if plan.contents:
+            jobs = [_job(shelf, document_id, rows, again) for document_id, rows in plan.contents.items()]
+            with ReaderPool(options, workers) as pool, Writer(shelf) as writer:
+                run = make_pipeline().run(pool.read(jobs), plan.contents, writer, report, should_stop)
+                for told in run:
+                    tell(told)
+        if plan.contents and not report.stopped:
+            shelf.store.optimize()
     report.seconds = time.perf_counter() - started
     return report
 

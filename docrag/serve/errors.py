@@ -102,7 +102,7 @@ def error_answer(
 def _docrag(request: Request, error: Any) -> Response:
     status = status_of(error)
     if status >= 500:
-        logger.error("%s %s: %s", request.method, request.url.path, error)
+        logger.error("%s %a: %s", request.method, request.scope["path"], error)
     return error_answer(status, error.message, error.hint)
 
 

@@ -48,7 +48,7 @@ def log_in(request: Request, key: Annotated[str, Form(max_length=1024)] = "") ->
     if not access.is_key(key):
         return HTMLResponse(PAGE.format(complaint="This is not the key."), 401)
     answer = RedirectResponse("/", 303)
-    secure = request.url.scheme == "https"
+    secure = request.scope["scheme"] == "https"
     answer.set_cookie(COOKIE, access.session, max_age=A_WEEK, httponly=True, samesite="strict", secure=secure)
     return answer
 

@@ -95,7 +95,7 @@ class Watch:
         try:
             await self._app(scope, receive, noting)
         except Exception:
-            logger.exception("%s %s failed", scope["method"], scope["path"])
+            logger.exception("%s %a failed", scope["method"], scope["path"])
             if not status:
                 await error_answer(500, *FAILED)(scope, receive, noting)
         finally:

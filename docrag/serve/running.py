@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -21,6 +23,10 @@ GRACE = 5
 HEAD_SECONDS = 15.0
 """In which the head of a request must have come."""
 MOST_CONNECTIONS = 512
+HINTS = {
+    errno.EADDRINUSE: "another program has it: give another --port, or --port 0 for a free one",
+    errno.EACCES: "ports below 1024 are the administrator's: give another --port",
+}
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -37,8 +43,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
-        hint = "another program has it: give another --port, or --port 0 for a free one"
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}", hint) from None
+        reason = os.strerror(error.errno) if error.errno in HINTS else str(error)
+        hint = HINTS.get(error.errno or 0, "give an address of this machine, such as 127.0.0.1")
+        raise SettingsError(f"cannot listen on {host}:{port}: {reason}", hint) from None
 
 
 def url_of(listening: socket.socket) -> str:

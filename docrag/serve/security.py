@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ OPEN = frozenset({"/healthz", "/readyz", LOGIN, "/favicon.ico"})
 OPEN_BELOW = "/static/"
 PICTURES = "/pages/"
 """Other sites may show pictures of pages, as Qdrant's dashboard does; scripts of theirs cannot read them."""
+HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 HEADERS: Mapping[str, str] = {
@@ -35,7 +37,7 @@ HEADERS: Mapping[str, str] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # without any, browsers send forms of our own as from nowhere
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
@@ -69,7 +71,7 @@ class Access:
 
     def admits(self, request: Request) -> bool:
         """Whether a request may be answered."""
-        path = request.url.path
+        path: str = request.scope["path"]  # request.url is put together with the Host that the client names
         if not self.needed or path in OPEN or path.startswith(OPEN_BELOW):
             return True
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
@@ -144,10 +146,8 @@ def require_own_host(request: Request, own: Callable[[str], bool]) -> None:
     Raises:
         Refused: Its Host is none of this server's names.
     """
-    name = None
-    with suppress(ValueError):
-        name = urlsplit("//" + request.headers.get("host", "")).hostname
-    if name is None or not own(name):
+    host = HOST.fullmatch(request.headers.get("host", "").lower())
+    if host is None or not own(host["name"].strip("[]")):
         hint = "use 127.0.0.1, or start docrag serve with --allow-host NAME"
         raise Refused(421, "this server does not go by that name", hint)
 
@@ -163,7 +163,7 @@ def require_own_site(request: Request) -> None:
     elsewhere = origin is not None and origin_host(origin) != headers.get("host", "").lower()
     if not reading and (elsewhere or site not in ("none", "same-origin")):
         raise Refused(403, "another site's page asks for this", "open docrag's own page")
-    visit = headers.get("sec-fetch-mode") == "navigate" or request.url.path.startswith(PICTURES)
+    visit = headers.get("sec-fetch-mode") == "navigate" or request.scope["path"].startswith(PICTURES)
     if site == "cross-site" and not (reading and visit):
         raise Refused(403, "another site's page asks for this", "open docrag's own page")
 

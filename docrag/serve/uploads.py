@@ -1,7 +1,7 @@
 """Uploaded documents on disk: names made safe, contents looked at, and none lost that was accepted.
 
 Beside a file that waits to be ingested stands a mark, `.<name>.waiting`: made before the file, and removed
-when the file is ingested or refused. So a server that was killed finds at its next start what it had accepted.
+when the file is ingested or refused. So a server that was killed finds what it had accepted when it starts.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -18,6 +17,7 @@ from starlette.types import Scope
 
 from docrag.errors import DocragError
 from docrag.index import Index
+from docrag.search.heatmap import Heatmap
 from docrag.serve import api, health, images, ingest_api, login, pages
 from docrag.serve.errors import answer_errors
 from docrag.serve.jobs import Jobs
@@ -25,6 +25,7 @@ from docrag.serve.limits import BodyLimits
 from docrag.serve.metrics import Metrics, Watch
 from docrag.serve.security import Access, Security
 from docrag.serve.settings import ServeSettings
+from docrag.serve.tracing import FRAMEWORK
 
 STATIC = Path(__file__).parent / "static"
 HEATMAPS = 64
@@ -45,6 +46,7 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
         title="docrag",
         summary="Find the page that answers a question.",
         version=version("docrag-qdrant"),
+        telemetry=FRAMEWORK,
         docs_url=None,  # it loads scripts from elsewhere
         redoc_url=None,
         lifespan=_lifespan,
@@ -86,9 +88,9 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(pages.routes(app.state))
 
 
-def _heatmaps(index: Any) -> Callable[[str, str], Any]:
+def _heatmaps(index: Index) -> Callable[[str, str], Heatmap]:
     @lru_cache(maxsize=HEATMAPS)
-    def heatmap(page_id: str, query: str) -> Any:
+    def heatmap(page_id: str, query: str) -> Heatmap:
         return index.heatmap(page_id, query)
 
     return heatmap

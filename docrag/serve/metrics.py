@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from docrag.serve.errors import FAILED, error_answer
+from docrag.serve.security import HEADERS
 
 logger = logging.getLogger(__name__)
 access_log = logging.getLogger("docrag.serve.access")
@@ -97,7 +98,7 @@ class Watch:
         except Exception:
             logger.exception("%s %a failed", scope["method"], scope["path"])
             if not status:
-                await error_answer(500, *FAILED)(scope, receive, noting)
+                await error_answer(500, *FAILED, HEADERS)(scope, receive, noting)
         finally:
             self._metrics.under_way -= 1
             self._note(scope, status, time.perf_counter() - started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind
@@ -22,6 +23,9 @@ HITS = "docrag.hits"
 PAGES = "docrag.pages"
 FILES = "docrag.files"
 """The conventions for generative AI are all in development: their names stand here and nowhere else."""
+
+FRAMEWORK: Any = {"tracing": False, "operation_spans": False, "logs": False}
+"""What FastAPI (0.165 and later) leaves out: its spans hold the whole address, and so what was asked."""
 
 
 class Retrieval:

@@ -132,8 +132,6 @@ def test_a_search_can_bring_an_image(tmp_path, checkpoint, client):
 
 
 def test_a_heatmap_has_a_picture_for_each_word(client: TestClient, demo_index: Index):
-    if not hasattr(demo_index, "heatmap"):
-        pytest.skip("no heatmaps yet")
     hit = demo_index.search(QUESTION, k=1)[0]
     told = client.get(f"/v1/pages/{hit.page_id}/heatmap", params={"q": QUESTION}).json()
     heatmap = demo_index.heatmap(hit.page_id, QUESTION)

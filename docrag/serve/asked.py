@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Self, cast
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from starlette.datastructures import ImmutableMultiDict
@@ -54,7 +54,7 @@ class Asked:
         for key in within:
             if not re.fullmatch(r"[0-9a-f]{6,64}", key):
                 raise QueryError(f"{key[:40]!r} is not the id of a document", "choose documents in the list")
-        return cls(q.strip(), cast(Mode, mode), int(k), within)
+        return cls(q.strip(), mode, int(k), within)
 
     def url(self, path: str = "/", **changes: Any) -> str:
         """An address that asks this, with some changes; what is usual is left out."""

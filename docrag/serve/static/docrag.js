@@ -118,13 +118,8 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Coming back from a page, its hit has the focus again
-addEventListener("DOMContentLoaded", () => {
-  const link = location.hash.startsWith("#hit-") && find(`${CSS.escape(location.hash.slice(1)).replace(/^/, "#")} .open`);
-  if (link) focusHit(link);
-});
 document.addEventListener("htmx:afterSwap", ({ detail }) => {
-  if (detail.target.id !== "main") return;
+  if (detail.target?.id !== "main") return;
   find("#notice").hidden = true;
   scrollTo(0, 0);
   document.body.classList.toggle("one", isReading());

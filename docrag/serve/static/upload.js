@@ -40,13 +40,18 @@ function watch(job) {
     const took = `${summary.pages} ${summary.pages === 1 ? "page" : "pages"} in ${summary.seconds.toFixed(1)} s`;
     tell(added ? `Ready to search: ${took}` : "Nothing new was added", 1);
     ended();
-    // The counts of the filter and the covers have changed
-    htmx.ajax("GET", "/listed", { target: "#listed", source: "#search" });
-    if (find(".home, .nothing")) htmx.ajax("GET", "/results", { target: "#main", source: "#search" });
+    refresh();
   });
   events.onerror = () => {
     if (events.readyState === EventSource.CLOSED) failed({ message: "The server no longer knows this upload", hint: "" });
   };
+}
+
+// The counts of the filter and the covers have changed. One after the other: htmx ends the request before.
+async function refresh() {
+  const asked = new URLSearchParams(new FormData(find("#search")));
+  await htmx.ajax("GET", `/listed?${asked}`, { target: "#listed", source: "#listed" });
+  if (find(".home, .nothing")) await htmx.ajax("GET", "/results", { target: "#main", source: "#search" });
 }
 
 function tell(text, share) {

@@ -178,6 +178,22 @@ class ErrorAnswer(BaseModel):
     error: Complaint
 
 
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "It cannot be asked so."},
+    401: {"model": ErrorAnswer, "description": "The key is missing or wrong."},
+    403: {"model": ErrorAnswer, "description": "Another site's page asks."},
+    404: {"model": ErrorAnswer, "description": "It is not in the index."},
+    421: {"model": ErrorAnswer, "description": "The server does not go by that name."},
+    422: {"model": ErrorAnswer, "description": "The request is not as described here."},
+    "5XX": {"model": ErrorAnswer, "description": "docrag or what it needs failed."},
+}
+BODY_ERRORS: dict[int | str, dict[str, Any]] = {
+    **ERRORS,
+    408: {"model": ErrorAnswer, "description": "The body came too slowly."},
+    413: {"model": ErrorAnswer, "description": "The body is too large."},
+}
+
+
 def picture_url(page: IndexedPage) -> str:
     """Where this server shows the picture of a page; `page.image_url` names another one, perhaps."""
     return f"/pages/{page.document_id}/{page.page}.jpg"

@@ -13,8 +13,9 @@ from docrag.errors import NotFound
 from docrag.index import Index
 from docrag.search.conditions import Filter
 from docrag.serve.answers import (
+    BODY_ERRORS,
+    ERRORS,
     DocumentsAnswer,
-    ErrorAnswer,
     HeatmapAnswer,
     PageAnswer,
     SearchAnswer,
@@ -36,22 +37,7 @@ Question = Annotated[
     str, Query(alias="q", min_length=1, max_length=10_000, description="A question or words.")
 ]
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "It cannot be asked so."},
-    401: {"model": ErrorAnswer, "description": "The key is missing or wrong."},
-    403: {"model": ErrorAnswer, "description": "Another site's page asks."},
-    404: {"model": ErrorAnswer, "description": "It is not in the index."},
-    421: {"model": ErrorAnswer, "description": "The server does not go by that name."},
-    422: {"model": ErrorAnswer, "description": "The request is not as described here."},
-    "5XX": {"model": ErrorAnswer, "description": "docrag or what it needs failed."},
-}
-BODY_ERRORS: dict[int | str, dict[str, Any]] = {
-    **_ERRORS,
-    408: {"model": ErrorAnswer, "description": "The body came too slowly."},
-    413: {"model": ErrorAnswer, "description": "The body is too large."},
-}
-
-router = APIRouter(prefix="/v1", tags=["search"], responses=_ERRORS)
+router = APIRouter(prefix="/v1", tags=["search"], responses=ERRORS)
 
 
 @router.post("/search", response_model=SearchAnswer, responses=BODY_ERRORS)

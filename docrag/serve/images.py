@@ -17,6 +17,7 @@ from PIL.Image import Image
 
 from docrag.errors import NotFound, QueryError
 from docrag.rgb import to_rgb
+from docrag.serve.answers import ERRORS
 from docrag.types import page_id
 
 
@@ -37,7 +38,7 @@ CACHED = {
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
-router = APIRouter(tags=["pictures"])
+router = APIRouter(tags=["pictures"], responses=ERRORS)
 
 
 @router.get(

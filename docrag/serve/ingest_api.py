@@ -14,8 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from docrag.errors import DocumentError
 from docrag.ingest.report import FileReport
-from docrag.serve.answers import ErrorAnswer
-from docrag.serve.api import BODY_ERRORS
+from docrag.serve.answers import BODY_ERRORS, ErrorAnswer
 from docrag.serve.errors import Refused, status_of
 from docrag.serve.images import DocumentId
 from docrag.serve.jobs import Job, Jobs

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fastapi import APIRouter, Request, Response
@@ -22,7 +24,7 @@ from docrag.serve.asked import Asked, filter_of
 from docrag.serve.html import HtmlRoute, html
 from docrag.serve.images import FORMATS, MOST_PIXELS
 from docrag.serve.originals import original, standing
-from docrag.types import Hit, IndexedDocument, IndexedPage, page_id
+from docrag.types import Hit, IndexedDocument, IndexedPage, Region, page_id
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +37,9 @@ LISTED = 200
 """Documents that the filter lists at once; the others are found by name."""
 AROUND = 20
 """Pages before and after one that its strip shows."""
+REMEMBERED = 5000
+"""Pages found, of which it is still known what matched: to open one costs no model another question."""
+MARK = Path(__file__).parent / "static" / "mark.svg"
 
 
 def routes(state: State) -> APIRouter:
@@ -45,6 +50,7 @@ def routes(state: State) -> APIRouter:
     """
     pages = Pages(state)
     router = APIRouter(include_in_schema=False, route_class=HtmlRoute, default_response_class=HTMLResponse)
+    router.add_api_route("/favicon.ico", pages.mark)
     router.add_api_route("/", pages.home)
     router.add_api_route("/results", pages.results)
     router.add_api_route("/by-image", pages.by_image, methods=["POST"])
@@ -65,10 +71,15 @@ class Pages:
     def __init__(self, state: State) -> None:
         self._index: Index = state.index
         self._heatmap: Callable[[str, str], Heatmap] = state.heatmap
+        self._matched: OrderedDict[tuple[str, str], tuple[Region, ...]] = OrderedDict()
         self._facts = {
             "allow_ingest": state.settings.allow_ingest,
             "takes_images": "images" in self._index.status().takes,
         }
+
+    def mark(self) -> Response:
+        """The sign of a tab whose page names none, such as a PDF."""
+        return FileResponse(MARK, headers={"Cache-Control": "public, max-age=86400"})
 
     def home(self, request: Request) -> Response:
         """The search page; the address says what it shows."""
@@ -107,15 +118,17 @@ class Pages:
         """One page of a document, large, with what the question matched on it."""
         asked = Asked.of(request.query_params)
         page = self._index.page(name)
-        return html(
+        answer = html(
             "page.html",
             **self._form(asked),
             **self._beside(page),
             page=page,
-            hit=self._hit(asked, page),
+            regions=self._regions(asked.q, page),
             words=shown.words_of(asked.q),
             there=standing(page.metadata["sources"]) is not None,
         )
+        answer.headers["Cache-Control"] = "private, max-age=30"  # it is fetched when the pointer comes near
+        return answer
 
     def words(self, request: Request, name: str) -> Response:
         """A button for each word of the question, to show where it was found."""
@@ -167,6 +180,8 @@ class Pages:
             return {"view": "home.html", "covers": covers[:COVERS], "more": max(0, len(covers) - COVERS)}
         started = time.perf_counter()
         hits = self._index.search(asked.q, asked.k, asked.mode, filter_of(chosen), image=image)
+        if image is None:
+            self._remember(asked.q, hits)
         return {
             "view": "results.html",
             "hits": hits,
@@ -176,12 +191,18 @@ class Pages:
             "image_name": image_name,
         }
 
-    def _hit(self, asked: Asked, page: IndexedPage) -> Hit | None:
-        """A page as the question finds it, with its regions; None without a question in words."""
-        if not asked.q:
-            return None
-        only: Filter = AllOf((Is("document_id", (page.document_id,)), Is("page", (page.page,))))
-        return next(iter(self._index.search(asked.q, 1, "late", only)), None)
+    def _remember(self, question: str, hits: Sequence[Hit]) -> None:
+        for hit in hits:
+            self._matched[question, hit.page_id] = hit.regions
+        while len(self._matched) > REMEMBERED:
+            self._matched.popitem(last=False)
+
+    def _regions(self, question: str, page: IndexedPage) -> tuple[Region, ...]:
+        """What a question matches on a page; nothing without a question in words."""
+        if question and (question, page.page_id) not in self._matched:
+            only: Filter = AllOf((Is("document_id", (page.document_id,)), Is("page", (page.page,))))
+            self._remember(question, self._index.search(question, 1, "late", only))
+        return self._matched.get((question, page.page_id), ())
 
     def _beside(self, page: IndexedPage) -> dict[str, Any]:
         """The pages around one: its strip, and those before and after it."""

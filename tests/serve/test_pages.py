@@ -195,6 +195,25 @@ def test_a_page_shows_its_neighbours_its_text_and_the_way_back(client: TestClien
     assert not first.all("svg", "regions")  # nothing was asked
 
 
+def test_a_page_that_was_found_is_opened_without_asking_again(client: TestClient, monkeypatch):
+    index: Index = client.app.state.index
+    hit = index.search("red lamp", 1)[0]
+    client.get("/?q=red+lamp")
+    asked_again: list[str] = []
+    search = index.search
+    monkeypatch.setattr(index, "search", lambda *given: asked_again.append(given[0]) or search(*given))
+    page = client.get(f"/page/{hit.page_id}?q=red+lamp").text
+    assert len(Elements(page).all("rect", "r1")) == 1
+    assert asked_again == []
+    other = client.get(f"/page/{hit.page_id}?q=green+lamp").text
+    assert len(Elements(other).all("rect", "r1")) == 1
+    assert asked_again == ["green lamp"]
+
+
+def test_a_pdf_has_a_sign_too(client: TestClient):
+    assert client.get("/favicon.ico").headers["Content-Type"].startswith("image/svg")
+
+
 def test_the_words_of_a_question_have_their_pictures(client: TestClient):
     address = page_url(client, 3, q=QUESTION.text).replace("?", "/words?")
     buttons = Elements(client.get(address, headers=PARTS).text).all("button", "word")

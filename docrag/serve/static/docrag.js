@@ -140,9 +140,10 @@ const notice = (text) => {
 document.addEventListener("htmx:sendError", () => notice("The server does not answer. Is docrag serve still running?"));
 document.addEventListener("htmx:timeout", () => notice("The server took too long to answer."));
 
-// The next page is fetched before it is asked for
-document.addEventListener("pointerover", ({ target }) => fetchAhead(target.closest?.(".hit a, .turn a[rel], .strip a")));
-document.addEventListener("focusin", ({ target }) => fetchAhead(target.closest?.(".hit a, .turn a[rel]")));
+// A hit is fetched before it is opened: what matched on it is known already
+for (const kind of ["pointerover", "focusin"]) {
+  document.addEventListener(kind, ({ target }) => fetchAhead(target.closest?.(".hit .open")));
+}
 const fetched = new Set();
 function fetchAhead(link) {
   if (!link || fetched.has(link.href)) return;

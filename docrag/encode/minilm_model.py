@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from docrag.encode.once import LOADING
 from docrag.errors import ModelUnavailable, WeightsMismatch
@@ -23,6 +24,9 @@ DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """sha256 of the official model.safetensors of sentence-transformers/all-MiniLM-L6-v2."""
 DIM = 384
 CLS, SEP, PAD = 101, 102, 0
+FEW_TOKENS = 256
+"""Tokens of queries that one core encodes alone: several would wait for each other longer than they compute,
+the more so while other threads search. On two busy cores one gave 15 to 50 % more queries a second."""
 BATCH_TOKENS = 4096
 """Padded tokens in one pass; the fastest of 2,048 to 16,384 on two cores."""
 
@@ -85,6 +89,12 @@ class MiniLM:
 
         Sequences of like length are padded together.
         """
+        if sum(map(len, sequences)) > FEW_TOKENS:
+            return self._hidden_states(sequences)
+        with _openmp().limit(limits=1):  # of this thread alone
+            return self._hidden_states(sequences)
+
+    def _hidden_states(self, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         states: list[NDArray[np.float32]] = [np.empty((0, DIM), np.float32)] * len(sequences)
         for batch in batches_by_length([len(sequence) for sequence in sequences], BATCH_TOKENS):
             longest = max(len(sequences[i]) for i in batch)
@@ -97,6 +107,12 @@ class MiniLM:
             for row, i in enumerate(batch):
                 states[i] = output[row, : len(sequences[i])]
         return states
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """What gives torch its threads; it must be loaded."""
+    return ThreadpoolController().select(user_api="openmp")
 
 
 def load(device: str = "auto", dtype: str = "auto") -> MiniLM:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
@@ -49,7 +49,7 @@ def answer(
     ranked = fuse(rankings, titles, weights_for(vectors))[: query.k]
     wanted = [PATCHES] if PATCHES in vectors else []
     records = {record.id: record for record in store.retrieve([page.id for page in ranked], vectors=wanted)}
-    with one_blas_thread:
+    with one_blas_thread():
         return [
             _hit(rank, page.score, _scores_of(page.id, rankings), records[page.id], images, vectors)
             for rank, page in enumerate(ranked, start=1)
@@ -71,35 +71,15 @@ def _require_takers(query: Query, encoders: Encoders) -> None:
         raise QueryError("the index has no encoder that takes a recording as a query", hint)
 
 
-class _OneBlasThread:
-    """Keeps products of small matrices on their threads.
-
-    The limit is the process's, so that it ends with the last of the threads that want it: one that restored
-    what it found while others are within would leave their limit behind for good.
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep products of small matrices on this thread.
 
     OpenBLAS gives them to all cores and lets those spin for 25 ms after each, in the way of the next search:
     the median search on two cores took 119 ms and twice the CPU time with that, and 104 ms without.
+    The limit is the process's: threadpoolctl gives it to one thread at a time, and leaves others as they are.
     """
-
-    def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self._within = 0
-        self._limit: Any = None
-
-    def __enter__(self) -> None:
-        with self._turn:
-            if not self._within:
-                self._limit = _threadpools().limit(limits=1, user_api="blas")
-            self._within += 1
-
-    def __exit__(self, *raised: object) -> None:
-        with self._turn:
-            self._within -= 1
-            if not self._within:
-                self._limit.restore_original_limits()
-
-
-one_blas_thread = _OneBlasThread()
+    limited: AbstractContextManager[Any] = _threadpools().limit(limits=1, user_api="blas")
+    return limited
 
 
 @cache

@@ -83,7 +83,7 @@ def ingest(
         try:
             paths.append(jobs.uploads.accept(file.filename or "", file.file))
         except DocumentError as error:
-            if len(files) == 1:
+            if file is files[-1] and not paths:
                 raise Refused(status_of(error), error.message, error.hint) from error
             name = safe_name(file.filename or "", "")
             refused.append(FileReport(name, "failed", 0, error.message, error.hint))

@@ -216,6 +216,7 @@ class Jobs:
             if isinstance(event, FileReport):
                 self._settle(event)
 
+        job.tell(Progress(0, 0, str(job.paths[0])))  # its turn has come; readers take seconds to start
         good = []
         for path, error in refusals(job.paths, self._settings.most_pages):
             if self.stopping.is_set():

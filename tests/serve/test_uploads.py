@@ -114,6 +114,11 @@ def test_what_is_no_document_is_refused_at_once(started, name: str, content: byt
     )
 
 
+def test_several_files_that_are_all_no_documents_are_refused_at_once(started):
+    client = started()
+    assert send(client, ("a.txt", b"words"), ("b.txt", b"more words")).status_code == 415
+
+
 def test_a_broken_or_long_document_is_refused_by_its_job_and_not_kept(started, tmp_path: Path):
     client = started(most_pages=2)
     long, broken = pdf(tmp_path, "one", "two", "three"), b"%PDF-1.7\nnothing more"
@@ -200,7 +205,7 @@ def test_searches_go_on_during_an_ingest_and_a_stop_loses_nothing(started, tmp_p
     content = pdf(tmp_path, *[f"{CLOCK} Number {n}." for n in range(120)])
     job = send(client, ("many.pdf", content)).json()["job"]
     found = 0
-    while not (told := client.get(f"/v1/ingest/{job}").json())["progress"]:
+    while not ((told := client.get(f"/v1/ingest/{job}").json())["progress"] or {}).get("pages"):
         assert not told["end"], told
         found += len(client.post("/v1/search", json={"query": "ferry timetable", "k": 1}).json()["hits"])
     assert found

@@ -29,8 +29,13 @@ def guard(tokenizer: Any) -> None:
     """Let threads take turns with a tokenizer of transformers, by giving it a class that does.
 
     It holds how it pads and cuts: threads that ask for different things at once get each other's lengths, and
-    in earlier versions "Already borrowed".
+    in earlier versions "Already borrowed". Those of the library tokenizers alone are not changed by a call,
+    and left as they are.
     """
+    from transformers import PreTrainedTokenizerBase
+
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        return
     plain, turn = type(tokenizer), threading.RLock()
 
     def call(self: Any, *args: Any, **named: Any) -> Any:

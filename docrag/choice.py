@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from docrag.encode.base import PageEncoder
     from docrag.encode.encoders import Encoders
     from docrag.encode.options import EncoderOptions
+    from docrag.ingest.pipeline import Pipeline
     from docrag.read.jobs import ReadOptions
     from docrag.store.layout import Fingerprint
 
@@ -112,6 +113,16 @@ def captioner_of(settings: Settings, home: Path) -> Captioner:
         max_tokens=settings.caption_max_tokens,
         concurrency=settings.caption_concurrency,
     )
+
+
+def pipeline_of(
+    settings: Settings, encoders: Encoders, captioner: Captioner, image_base_url: str
+) -> Pipeline:
+    """What an ingest does with pages once they are read; page images are served at that address."""
+    from docrag.ingest.pace import Pace
+    from docrag.ingest.pipeline import Pipeline
+
+    return Pipeline(encoders, captioner, image_base_url, Pace.of(encoders, options_of(settings)))
 
 
 def options_of(settings: Settings) -> EncoderOptions:

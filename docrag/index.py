@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from docrag.choice import captioner_of, choose_encoders, options_of, read_options_of
+from docrag.choice import captioner_of, choose_encoders, pipeline_of, read_options_of
 from docrag.ingest.report import IngestReport
 from docrag.opening import open_shelf
 from docrag.place import place_of, require_index
@@ -82,8 +82,11 @@ class Index(Reader):
         again: bool = False,
         passwords: Sequence[str] = (),
         listener: Listener | None = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> IngestReport:
         """Bring the index up to date with files and folders; what did not change costs nothing.
+
+        Searches go on meanwhile. One thread at a time changes an index: others wait for their turn.
 
         Args:
             paths: PDFs, images, and folders that are walked.
@@ -91,31 +94,29 @@ class Index(Reader):
             again: Whether to read files that did not change, too: for other captions, or for lost pages.
             passwords: Tried on encrypted documents.
             listener: Hears of every file when it is safely stored, and of progress in between.
+            should_stop: Asked all the time; when it says yes, what is encoded is stored and told, the report
+                says `stopped`, and the next ingest goes on from there.
 
         Raises:
             NotFound: A path does not exist; nothing is changed then.
             StoreError: The index cannot be written; what was reported before is safe.
         """
-        from docrag.ingest.pace import Pace
-        from docrag.ingest.pipeline import Pipeline
         from docrag.ingest.sync import sync
 
         settings = self._settings
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
-        captioner = captioner_of(settings, self._place.folder)
-        with self._pages.changing(), closing(captioner):
+        with self._pages.changing(), closing(captioner_of(settings, self._place.folder)) as captioner:
             return sync(
                 self._shelf,
                 [Path(path) for path in named],
-                make_pipeline=lambda base_url: Pipeline(
-                    self._encoders, captioner, base_url, Pace.of(self._encoders, options_of(settings))
-                ),
+                make_pipeline=lambda base_url: pipeline_of(settings, self._encoders, captioner, base_url),
                 options=read_options_of(settings, self._encoders.image_side, passwords),
                 image_base_url=settings.image_base_url,
                 workers=settings.workers or None,
                 prune=prune,
                 again=again,
                 listener=listener or (lambda event: None),
+                should_stop=should_stop,
             )
 
     def tune(
@@ -149,7 +150,7 @@ class Index(Reader):
         """Forget a file; its pages go unless the same content stands at another path too.
 
         Args:
-            path: The path as ingested, or as seen from the working directory.
+            path: The path as ingested, or as seen from the working directory; or the id of a document.
 
         Returns:
             How many pages were removed.

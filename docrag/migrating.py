@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from docrag.choice import captioner_of, choose_encoders, options_of, read_options_of
+from docrag.choice import captioner_of, choose_encoders, pipeline_of, read_options_of
 from docrag.errors import IndexInUse, IndexMismatch, SettingsError, StoreError
 from docrag.ingest.report import IngestReport
 from docrag.opening import fingerprint_of, open_parts
@@ -208,12 +208,9 @@ def _read_again(
     """Read what the draft has not yet of the files of the index."""
     from docrag.ingest.draft import MANIFEST
     from docrag.ingest.manifest import Manifest
-    from docrag.ingest.pace import Pace
-    from docrag.ingest.pipeline import Pipeline
     from docrag.ingest.rebuild import plan_again
     from docrag.ingest.sync import carry_out
 
-    pace = Pace.of(encoders, options_of(settings))
     draft.reconcile()
     with (
         closing(captioner_of(settings, place.folder)) as captioner,
@@ -222,7 +219,7 @@ def _read_again(
         return carry_out(
             draft,
             plan_again(old, draft.manifest),
-            make_pipeline=lambda base_url: Pipeline(encoders, captioner, base_url, pace),
+            make_pipeline=lambda base_url: pipeline_of(settings, encoders, captioner, base_url),
             options=read_options_of(settings, encoders.image_side, passwords),
             image_base_url=image_base_url,
             workers=settings.workers or None,

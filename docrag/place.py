@@ -135,6 +135,14 @@ def _require_no_options(settings: Settings) -> None:
             )
 
 
+def folder_of(settings: Settings) -> Path:
+    """The directory of an index on this machine, which may not be there; nothing is connected to."""
+    from docrag.store.address import Address, is_address
+
+    uri = settings.index
+    return _files_folder(settings, str(Address.parse(uri))) if is_address(uri) else Path(uri).expanduser()
+
+
 def require_index(place: Place) -> Fingerprint:
     """What the index at a place was built with.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from docrag.ingest.shelf import Shelf
     from docrag.place import Place
     from docrag.search.conditions import Filter
+    from docrag.search.heatmap import Heatmap
     from docrag.search.label import LabelledPage
     from docrag.settings import Settings
 
@@ -60,18 +61,29 @@ class Reader:
                 takes such a query.
         """
         from docrag.search.answer import answer
-        from docrag.search.query import Query, open_image, open_recording
+        from docrag.search.query import ask
         from docrag.search.tuned import stages_for
 
-        picture = open_image(image) if isinstance(image, str | os.PathLike) else image
-        recording = open_recording(audio) if audio is not None else None
-        asked = Query(query, picture, recording, k, mode, filter)
-        stages = stages_for(self._place.folder, self._pages)
+        asked, stages = (
+            ask(query, image, audio, k, mode, filter),
+            stages_for(self._place.folder, self._pages),
+        )
         return answer(self._shelf.store, self._shelf.images, self._encoders, asked, stages)
 
     async def asearch(self, query: str = "", **wanted: Any) -> list[Hit]:
         """The same as search, in a thread, so that an event loop goes on meanwhile."""
         return await asyncio.to_thread(self.search, query, **wanted)
+
+    def heatmap(self, page_id: str, query: str) -> Heatmap:
+        """How well each place of a page matches each word of a query.
+
+        Raises:
+            NotFound: The page is not in the index.
+            QueryError: The query is empty, or no vector of the page stands anywhere on it.
+        """
+        from docrag.search.heatmap import heatmap
+
+        return heatmap(self._shelf.store, self._encoders, page_id, query)
 
     def label(
         self,

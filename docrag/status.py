@@ -32,6 +32,8 @@ class Status:
     """What `docrag tune` chose and whether it still fits; empty where the index was not tuned."""
     migration: str = ""
     """What to do of a migration that was begun and not finished; empty where there is none."""
+    takes: tuple[str, ...] = ("words",)
+    """What a query may be made of: words, images, recordings."""
 
 
 def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
@@ -51,7 +53,13 @@ def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
         incomplete=tuple(f"{row.source}: {row.lost}" for row in rows if row.lost),
         tuning=plan.describe(pages) if plan else "",
         migration=BEGUN if Draft(place.folder).folder.exists() else "",
+        takes=_takes(encoders),
     )
+
+
+def _takes(encoders: Encoders) -> tuple[str, ...]:
+    kinds = {"words": True, "images": encoders.takes_images, "recordings": encoders.takes_recordings}
+    return tuple(kind for kind, taken in kinds.items() if taken)
 
 
 def _size_of(folder: Path) -> int:

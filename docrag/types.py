@@ -142,6 +142,8 @@ class MultiVector:
     """(n, 4) in page units, NaN rows for vectors that stand nowhere; None for queries."""
     summary: NDArray[np.float32] | None = None
     """(dim,) page or query as one vector, L2-normalised, where the model gives it in the same pass."""
+    words: tuple[str, ...] | None = None
+    """Of a query, the word of its text that each row stands for, "" for none; None where nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True)

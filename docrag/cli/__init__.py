@@ -23,6 +23,7 @@ from docrag.cli import (
     models,
     remove,
     search,
+    serve,
     status,
     tune,
 )
@@ -49,6 +50,7 @@ app.command("migrate")(reported(migrate.migrate))
 app.command("models")(reported(models.models))
 app.command("doctor")(reported(doctor.doctor))
 app.command("demo")(reported(demo.demo))
+app.command("serve")(reported(serve.serve))
 app.command("mcp")(reported(mcp.mcp))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from docrag.cli.console import IndexOption, JsonOption, print_json, results
-from docrag.cli.search import hit_json, shorten, write_marked
+from docrag.cli.search import shorten, write_marked
+from docrag.search.contract import hit_json
 
 
 def demo(index: IndexOption = None, as_json: JsonOption = False) -> None:

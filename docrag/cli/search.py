@@ -6,16 +6,21 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from docrag.cli.console import IndexOption, JsonOption, print_json, results
+from docrag.cli.elsewhere import search_there
 from docrag.cli.options import DeviceOption, DtypeOption, FilterOption, LookAlikeOption, RecordingOption
-from docrag.errors import QueryError
+from docrag.errors import IndexInUse, QueryError
+from docrag.search.contract import hit_json
 from docrag.types import Hit, Mode
+
+if TYPE_CHECKING:
+    from docrag.settings import Settings
 
 
 def search(
@@ -34,15 +39,16 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find the pages that answer a question, with the region of each that matched."""
-    from docrag.index import Index
     from docrag.settings import load_settings
 
-    wanted = parse_filter(filter or [])
+    asked: dict[str, Any] = {"query": query, "k": k, "mode": mode, "filter": parse_filter(filter or [])}
     settings = load_settings(index=index, device=device, dtype=dtype)
-    with Index.open(settings=settings, create=False) as opened:
-        started = time.perf_counter()
-        hits = opened.search(query, k=k, mode=mode, filter=wanted, image=image, audio=audio)
-        took_ms = (time.perf_counter() - started) * 1000
+    try:
+        hits, took_ms = _search_here(settings, asked, image, audio)
+    except IndexInUse:
+        if audio is not None or (found := search_there(settings, asked, image, picture=open_best)) is None:
+            raise
+        hits, took_ms = found
     marked = write_marked(hits[0]) if open_best and hits else None
     if as_json:
         answer: dict[str, Any] = {"query": query, "mode": mode, "took_ms": round(took_ms, 1)}
@@ -54,6 +60,18 @@ def search(
     print_hits(hits)
     if marked:
         results.print(f"marked page: {marked}", soft_wrap=True)
+
+
+def _search_here(
+    settings: Settings, asked: dict[str, Any], image: Path | None, audio: Path | None
+) -> tuple[list[Hit], float]:
+    """Hits, and how many milliseconds they took."""
+    from docrag.index import Index
+
+    with Index.open(settings=settings, create=False) as opened:
+        started = time.perf_counter()
+        hits = opened.search(**asked, image=image, audio=audio)
+        return hits, (time.perf_counter() - started) * 1000
 
 
 def parse_filter(given: Sequence[str]) -> dict[str, str]:
@@ -73,27 +91,6 @@ def parse_filter(given: Sequence[str]) -> dict[str, str]:
         if wanted.setdefault(key, value) != value:
             raise QueryError(f"--filter {key} is given twice", "a page has one value, and filters mean and")
     return wanted
-
-
-def hit_json(hit: Hit) -> dict[str, Any]:
-    """The command line's contract for one hit."""
-    return {
-        "rank": hit.rank,
-        "score": round(hit.score, 6),
-        "scores": {signal: round(score, 6) for signal, score in hit.scores.items()},
-        "file": hit.file,
-        "page": hit.page,
-        "page_id": hit.page_id,
-        "text": hit.text,
-        "regions": [
-            {
-                "box": [round(side, 5) for side in region.box],
-                "score": round(region.score, 6),
-                "text": region.text,
-            }
-            for region in hit.regions
-        ],
-    }
 
 
 def print_hits(hits: Sequence[Hit]) -> None:

@@ -15,10 +15,12 @@ from docrag.encode.grid import place
 from docrag.encode.image_grids import image_settings, thinnest
 from docrag.encode.late import LateEncoder
 from docrag.encode.norms import normalised
+from docrag.encode.once import guard
 from docrag.encode.options import EncoderOptions
 from docrag.encode.page_images import widen
 from docrag.encode.special_tokens import plain, special_tokens
 from docrag.encode.torchvision import mend_torchvision
+from docrag.encode.words import QueryWords
 from docrag.errors import ModelUnavailable
 from docrag.types import MultiVector
 
@@ -82,6 +84,8 @@ class ColPaliModel:
         self._special = special_tokens(self._processor)
         if family.limit:
             family.limit(self._processor, options)
+        guard(self._processor.tokenizer)
+        self._words = QueryWords(self._processor.tokenizer, self._query_ids)
         self._model: Any = load_adapted(getattr(engine, checkpoint.architecture), checkpoint, options)
         if family.language_head:  # it stays on the meta device, from where nothing can be moved
             self._model.model.lm_head = torch.nn.Identity()
@@ -104,10 +108,16 @@ class ColPaliModel:
 
     def encode_texts(self, texts: Sequence[str]) -> list[MultiVector]:
         """(n, dim) a query: its tokens and those that the model was trained to think in."""
-        inputs = self._processor.process_queries([plain(text, self._special) for text in texts])
+        said = [plain(text, self._special) for text in texts]
+        inputs = self._processor.process_queries(said)
+        words = [self._words.of(text, ids) for text, ids in zip(said, unpadded(inputs), strict=True)]
         if self._family.types_queries:
             inputs["token_type_ids"] = self._torch.zeros_like(inputs["input_ids"])
-        return [MultiVector(rows) for rows in self._forward(inputs)]
+        rows = self._forward(inputs)
+        return [MultiVector(of_text, words=named) for of_text, named in zip(rows, words, strict=True)]
+
+    def _query_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return unpadded(self._processor.process_queries(list(texts)))
 
     def _forward(self, inputs: Inputs) -> list[NDArray[np.float32]]:
         """One pass; rows of padding are cut off, since they may be NaN. Bfloat16 leaves lengths of 0.996."""
@@ -117,6 +127,14 @@ class ColPaliModel:
             normalised(rows[mask.bool()].float().cpu().numpy())
             for rows, mask in zip(output, inputs["attention_mask"], strict=True)
         ]
+
+
+def unpadded(inputs: Inputs) -> list[list[int]]:
+    """The token ids of each text of a batch, without padding."""
+    return [
+        ids[mask.bool()].tolist()
+        for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+    ]
 
 
 def _engine(checkpoint: Checkpoint) -> Any:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from docrag.encode.base import ModelSpec
 from docrag.encode.checkpoint import Checkpoint
+from docrag.encode.once import guard
 from docrag.encode.options import EncoderOptions, refuse_knobs
 from docrag.encode.page_images import threads
 from docrag.encode.torchvision import mend_torchvision
@@ -67,6 +68,7 @@ class ContrastiveModel:
         self._torch = torch
         self._recipe = recipe
         self._images, self._tokenizer = _processors(processors or checkpoint, recipe.tokenizer_type)
+        guard(self._tokenizer)
         self._model: Any = load_model(getattr(transformers, recipe.model_class), checkpoint, options)
         self.device = to_device(self._model, options)
 

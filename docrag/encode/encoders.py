@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,25 @@ from docrag.encode.bm25 import Bm25Encoder
 from docrag.encode.inked import keep_inked
 from docrag.encode.norms import normalised
 from docrag.encode.pooling import POOLINGS, fitted
+from docrag.encode.together import Together
 from docrag.rgb import to_rgb
-from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, MultiVector, Page, Vector
+from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, MultiVector, Page, SparseVector, Vector
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+QUERIES_AT_ONCE = 32
+"""Queries of as many threads that are encoded together."""
+
+
+class QueryVectors(NamedTuple):
+    """What the encoders give for the words of a query."""
+
+    late: MultiVector
+    dense: NDArray[np.float32]
+    terms: SparseVector
+    image: MultiVector | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +48,7 @@ class PageVectors:
 
 @dataclass(frozen=True, slots=True)
 class Encoders:
-    """The models an index is built with."""
+    """The models an index is built with; queries may come from many threads."""
 
     late: PageEncoder
     text: TextEncoder
@@ -44,6 +58,10 @@ class Encoders:
     """inked: patches on blank paper are not stored; for a late-interaction encoder that sees."""
     pooling: str = "rows"
     """How the patches of a page become fewer for the first stage of a search: a name in POOLINGS."""
+    _together: Together[str, QueryVectors] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_together", Together(self.encode_queries, QUERIES_AT_ONCE))
 
     @property
     def image_side(self) -> int:
@@ -133,7 +151,8 @@ class Encoders:
     ) -> dict[str, Vector]:
         """The query's vector in each named space that it can be compared in.
 
-        Where a query has several parts, each counts as much as the others.
+        Words that other threads ask for at the same time are encoded together. Where a query
+        has several parts, each counts as much as the others.
 
         Args:
             text: A question or some words; empty for none.
@@ -141,18 +160,32 @@ class Encoders:
             audio: A recording, for encoders that hear.
         """
         vectors: dict[str, Vector] = {}
-        late = self.late.encode_queries([text]) if text else []
-        if text:
-            vectors[CAPTION] = (self._summaries(late) or self.text.encode_queries([text]))[0]
-            vectors[BM25] = self.terms.encode_queries([text])[0]
+        said = [self._together(text)] if text else []
+        for words in said:
+            vectors |= {CAPTION: words.dense, BM25: words.terms}
+        late = [words.late for words in said]
         parts = [multi.vectors for multi in (*late, *_of_media(self.late, image, audio))]
         if parts:
             vectors[PATCHES] = _joined(parts)
-        single = self.image.encode_queries([text]) if self.image and text else []
+        single = [words.image for words in said if words.image is not None]
         rows = [multi.vectors[0] for multi in (*single, *_of_media(self.image, image, audio))]
         if rows:
             vectors[IMAGE] = normalised(np.mean(rows, axis=0))
         return vectors
+
+    def encode_words(self, text: str) -> MultiVector:
+        """The query's vectors for late interaction, with the words that they stand for."""
+        return self._together(text).late
+
+    def encode_queries(self, texts: Sequence[str]) -> list[QueryVectors]:
+        """What all encoders give for each text, in order; none of them is empty."""
+        late = self.late.encode_queries(texts)
+        dense = self._summaries(late) or self.text.encode_queries(texts)
+        terms = self.terms.encode_queries(texts)
+        images: Sequence[MultiVector | None] = (
+            self.image.encode_queries(texts) if self.image else [None] * len(texts)
+        )
+        return list(map(QueryVectors, late, dense, terms, images))
 
 
 def _note(given: int, stored: MultiVector) -> str:

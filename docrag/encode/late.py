@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from docrag.encode.base import ModelSpec
+from docrag.encode.once import once
 from docrag.encode.options import EncoderOptions
 from docrag.encode.page_images import page_images
 from docrag.rgb import fit
@@ -32,7 +32,7 @@ class LateModel(Protocol):
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> list[MultiVector]:
-        """(n, dim) normalised rows a query, padding cut off."""
+        """(n, dim) normalised rows a query, padding cut off, with their words where the model can tell."""
         ...
 
 
@@ -50,17 +50,17 @@ class LateEncoder:
         self._load = load
         self._options = options
 
-    @cached_property
+    @once
     def _model(self) -> LateModel:
         return self._load()
 
-    @cached_property
+    @once
     def _queries(self) -> Batches:
         from docrag.encode.batches import Batches
 
         return Batches(QUERIES_AT_ONCE, self._model.device)
 
-    @cached_property
+    @once
     def _batches(self) -> Batches:
         from docrag.encode.batches import FIRST, Batches
 

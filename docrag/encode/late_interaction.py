@@ -33,6 +33,7 @@ from docrag.encode.options import KNOBS, EncoderOptions, refuse_knobs
 from docrag.encode.page_images import widen
 from docrag.encode.sentence_modules import config_of, dimension, load_modules, modules_of
 from docrag.encode.special_tokens import plain, special_tokens
+from docrag.encode.words import QueryWords
 from docrag.errors import ModelUnavailable
 from docrag.types import MultiVector
 
@@ -162,6 +163,7 @@ class MultiVectorModel:
             grid.limit(self._processor, options)
         self._image_token = self._processor.tokenizer.convert_tokens_to_ids(self._processor.image_token)
         self.device = str(self._model.device)
+        self._words = QueryWords(self._processor.tokenizer, self._query_ids)
 
     def encode_images(self, images: Sequence[Image]) -> list[MultiVector]:
         """(n, dim) a page: what the model's own mask keeps of patches and prompt."""
@@ -170,10 +172,30 @@ class MultiVectorModel:
 
     def encode_texts(self, texts: Sequence[str]) -> list[MultiVector]:
         """(n, dim) a query; {"text": ...} keeps the name of an image file from being opened."""
-        told = self._forward(
-            self._model.encode_query, [{"text": plain(text, self._special)} for text in texts]
-        )
-        return [MultiVector(_rows(one)) for one in told]
+        said = [plain(text, self._special) for text in texts]
+        told = self._forward(self._model.encode_query, [{"text": text} for text in said])
+        return [
+            MultiVector(_rows(one), words=self._words_of(text, one))
+            for text, one in zip(said, told, strict=True)
+        ]
+
+    def _words_of(self, text: str, features: Features) -> tuple[str, ...] | None:
+        """The words of the tokens that the model's mask keeps."""
+        ids, first = features["input_ids"].tolist(), self._padding(features)
+        words = self._words.of(text, ids[first:])
+        if words is None:
+            return None
+        kept = _kept(features)[first:]
+        return tuple(word for word, keep in zip(words, kept, strict=True) if keep)
+
+    def _query_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        told = self._forward(self._model.encode_query, [{"text": text} for text in texts])
+        return [one["input_ids"].tolist()[self._padding(one) :] for one in told]
+
+    def _padding(self, features: Features) -> int:
+        """Tokens of padding before the first real one; the mask leaves out some of the real ones, too."""
+        real = (features["input_ids"] != self._processor.tokenizer.pad_token_id).cpu().numpy()
+        return int((real | _kept(features)).argmax())
 
     def _placed(self, features: Features) -> MultiVector:
         at = (features["input_ids"] == self._image_token).cpu().numpy()

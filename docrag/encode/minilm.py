@@ -22,6 +22,7 @@ from docrag.encode.minilm_model import CLS, DIGEST, DIM, SEP, MiniLM, Pieces, lo
 from docrag.encode.norms import normalised
 from docrag.encode.options import EncoderOptions
 from docrag.encode.stop_words import ASKING_WORDS, content
+from docrag.encode.words import words_at
 from docrag.encode.years import split_years
 from docrag.types import MultiVector, Page
 
@@ -91,9 +92,13 @@ class MiniLMPages:
     def encode_queries(self, texts: Sequence[str]) -> list[MultiVector]:
         """A vector a word piece that says something, numbers longer, and one for the whole query."""
         model = load(self._options.devices[0], self._options.dtype)
-        pieces = [model.pieces([split_years(text)]).cut(LONGEST_QUERY) for text in texts]
+        split = [split_years(text) for text in texts]
+        pieces = [model.pieces([text]).cut(LONGEST_QUERY) for text in split]
         states = model.hidden_states([[CLS, *piece.ids, SEP] for piece in pieces])
-        return [query_vectors(piece.tokens, state) for piece, state in zip(pieces, states, strict=True)]
+        return [
+            query_vectors(piece.tokens, words_at(text, piece.spans), state)
+            for text, piece, state in zip(split, pieces, states, strict=True)
+        ]
 
 
 class MiniLMText:
@@ -175,11 +180,12 @@ def word_vectors(
     return normalised(sums), np.concatenate([lows, highs], axis=1)
 
 
-def query_vectors(tokens: Sequence[str], state: NDArray[np.float32]) -> MultiVector:
+def query_vectors(tokens: Sequence[str], words: Sequence[str], state: NDArray[np.float32]) -> MultiVector:
     """What a query is searched with; longer vectors count more.
 
     Args:
         tokens: Its n word pieces.
+        words: The word that each of them is of.
         state: (n + 2, 384) the last hidden states, with [CLS] and [SEP].
     """
     says = np.array(content(tokens, ASKING_WORDS), bool)
@@ -191,7 +197,8 @@ def query_vectors(tokens: Sequence[str], state: NDArray[np.float32]) -> MultiVec
     summary = normalised(state.mean(axis=0))
     whole = summary * np.float32(WHOLE_QUERY_WEIGHT * max(1.0, float(weights.sum())))
     rows = normalised(state[1:-1][says]) * weights[:, None]
-    return MultiVector(np.concatenate([rows, whole[None]]), summary=summary)
+    said = tuple(word for word, kept in zip(words, says, strict=True) if kept)
+    return MultiVector(np.concatenate([rows, whole[None]]), summary=summary, words=(*said, ""))
 
 
 def equal_parts(length: int, count: int) -> list[slice]:

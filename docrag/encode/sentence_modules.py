@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from docrag.encode.checkpoint import Checkpoint
+from docrag.encode.once import guard
 from docrag.encode.options import EncoderOptions
 from docrag.encode.torchvision import mend_torchvision
 from docrag.errors import ModelUnavailable, WeightsMismatch
@@ -94,6 +95,7 @@ def load_modules(encoder_class: str, checkpoint: Checkpoint, options: EncoderOpt
             model.to(dtype)  # projections too, which sentence-transformers leaves in float32
         with no_progress_bar():
             _require_complete(model, checkpoint)
+        guard(model.tokenizer)
     except RuntimeError as error:  # load_state_dict of a module that is not of transformers
         told = " ".join(str(error).split())
         raise WeightsMismatch(

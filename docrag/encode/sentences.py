@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from docrag.encode.base import ModelSpec
 from docrag.encode.checkpoint import Checkpoint
 from docrag.encode.norms import normalised
+from docrag.encode.once import once
 from docrag.encode.options import EncoderOptions
 from docrag.encode.sentence_modules import dimension, load_modules
 from docrag.encode.special_tokens import plain, special_tokens
@@ -57,11 +57,11 @@ class SentenceEncoder:
         self._checkpoint = checkpoint
         self._options = options
 
-    @cached_property
+    @once
     def _model(self) -> Any:
         return load_modules("SentenceTransformer", self._checkpoint, self._options)
 
-    @cached_property
+    @once
     def _batches(self) -> Batches:
         from docrag.encode.batches import Batches
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from docrag.encode.base import ModelSpec
 from docrag.encode.norms import normalised
+from docrag.encode.once import once
 from docrag.encode.options import EncoderOptions
 from docrag.encode.page_images import page_images
 from docrag.rgb import to_rgb
@@ -58,12 +58,12 @@ class TwoTowerEncoder:
         self._load = load
         self._options = options
 
-    @cached_property
+    @once
     def towers(self) -> Towers:
         """The model, loaded when it is first asked for."""
         return self._load()
 
-    @cached_property
+    @once
     def _batches(self) -> Batches:
         from docrag.encode.batches import Batches
 

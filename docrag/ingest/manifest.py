@@ -12,11 +12,12 @@ and whatever a killed process left half done is told by its state:
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from docrag.errors import IndexInUse, StorageFull, StoreError
 from docrag.store.lock import FolderLock
@@ -63,11 +64,12 @@ class DocumentRow:
 class Manifest:
     """The table of files and documents, in one SQLite file beside the points.
 
-    Used by one thread at a time.
+    Threads take turns with it: one that only reads may find another's change half made, and nothing worse.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._turn = threading.RLock()
         with self._errors():
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -76,13 +78,13 @@ class Manifest:
 
     def file(self, path: str) -> FileRow | None:
         """The file at an absolute path, if it was ingested."""
-        row = self._db.execute("SELECT * FROM files WHERE path = ?", (path,)).fetchone()
-        return FileRow(*row) if row else None
+        rows = self._read("SELECT * FROM files WHERE path = ?", path)
+        return FileRow(*rows[0]) if rows else None
 
     def files(self, document_id: str | None = None) -> list[FileRow]:
         """All files, or those of one document, by path."""
-        rows = self._db.execute(
-            "SELECT * FROM files WHERE ?1 IS NULL OR document_id = ?1 ORDER BY path", (document_id,)
+        rows = self._read(
+            "SELECT * FROM files WHERE ?1 IS NULL OR document_id = ?1 ORDER BY path", document_id
         )
         return [FileRow(*row) for row in rows]
 
@@ -92,14 +94,12 @@ class Manifest:
 
     def document(self, document_id: str) -> DocumentRow | None:
         """One document."""
-        row = self._db.execute("SELECT * FROM documents WHERE id = ?", (document_id,)).fetchone()
-        return DocumentRow(*row) if row else None
+        rows = self._read("SELECT * FROM documents WHERE id = ?", document_id)
+        return DocumentRow(*rows[0]) if rows else None
 
     def documents(self, state: State | None = None) -> list[DocumentRow]:
         """All documents, or those in one state."""
-        rows = self._db.execute(
-            "SELECT * FROM documents WHERE ?1 IS NULL OR state = ?1 ORDER BY source", (state,)
-        )
+        rows = self._read("SELECT * FROM documents WHERE ?1 IS NULL OR state = ?1 ORDER BY source", state)
         return [DocumentRow(*row) for row in rows]
 
     def begin(self, document_id: str, source: str) -> None:
@@ -188,8 +188,13 @@ class Manifest:
             self._db.backup(copy)
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._db.close()
+        """Let go of the file, once no thread is at it."""
+        with self._turn:
+            self._db.close()
+
+    def _read(self, query: str, value: str | None) -> list[tuple[Any, ...]]:
+        with self._errors():
+            return self._db.execute(query, (value,)).fetchall()
 
     def _assign(self, files: Sequence[FileRow]) -> None:
         for new in files:
@@ -223,7 +228,8 @@ class Manifest:
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
-            yield
+            with self._turn:
+                yield
         except sqlite3.DatabaseError as error:
             if "full" in str(error):
                 raise StorageFull(

@@ -64,6 +64,7 @@ class Pipeline:
         contents: Mapping[str, Sequence[FileRow]],
         writer: Writer,
         report: IngestReport,
+        should_stop: Callable[[], bool] | None = None,
     ) -> Iterator[Progress | FileReport]:
         """Encode and write all pages that come.
 
@@ -71,18 +72,20 @@ class Pipeline:
             events: From the readers; iterated in a thread.
             contents: The files of each document id.
             writer: Writes in its own thread.
-            report: Pages and waiting time are added to it.
+            report: Pages and waiting time are added to it, and whether it stopped early.
+            should_stop: Once it says yes, nothing more is encoded; what was is written.
 
         Yields:
             Progress after each batch, and a report for each file once its pages are safely stored.
         """
         with (
             Prefetch(events, READ_AHEAD) as ahead,
-            Prefetch(self._captioned(ahead, contents), 1) as works,
+            Prefetch(self._captioned(ahead, contents), 1, should_stop) as works,
         ):
             for work in works:
                 yield from self._store(work, contents, writer, report)
             report.waited += works.waited
+            report.stopped = works.stopped
         yield from writer.finish()
 
     def _store(

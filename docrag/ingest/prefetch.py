@@ -5,9 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Self, TypeVar
+
+from docrag.ingest.turn import ASK_EVERY
 
 Item = TypeVar("Item")
 
@@ -28,15 +31,21 @@ class Prefetch(Generic[Item]):
     Args:
         items: Iterated in the thread.
         most: Items that may wait; the producer pauses when there are so many.
+        should_stop: Asked while the consumer waits, too; once it says yes, there are no more items.
 
     >>> with Prefetch(range(3), 2) as items:
     ...     list(items)
     [0, 1, 2]
     """
 
-    def __init__(self, items: Iterable[Item], most: int) -> None:
+    def __init__(
+        self, items: Iterable[Item], most: int, should_stop: Callable[[], bool] | None = None
+    ) -> None:
         self.waited = 0.0
         """Seconds in which the consumer waited for an item."""
+        self.stopped = False
+        """Whether the items ended because it was told to stop."""
+        self._should_stop = should_stop
         self._queue: queue.Queue[Item | _End] = queue.Queue(most)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._produce, args=(items,), daemon=True)
@@ -65,9 +74,14 @@ class Prefetch(Generic[Item]):
 
     def _get(self) -> Item | _End:
         started = time.perf_counter()
-        item = self._queue.get()
-        self.waited += time.perf_counter() - started
-        return item
+        try:
+            while not (self._should_stop and self._should_stop()):
+                with suppress(queue.Empty):
+                    return self._queue.get(timeout=ASK_EVERY if self._should_stop else None)
+            self.stopped = True
+            return _End(None)
+        finally:
+            self.waited += time.perf_counter() - started
 
     def _produce(self, items: Iterable[Item]) -> None:
         error: BaseException | None = None

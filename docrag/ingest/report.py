@@ -55,6 +55,8 @@ class IngestReport:
     """Seconds in which the encoder had nothing to do."""
     addressed: int = 0
     """Pages that were told that their images are served elsewhere now."""
+    stopped: bool = False
+    """Whether it was told to stop before it came to all files."""
 
     @property
     def failures(self) -> list[FileReport]:

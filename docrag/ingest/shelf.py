@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from docrag.errors import IndexInUse, NotFound
 from docrag.ingest.draft import Draft
 from docrag.ingest.manifest import Manifest
+from docrag.ingest.turn import Turn
 from docrag.store.images import PageImages
 from docrag.store.payload import source_metadata
 
@@ -27,6 +28,8 @@ class Shelf:
     store: Store
     images: PageImages
     manifest: Manifest
+    turn: Turn = field(default_factory=Turn)
+    """Of the thread that changes it."""
 
     def count(self, document_id: str) -> int:
         """Pages of a document that are written."""
@@ -52,19 +55,29 @@ class Shelf:
             self.manifest.relabelled(row.id)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Nobody else changes the index meanwhile.
+    def alone(self, should_stop: Callable[[], bool] | None = None) -> Iterator[bool]:
+        """Nobody else changes the index meanwhile; other threads of this process wait for their turn.
+
+        Args:
+            should_stop: Asked while waiting; None waits as long as it takes.
+
+        Yields:
+            Whether it is this thread's turn: not where it was told to stop while it waited.
 
         Raises:
             IndexInUse: Another process is changing it, or was killed while a migration took its place: what
                 is written into the old index then would be lost.
         """
-        home = self.images.root.parent
-        with self.manifest.alone():
-            if Draft(home).decided() is not None:
-                hint = "close it here and open it again, which ends the migration"
-                raise IndexInUse(f"a migration is taking the place of the index in {home}", hint)
-            yield
+        with self.turn.taken(should_stop) as mine:
+            if not mine or self.turn.depth > 1:
+                yield mine
+                return
+            home = self.images.root.parent
+            with self.manifest.alone():
+                if Draft(home).decided() is not None:
+                    hint = "close it here and open it again, which ends the migration"
+                    raise IndexInUse(f"a migration is taking the place of the index in {home}", hint)
+                yield True
 
     def reconcile(self) -> None:
         """Forget that documents were ingested of which the store lacks pages: they are read again.
@@ -87,7 +100,8 @@ class Shelf:
         """Forget a file; its pages go unless the same content stands at another path too.
 
         Args:
-            path: The path as ingested, or as seen from the working directory.
+            path: The path as ingested, or as seen from the working directory; or the id of a document, for
+                all of its files.
 
         Returns:
             How many pages were removed; none where another machine holds them in the same collection.
@@ -98,9 +112,11 @@ class Shelf:
         """
         absolute = os.path.abspath(path)  # noqa: PTH100 (links are sources of their own)
         files = self.manifest.files()
-        rows = [row for row in files if row.path == absolute] or [
-            row for row in files if row.source == str(path)
-        ]
+        rows = (
+            [row for row in files if row.path == absolute]
+            or [row for row in files if row.source == str(path)]
+            or [row for row in files if row.document_id == str(path)]
+        )
         if not rows:
             raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
         with self.alone():

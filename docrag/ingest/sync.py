@@ -32,6 +32,7 @@ def sync(
     prune: bool,
     again: bool,
     listener: Listener,
+    should_stop: Callable[[], bool] | None = None,
 ) -> IngestReport:
     """Bring the index up to date with some files and folders.
 
@@ -46,6 +47,7 @@ def sync(
         prune: Whether to remove files of these folders that are gone.
         again: Whether to read files that did not change, too.
         listener: Hears of every file, and of progress in between.
+        should_stop: Once it says yes, what is encoded is stored, and the rest is left to the next run.
 
     Raises:
         NotFound: A path does not exist; nothing is changed then.
@@ -55,7 +57,9 @@ def sync(
     started = time.perf_counter()
     unreadable: dict[Path, DocumentError] = {}
     files = find_files(paths, unreadable.__setitem__)
-    with shelf.alone():
+    with shelf.alone(should_stop) as mine:
+        if not mine:
+            return IngestReport(seconds=time.perf_counter() - started, stopped=True)
         shelf.reconcile()
         plan = make_plan(paths, files, shelf.manifest, sha256, again=again, unreadable=unreadable)
         report = carry_out(
@@ -68,6 +72,7 @@ def sync(
             prune=prune,
             again=again,
             listener=listener,
+            should_stop=should_stop,
         )
     report.seconds = time.perf_counter() - started
     return report
@@ -84,6 +89,7 @@ def carry_out(
     prune: bool,
     again: bool,
     listener: Listener,
+    should_stop: Callable[[], bool] | None = None,
 ) -> IngestReport:
     """Do what a plan says.
 
@@ -97,6 +103,7 @@ def carry_out(
         prune: Whether to remove files that are gone.
         again: Whether pages that an interrupted ingest wrote are read again, too.
         listener: Hears of every file, and of progress in between.
+        should_stop: Once it says yes, what is encoded is stored, and the rest is left.
 
     Raises:
         StoreError: The index cannot be written; what was reported before is safe.
@@ -115,12 +122,13 @@ def carry_out(
     for event in _apply_without_reading(shelf, plan, prune):
         tell(event)
     if plan.contents:
-        jobs = (_job(shelf, document_id, rows, again) for document_id, rows in plan.contents.items())
+        jobs = [_job(shelf, document_id, rows, again) for document_id, rows in plan.contents.items()]
         with ReaderPool(options, workers) as pool, Writer(shelf) as writer:
             pipeline = make_pipeline(image_base_url or base_url_of(shelf.store) or BASE_URL)
-            for progress in pipeline.run(pool.read(list(jobs)), plan.contents, writer, report):
-                tell(progress)
-        shelf.store.optimize()
+            for told in pipeline.run(pool.read(jobs), plan.contents, writer, report, should_stop):
+                tell(told)
+        if not report.stopped:
+            shelf.store.optimize()
     return report
 
 

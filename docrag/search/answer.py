@@ -77,6 +77,7 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 
     OpenBLAS gives them to all cores and lets those spin for 25 ms after each, in the way of the next search:
     the median search on two cores took 119 ms and twice the CPU time with that, and 104 ms without.
+    The limit is the process's: threadpoolctl gives it to one thread at a time, and leaves others as they are.
     """
     limited: AbstractContextManager[Any] = _threadpools().limit(limits=1, user_api="blas")
     return limited

@@ -41,6 +41,24 @@ class Query:
             raise QueryError(f"k = {self.k}", "ask for at least one page")
 
 
+def ask(
+    text: str,
+    image: Image | str | os.PathLike[str] | None,
+    audio: str | os.PathLike[str] | None,
+    k: int,
+    mode: Mode,
+    filter: Filter | None,
+) -> Query:
+    """A query as a user gives it: images and recordings may be files.
+
+    Raises:
+        QueryError: There is nothing to look for, k is not positive, or a file is not there.
+    """
+    picture = open_image(image) if isinstance(image, str | os.PathLike) else image
+    recording = open_recording(audio) if audio is not None else None
+    return Query(text, picture, recording, k, mode, filter)
+
+
 def open_image(path: str | os.PathLike[str]) -> Image:
     """An image file as a query.
 

@@ -141,7 +141,8 @@ def no_collection() -> Iterator[None]:
     the reading: 10 pages of 440 x 384 floats took 60 to 150 ms with them and 40 without.
     """
     collecting = gc.isenabled()
-    gc.disable()
+    if collecting:  # else another thread keeps it out, and may let it in between these lines
+        gc.disable()
     try:
         yield
     finally:

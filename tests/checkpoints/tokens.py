@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-LETTERS = string.ascii_lowercase + string.ascii_uppercase + string.digits + string.punctuation + " \n"
+LETTERS = string.ascii_lowercase + string.ascii_uppercase + string.digits + string.punctuation + " \nĠ"
+"""The last one is the space of byte-level vocabularies."""
 
 
 def letter_tokenizer(special: Sequence[str], pad: str, **roles: str) -> PreTrainedTokenizerFast:

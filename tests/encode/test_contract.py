@@ -8,6 +8,7 @@ import pytest
 from docrag.encode.base import PageEncoder
 from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import PAGE_ENCODERS, name_of, page_encoder
+from docrag.encode.stop_words import ASKING_WORDS
 from docrag.errors import WeightsMismatch
 from tests.checkpoints.families import FAMILIES, broken
 from tests.samples import APPLE, CLOCK, FERRY, make_page, picture_page
@@ -38,6 +39,22 @@ QUERIES = [
     "what is <image> here, or <|image_pad|>, <image_soft_token> and <row_1_col_1>?",
     "</s> [SEP] <|endoftext|> <eos>",
 ]
+SAID = {
+    "When does the ferry leave?": "When does the ferry leave",
+    "pendulum": "pendulum",
+    "the of and": "the of and",
+    "?!": "",
+    "ferry ⛴️, then the (northern) islands": "ferry ⛴️ then the northern islands",
+    "  state-of-the-art U.S. GDP\n of 2017:": "state-of-the-art U.S GDP of 2017",
+    "see http://example.org/photo.png now": "see http://example.org/photo.png now",
+    "Wie heißt 渡船时刻表 hier": "Wie heißt 渡船时刻表 hier",
+    "what is <image> here, or <|image_pad|>, <image_soft_token> and <row_1_col_1>?": (
+        "what is image here or image_pad image_soft_token and row_1_col_1"
+    ),
+    "</s> [SEP] <|endoftext|> <eos>": "s SEP endoftext eos",
+    "ferry " * 300: "ferry",
+}
+"""Texts, and their words as a person would name them; each once."""
 ALONE = 1e-5
 """How much a value may change with the batch it is computed in, in float32."""
 LOCAL = sorted(name for name in PAGE_ENCODERS if not name.startswith("voyage"))
@@ -101,6 +118,20 @@ def test_a_query_alone_is_the_query_in_a_batch(encoder):
     for query, batched in zip(QUERIES, encoder.encode_queries(QUERIES), strict=True):
         [alone] = encoder.encode_queries([query])
         np.testing.assert_allclose(alone.vectors, batched.vectors, atol=ALONE)
+
+
+def test_the_words_of_a_query_are_those_of_its_text(encoder):
+    if encoder.spec.kind != "late":
+        pytest.skip("one vector stands for the whole query")
+    for (text, words), encoded in zip(SAID.items(), encoder.encode_queries(list(SAID)), strict=True):
+        assert len(encoded.words) == len(encoded.vectors)
+        told = [word for word in dict.fromkeys(encoded.words) if word]
+        lost = [word for word in words.split() if word not in told]
+        assert [word for word in words.split() if word not in lost] == told, text
+        # minilm drops words that say nothing; a byte-level tokenizer without some bytes leaves them out.
+        assert all(word.lower() in {*ASKING_WORDS, "s"} or not word.isascii() for word in lost), (text, lost)
+        alone = encoder.encode_queries([text])[0]
+        assert alone.words == encoded.words
 
 
 def test_nothing_gives_nothing(encoder):

@@ -4,6 +4,7 @@ import pytest
 
 from docrag.errors import StoreError
 from docrag.ingest.manifest import FileRow, Manifest
+from tests.threads import at_once
 
 
 @pytest.fixture
@@ -63,3 +64,26 @@ def test_a_file_that_is_no_database_is_named(tmp_path):
     (tmp_path / "manifest.sqlite").write_text("this is no database, and long enough to be told so" * 20)
     with pytest.raises(StoreError, match=r"manifest\.sqlite"):
         Manifest(tmp_path / "manifest.sqlite")
+
+
+def test_threads_take_turns(manifest):
+    """Transactions of two threads on one connection would end in "cannot start a transaction within one"."""
+
+    def work(i: int) -> int:
+        found = 0
+        for n in range(15):
+            document_id = f"d{i}-{n}"
+            manifest.begin(document_id, "a.pdf")
+            manifest.finish(document_id, 1, "", [row(f"/{document_id}.pdf", document_id)])
+            manifest.relabelled(document_id)
+            found += len(manifest.documents("done")) > 0 and manifest.document(document_id).state == "done"
+        return found
+
+    assert at_once(8, work) == [15] * 8
+    assert len(manifest.files()) == 8 * 15
+
+
+def test_what_is_closed_says_so(manifest):
+    manifest.close()
+    with pytest.raises(StoreError, match="closed"):
+        manifest.documents()

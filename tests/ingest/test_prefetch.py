@@ -56,3 +56,30 @@ def test_waiting_is_measured():
     with Prefetch(slow(), 1) as ahead:
         list(ahead)
         assert ahead.waited >= 0.04
+
+
+def test_who_waits_for_an_item_can_be_told_to_stop():
+    never, stop = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        never.wait(20)
+
+    with Prefetch(items(), 5, stop.is_set) as ahead:
+        iterator = iter(ahead)
+        assert next(iterator) == 1
+        started = time.monotonic()
+        threading.Timer(0.2, stop.set).start()
+        assert list(iterator) == []
+        assert ahead.stopped
+        assert 0.1 < time.monotonic() - started < 5
+        never.set()
+
+
+def test_who_is_told_to_stop_leaves_what_is_there():
+    with Prefetch(range(3), 5, lambda: True) as ahead:
+        assert list(ahead) == []
+        assert ahead.stopped
+    with Prefetch(range(3), 5, lambda: False) as ahead:
+        assert list(ahead) == [0, 1, 2]
+        assert not ahead.stopped

@@ -1,0 +1,52 @@
+"""A server over a small index, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from docrag import Index
+from docrag.serve.app import create_app
+from docrag.serve.settings import ServeSettings
+from tests.samples import APPLE, FERRY, write_pdf
+
+HERE = "http://127.0.0.1:8000"
+KEY = "a key of more than sixteen letters"
+
+
+@pytest.fixture(scope="session")
+def client(demo_index: Index) -> TestClient:
+    """Asks a server over the demo's documents, which only reads."""
+    return TestClient(create_app(demo_index), base_url=HERE, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An index of a few pages, closed."""
+    write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, APPLE)
+    with Index.open(tmp_path / "index") as index:
+        index.ingest(tmp_path / "docs")
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def started(folder: Path) -> Iterator[Callable[..., TestClient]]:
+    """Starts a server over the few pages that takes uploads, with its lifespan; all end with the test."""
+    clients: list[TestClient] = []
+
+    def start(**settings: Any) -> TestClient:
+        given = ServeSettings(**{"allow_ingest": True, "folder": folder, **settings})
+        app = create_app(Index.open(folder, create=False), given)
+        client = TestClient(app, base_url=HERE, raise_server_exceptions=False)
+        client.__enter__()
+        clients.append(client)
+        return client
+
+    yield start
+    for client in clients:
+        if client.app.state.ready:
+            client.__exit__(None, None, None)

@@ -1,0 +1,29 @@
+from fastapi.testclient import TestClient
+
+from docrag import Index
+from docrag.serve.app import create_app
+
+
+def test_the_application_answers_under_its_own_names_only(demo_index: Index):
+    app = create_app(demo_index)
+    assert TestClient(app).get("/healthz").status_code == 421  # it calls the server "testserver"
+    assert TestClient(app, base_url="http://127.0.0.1:8000").get("/healthz").json()["status"] == "ok"
+
+
+def test_it_is_ready_while_its_lifespan_lasts_and_closes_the_index(started):
+    client = started()
+    assert client.get("/readyz").json() == {"status": "ready"}
+    index = client.app.state.index
+    client.__exit__(None, None, None)
+    assert client.get("/readyz").status_code == 503
+    with Index.open(client.app.state.settings.folder, create=False) as again:  # nobody holds it
+        assert again.documents()
+    index.close()  # harmless
+
+
+def test_the_description_loads_nothing_from_elsewhere(client: TestClient):
+    assert client.get("/docs").status_code == 404
+    told = client.get("/openapi.json").json()
+    assert {"/v1/search", "/v1/documents", "/v1/pages/{page_id}", "/healthz"} <= told["paths"].keys()
+    assert "/v1/ingest" not in told["paths"]  # this server only reads
+    assert told["components"]["schemas"]["SearchRequest"]["examples"]

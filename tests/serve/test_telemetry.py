@@ -1,0 +1,123 @@
+import logging
+
+import pytest
+from fastapi.testclient import TestClient
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from docrag import Index
+from docrag.errors import StoreError
+from docrag.serve.app import create_app
+from docrag.serve.settings import ServeSettings
+from tests.serve.conftest import HERE
+from tests.serve.test_uploads import ended, pdf, send
+
+SECRET = "whisperedwords"
+
+
+@pytest.fixture(scope="module")
+def exporter() -> InMemorySpanExporter:
+    """Keeps the spans of this process; OpenTelemetry takes one provider and no second."""
+    kept = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    trace.set_tracer_provider(provider)
+    return kept
+
+
+@pytest.fixture
+def spans(exporter: InMemorySpanExporter) -> InMemorySpanExporter:
+    """The same, empty."""
+    exporter.clear()
+    return exporter
+
+
+def test_a_search_is_a_span_without_what_was_asked(spans, demo_index: Index):
+    client = TestClient(create_app(demo_index, ServeSettings(source="manuals")), base_url=HERE)
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    asked = {"query": f"water {SECRET}", "k": 2, "mode": "late"}
+    hits = client.post("/v1/search", json=asked, headers={"traceparent": parent}).json()["hits"]
+    (span,) = spans.get_finished_spans()
+    assert span.name == "retrieval manuals"
+    assert span.kind is trace.SpanKind.CLIENT
+    assert span.parent is not None
+    assert f"{span.parent.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
+    attributes = dict(span.attributes)
+    assert attributes == {
+        "gen_ai.operation.name": "retrieval",
+        "gen_ai.data_source.id": "manuals",
+        "gen_ai.request.model": demo_index.fingerprint["late"]["model"],
+        "gen_ai.request.top_k": 2,
+        "docrag.mode": "late",
+        "docrag.hits": len(hits),
+    }
+    assert client.post("/v1/search", json={"query": SECRET, "filter": {"page": SECRET}}).status_code == 400
+    assert SECRET not in "".join(span.to_json() for span in spans.get_finished_spans())
+
+
+def test_what_was_asked_stands_in_a_span_where_it_was_opted_in(spans, demo_index: Index):
+    client = TestClient(create_app(demo_index, ServeSettings(trace_queries=True)), base_url=HERE)
+    hits = client.post("/v1/search", json={"query": SECRET, "k": 1}).json()["hits"]
+    (span,) = spans.get_finished_spans()
+    assert span.attributes["gen_ai.retrieval.query.text"] == SECRET
+    assert [one.split()[0] for one in span.attributes["gen_ai.retrieval.documents"]] == [
+        hit["page_id"] for hit in hits
+    ]
+
+
+def test_an_upload_is_a_span_and_is_counted(spans, started, tmp_path):
+    client = started()
+    ended(
+        client, send(client, ("a.pdf", pdf(tmp_path, "one", "two")), ("b.pdf", b"%PDF-broken")).json()["job"]
+    )
+    (span,) = [span for span in spans.get_finished_spans() if span.name.startswith("ingest ")]
+    assert span.attributes["docrag.pages"] == 2
+    told = client.get("/metrics").text.splitlines()
+    assert 'docrag_ingest_pages_total{status="added"} 2.0' in told
+    assert 'docrag_ingest_documents_total{status="failed"} 1.0' in told
+    assert "docrag_ingest_seconds_count 1.0" in told
+
+
+def test_metrics_count_searches_and_requests_by_route(demo_index: Index):
+    client = TestClient(create_app(demo_index), base_url=HERE)
+    for n in range(3):
+        client.post("/v1/search", json={"query": f"water {n}", "k": 2})
+    client.get(f"/v1/pages/{'0' * 8}-0000-0000-0000-{'0' * 12}")
+    client.get(f"/{SECRET}")
+    client.request("SECRETMETHOD", "/")
+    told = client.get("/metrics").text
+    lines = told.splitlines()
+    assert 'docrag_search_seconds_count{stage="all"} 3.0' in lines
+    assert "docrag_search_hits_sum 6.0" in lines
+    assert 'docrag_http_requests_total{method="POST",route="/v1/search",status="200"} 3.0' in lines
+    assert 'docrag_http_requests_total{method="GET",route="/v1/pages/{page_id}",status="404"} 1.0' in lines
+    assert 'docrag_http_requests_total{method="GET",route="other",status="404"} 1.0' in lines
+    assert SECRET not in told
+    assert "SECRETMETHOD" not in told
+
+
+def test_a_failure_is_logged_and_not_told(demo_index: Index, monkeypatch, caplog):
+    client = TestClient(create_app(demo_index), base_url=HERE, raise_server_exceptions=False)
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a secret of the machine")
+
+    monkeypatch.setattr(demo_index, "search", broken)
+    with caplog.at_level(logging.ERROR):
+        answer = client.post("/v1/search", json={"query": "water"})
+    assert answer.status_code == 500
+    assert answer.json()["error"] == {"message": "docrag failed", "hint": "the server's log says why"}
+    assert answer.headers["content-security-policy"]
+    assert "a secret of the machine" in caplog.text
+
+
+def test_an_index_that_cannot_be_used_has_its_own_status(demo_index: Index, monkeypatch):
+    def broken(*_: object, **__: object) -> None:
+        raise StoreError("the disk is gone", "look for it")
+
+    client = TestClient(create_app(demo_index), base_url=HERE)
+    monkeypatch.setattr(demo_index, "documents", broken)
+    answer = client.get("/v1/documents")
+    assert (answer.status_code, answer.json()["error"]["hint"]) == (500, "look for it")

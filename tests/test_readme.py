@@ -68,14 +68,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(workplace: Path, hub: Path) -> Iterator[Callable[[list[str]], str]]:
-    """Runs a command there, with the hub's cache, no network, and a model that captions."""
+def environment(workplace: Path, hub: Path) -> Iterator[dict[str, str]]:
+    """For commands there: the hub's cache, no network, and a model that captions."""
     said = {"role": "assistant", "content": "A page."}
     completion = {"id": "1", "object": "chat.completion", "created": 1, "model": "any"}
     choices = [{"index": 0, "finish_reason": "stop", "message": said}]
     answer = Answer(body=completion | {"choices": choices}, headers={"Content-Type": "application/json"})
-    with ModelServer(lambda request: answer) as server, FakeQdrant() as qdrant:
-        environment = {
+    with ModelServer(lambda request: answer) as server:
+        yield {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DOCRAG_INDEX": "my-index",
@@ -88,6 +88,12 @@ def run(workplace: Path, hub: Path) -> Iterator[Callable[[list[str]], str]]:
             "HAYSTACK_TELEMETRY_ENABLED": "False",
             "XDG_DATA_HOME": str(workplace / "data"),
         }
+
+
+@pytest.fixture(scope="module")
+def run(workplace: Path, environment: dict[str, str]) -> Iterator[Callable[[list[str]], str]]:
+    """Runs a command there, with a Qdrant server in place of the one that the README names."""
+    with FakeQdrant() as qdrant:
 
         def run_there(command: list[str]) -> str:
             there = [part.replace("http://localhost:6333/reports", qdrant.uri) for part in command]
@@ -108,7 +114,9 @@ def test_ci_runs_the_two_commands_that_install():
     assert "readme_block 2" in script
 
 
-COMMANDS = [block for block in blocks("sh")[2:] if not block.startswith("pip install")]
+COMMANDS = [
+    block for block in blocks("sh")[2:] if not block.startswith(("pip install", "docrag serve", "curl"))
+]
 PRINTED = {
     "from docrag import Index\n\nwith": f"{QUESTIONS[1].file} {QUESTIONS[1].page} ",
     "from PIL import Image": "(3, ",
@@ -133,6 +141,30 @@ def test_python(run: Callable[[list[str]], str], workplace: Path, begins: str, p
     [block] = [text for text in blocks("python") if text.startswith(begins)]
     (workplace / "script.py").write_text(block)
     assert printed in run([sys.executable, "script.py"])
+
+
+@pytest.mark.slow
+def test_serve(run: Callable[[list[str]], str], environment: dict[str, str], workplace: Path):
+    run(["docrag", "ingest", "docs"])
+    [serve] = [block for block in blocks("sh") if block.startswith("docrag serve")]
+    [asked] = [block for block in blocks("sh") if block.startswith("curl")]
+    command = [*serve.split(), "--port", "0", "--json"]
+    with subprocess.Popen(
+        command, cwd=workplace, env=environment, stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout
+            url = json.loads(server.stdout.readline())["url"]
+            told = run(
+                ["bash", "-euc", asked.replace("http://127.0.0.1:8000", url).replace("\n", "; echo\n")]
+            )
+        finally:
+            server.terminate()
+    search, job, documents = told.splitlines()
+    assert json.loads(search)["hits"][0]["file"].endswith(QUESTIONS[0].file)
+    assert json.loads(job)["state"] in {"waiting", "running", "done"}
+    assert len(json.loads(documents)["documents"]) == len(list((workplace / "docs").iterdir()))
+    assert server.returncode == 0
 
 
 def test_no_block_of_python_is_left_out():

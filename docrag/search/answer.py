@@ -13,6 +13,7 @@ from threadpoolctl import ThreadpoolController
 from docrag.encode.encoders import Encoders
 from docrag.errors import QueryError
 from docrag.search.browse import page_fields
+from docrag.search.fields import require_fields
 from docrag.search.fusion import fuse, weights_for
 from docrag.search.page_match import pages_named
 from docrag.search.plan import Signal, queries
@@ -48,6 +49,8 @@ def answer(
     rankings = dict(zip(requests, store.query(list(requests.values())), strict=True))
     titles, named = _told_matches(store, text, rankings) if text and len(rankings) > 1 else (None, None)
     ranked = fuse(rankings, titles, weights_for(vectors), named)[: query.k]
+    if not ranked and query.filter:
+        require_fields(store, query.filter)
     wanted = [PATCHES] if PATCHES in vectors else []
     records = {record.id: record for record in store.retrieve([page.id for page in ranked], vectors=wanted)}
     with one_blas_thread():

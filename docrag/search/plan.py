@@ -104,7 +104,7 @@ def _condition(wanted: Condition) -> models.Filter | models.FieldCondition:
 
 
 def _is(key: str, values: Sequence[Value]) -> models.Filter | models.FieldCondition:
-    field = _field(key, values[0])
+    field = field_of(key, values[0])
     if _own_name(key) == "page":
         return _match(field, [_page(value) - 1 for value in values])
     texts = [str(value) for value in values if not isinstance(value, float)]
@@ -119,15 +119,23 @@ def _is(key: str, values: Sequence[Value]) -> models.Filter | models.FieldCondit
 
 
 def _between(wanted: Between) -> models.FieldCondition:
-    field = _field(wanted.key, "a range")
+    field = field_of(wanted.key, "a range")
     first = 1 if _own_name(wanted.key) == "page" else 0  # stored from 0, asked for from 1
     bounds = {"gt": wanted.gt, "gte": wanted.gte, "lt": wanted.lt, "lte": wanted.lte}
     within = {name: bound - first for name, bound in bounds.items() if bound is not None}
     return models.FieldCondition(key=field, range=models.Range(**within))
 
 
-def _field(key: str, value: object) -> str:
-    """Where the store keeps what people call key."""
+def field_of(key: str, value: object = "...") -> str:
+    """Where the store keeps what people call key.
+
+    Args:
+        key: Of a filter.
+        value: Asked of it, for errors.
+
+    Raises:
+        QueryError: It cannot be the name of a field.
+    """
     if not re.fullmatch(r"\w[\w.-]*", str(key)):
         raise QueryError(
             f"filter {key}={value}: not the name of a metadata field", "such as file_name=report.pdf"

@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,9 +32,13 @@ class FolderLock:
             file = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
             self._close = weakref.finalize(self, os.close, file)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(OSError):  # a full disk: the lock holds without it
+                os.ftruncate(file, 0)
+                os.write(file, str(os.getpid()).encode())  # for the error of who comes next
         except BlockingIOError as error:
+            hint = _who_holds(os.pread(file, 20, 0))
             self.release()
-            raise IndexInUse(f"{folder} is open already", "close the other process that uses it") from error
+            raise IndexInUse(f"{folder} is open already", hint) from error
         except OSError as error:
             raise StoreError(f"cannot lock {folder}: {error.strerror}") from error
 
@@ -49,6 +53,13 @@ class FolderLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _who_holds(pid: bytes) -> str:
+    if pid == str(os.getpid()).encode():
+        return "this process has it open: use that, or close it first"
+    holder = f"process {pid.decode()}" if pid.isdigit() else "the other process"
+    return f"end {holder}, which has it open; docrag serve lets many use one index"
 
 
 class Turns:

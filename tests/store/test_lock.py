@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -16,6 +19,17 @@ def test_a_folder_is_held_once(tmp_path: Path):
     lock.release()
     lock.release()
     FolderLock(tmp_path / "shard").release()
+
+
+def test_who_holds_it_is_named(tmp_path: Path):
+    with FolderLock(tmp_path / "shard"):
+        with pytest.raises(IndexInUse) as own:
+            FolderLock(tmp_path / "shard")
+        script = "import sys, docrag.store.lock as l; l.FolderLock(l.Path(sys.argv[1]))"
+        command = [sys.executable, "-c", script, str(tmp_path / "shard")]
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "this process has it open" in own.value.hint
+    assert f"end process {os.getpid()}, which has it open" in other.stderr
 
 
 def test_a_link_to_the_folder_is_the_same_folder(tmp_path: Path):

@@ -126,7 +126,7 @@ class EdgeStore:
         part, moment = Part(tuple(vectors), None if payload is None else tuple(payload)), self._recent.moment
         with self._use() as shard:
             records = self._recent.find(part, ids)
-            missing = [id for id in ids if id not in records]
+            missing: list[edge.PointId] = [id for id in ids if id not in records]
             found = shard.retrieve(missing, _payload_keys(payload), list(vectors) or False) if missing else []
         if found:
             read = list(map(engine.record, found))

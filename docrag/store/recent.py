@@ -38,11 +38,15 @@ class _Packed:
 
     @classmethod
     def of(cls, record: PageRecord) -> _Packed:
-        return cls({name: _narrow(vector) for name, vector in record.vectors.items()}, orjson.dumps(record.payload))
+        return cls(
+            {name: _narrow(vector) for name, vector in record.vectors.items()}, orjson.dumps(record.payload)
+        )
 
     @property
     def size(self) -> int:
-        arrays = (16 * len(v.indices) if isinstance(v, SparseVector) else v.nbytes for v in self.vectors.values())
+        arrays = (
+            16 * len(v.indices) if isinstance(v, SparseVector) else v.nbytes for v in self.vectors.values()
+        )
         return sum(arrays) + len(self.payload) + _ENTRY
 
     def record(self, id: str) -> PageRecord:

@@ -109,7 +109,8 @@ def _told_matches(
     records = store.retrieve(found, payload=["metadata.title", "metadata.page"])
     told = {record.id: record.payload["metadata"] for record in records}
     named = {id for id, metadata in told.items() if metadata["page"] + 1 in numbers} if numbers else None
-    return {id: match.share(metadata["title"]) for id, metadata in told.items()}, named
+    shares = {title: match.share(title) for title in {metadata["title"] for metadata in told.values()}}
+    return {id: shares[metadata["title"]] for id, metadata in told.items()}, named
 
 
 def _hit(

@@ -6,6 +6,7 @@ import time
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 
@@ -41,23 +42,9 @@ router = APIRouter(prefix="/v1", tags=["search"], responses=ERRORS)
 
 
 @router.post("/search", response_model=SearchAnswer, responses=BODY_ERRORS)
-def search(request: Request, wanted: SearchRequest) -> dict[str, Any]:
+async def search(request: Request, wanted: SearchRequest) -> dict[str, Any]:
     """The pages that answer a question, best first."""
-    index: Index = request.app.state.index
-    metrics: Metrics = request.app.state.metrics
-    image = picture_from_base64(wanted.image) if wanted.image is not None else None
-    filter: Filter | None = wanted.filter
-    started = time.perf_counter()
-    with retrieval(
-        request.app.state.settings, request.headers, request.app.state.model, wanted.mode, wanted.k
-    ) as span:
-        hits = index.search(wanted.query, wanted.k, wanted.mode, filter, image=image)
-        span.found(wanted.query, hits)
-    seconds = time.perf_counter() - started
-    metrics.search_seconds.labels("all").observe(seconds)
-    metrics.search_hits.observe(len(hits))
-    told = {"query": wanted.query, "mode": wanted.mode, "took_ms": round(seconds * 1000, 1)}
-    return told | {"hits": [search_hit(hit) for hit in hits]}
+    return await to_thread.run_sync(_search, request, wanted, limiter=request.app.state.searching)
 
 
 @router.get("/documents")
@@ -115,6 +102,24 @@ def heatmap_picture(
         raise NotFound(f"the question has no word {number}", f"it has {len(words)}")
     headers = {"Cache-Control": "private, max-age=600"}
     return Response(words[number].png(), media_type="image/png", headers=headers)
+
+
+def _search(request: Request, wanted: SearchRequest) -> dict[str, Any]:
+    index: Index = request.app.state.index
+    metrics: Metrics = request.app.state.metrics
+    image = picture_from_base64(wanted.image) if wanted.image is not None else None
+    filter: Filter | None = wanted.filter
+    started = time.perf_counter()
+    with retrieval(
+        request.app.state.settings, request.headers, request.app.state.model, wanted.mode, wanted.k
+    ) as span:
+        hits = index.search(wanted.query, wanted.k, wanted.mode, filter, image=image)
+        span.found(wanted.query, hits)
+    seconds = time.perf_counter() - started
+    metrics.search_seconds.labels("all").observe(seconds)
+    metrics.search_hits.observe(len(hits))
+    told = {"query": wanted.query, "mode": wanted.mode, "took_ms": round(seconds * 1000, 1)}
+    return told | {"hits": [search_hit(hit) for hit in hits]}
 
 
 def _neighbours(index: Index, page: IndexedPage) -> tuple[str | None, str | None]:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from PIL import Image as pillow
 from PIL import ImageOps
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import State, UploadFile
 
 from docrag.errors import NotFound, QueryError
@@ -46,7 +46,7 @@ def routes(state: State) -> APIRouter:
     """The pages over an application's index.
 
     Args:
-        state: Holds `index`, `heatmap` and `settings`.
+        state: Holds `index`, `heatmap`, `searching` and `settings`.
     """
     pages = Pages(state)
     router = APIRouter(include_in_schema=False, route_class=HtmlRoute, default_response_class=HTMLResponse)
@@ -65,11 +65,12 @@ class Pages:
     """Makes the pages.
 
     Args:
-        state: Holds `index`, `heatmap` and `settings`.
+        state: Holds `index`, `heatmap`, `searching` and `settings`.
     """
 
     def __init__(self, state: State) -> None:
         self._index: Index = state.index
+        self._searching: CapacityLimiter = state.searching
         self._heatmap: Callable[[str, str], Heatmap] = state.heatmap
         self._matched: OrderedDict[tuple[str, str], tuple[Region, ...]] = OrderedDict()
         self._facts = {
@@ -81,14 +82,20 @@ class Pages:
         """The sign of a tab whose page names none, such as a PDF."""
         return FileResponse(MARK, headers={"Cache-Control": "public, max-age=86400"})
 
-    def home(self, request: Request) -> Response:
+    async def home(self, request: Request) -> Response:
         """The search page; the address says what it shows."""
-        asked = Asked.of(request.query_params)
+        return await to_thread.run_sync(self._home, Asked.of(request.query_params), limiter=self._searching)
+
+    def _home(self, asked: Asked) -> Response:
         return html("search.html", **{**self._form(asked), **self._found(asked)})
 
-    def results(self, request: Request) -> Response:
+    async def results(self, request: Request) -> Response:
         """The part of the search page that a new question changes, and the address to show for it."""
-        asked = Asked.of(request.query_params)
+        return await to_thread.run_sync(
+            self._results, Asked.of(request.query_params), limiter=self._searching
+        )
+
+    def _results(self, asked: Asked) -> Response:
         answer = html("main.html", **self._facts, asked=asked, **self._found(asked))
         answer.headers["HX-Push-Url"] = asked.url()
         return answer
@@ -100,7 +107,7 @@ class Pages:
             upload = form.get("image")
             if not isinstance(upload, UploadFile) or not upload.size:
                 raise QueryError("there is no image", "choose a PNG, JPEG, WebP or TIFF")
-            return await run_in_threadpool(self._alike, request, asked, upload)
+            return await to_thread.run_sync(self._alike, request, asked, upload, limiter=self._searching)
 
     def _alike(self, request: Request, asked: Asked, upload: UploadFile) -> Response:
         picture = _open_picture(upload.file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -64,7 +65,7 @@ class Asked:
         pairs += [("in", key[:KEY]) for key in asked.within]
         return f"{path}?{urlencode(pairs, errors='replace')}" if pairs else path
 
-    def chosen(self, documents: list[IndexedDocument]) -> list[IndexedDocument]:
+    def chosen(self, documents: Sequence[IndexedDocument]) -> list[IndexedDocument]:
         """The documents to search in, empty for all.
 
         Raises:

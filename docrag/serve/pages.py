@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,15 +20,15 @@ from docrag.rgb import to_rgb
 from docrag.search.conditions import AllOf, Filter, Is
 from docrag.serve import shown
 from docrag.serve.asked import Asked, filter_of
+from docrag.serve.documents import Documents
 from docrag.serve.html import HtmlRoute, html
 from docrag.serve.images import FORMATS, MOST_PIXELS
 from docrag.serve.originals import original, standing
+from docrag.serve.searches import Searches
 from docrag.types import Hit, IndexedDocument, IndexedPage, Region, page_id
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from docrag.search.heatmap import Heatmap
 
 COVERS = 60
 """Documents that the first page shows."""
@@ -46,7 +45,7 @@ def routes(state: State) -> APIRouter:
     """The pages over an application's index.
 
     Args:
-        state: Holds `index`, `heatmap` and `settings`.
+        state: Holds `index`, `documents`, `searches` and `settings`.
     """
     pages = Pages(state)
     router = APIRouter(include_in_schema=False, route_class=HtmlRoute, default_response_class=HTMLResponse)
@@ -65,12 +64,13 @@ class Pages:
     """Makes the pages.
 
     Args:
-        state: Holds `index`, `heatmap` and `settings`.
+        state: Holds `index`, `documents`, `searches` and `settings`.
     """
 
     def __init__(self, state: State) -> None:
         self._index: Index = state.index
-        self._heatmap: Callable[[str, str], Heatmap] = state.heatmap
+        self._documents: Documents = state.documents
+        self._searches: Searches = state.searches
         self._matched: OrderedDict[tuple[str, str], tuple[Region, ...]] = OrderedDict()
         self._facts = {
             "allow_ingest": state.settings.allow_ingest,
@@ -84,12 +84,12 @@ class Pages:
     def home(self, request: Request) -> Response:
         """The search page; the address says what it shows."""
         asked = Asked.of(request.query_params)
-        return html("search.html", **{**self._form(asked), **self._found(asked)})
+        return html("search.html", **{**self._form(asked), **self._found(request, asked)})
 
     def results(self, request: Request) -> Response:
         """The part of the search page that a new question changes, and the address to show for it."""
         asked = Asked.of(request.query_params)
-        answer = html("main.html", **self._facts, asked=asked, **self._found(asked))
+        answer = html("main.html", **self._facts, asked=asked, **self._found(request, asked))
         answer.headers["HX-Push-Url"] = asked.url()
         return answer
 
@@ -104,7 +104,7 @@ class Pages:
 
     def _alike(self, request: Request, asked: Asked, upload: UploadFile) -> Response:
         picture = _open_picture(upload.file)
-        found = self._found(asked, picture, upload.filename or "an image")
+        found = self._found(request, asked, picture, upload.filename or "an image")
         if "HX-Request" in request.headers:
             return html("main.html", **self._facts, asked=asked, **found)
         return html("search.html", **{**self._form(asked), **found})
@@ -123,7 +123,7 @@ class Pages:
             **self._form(asked),
             **self._beside(page),
             page=page,
-            regions=self._regions(asked.q, page),
+            regions=self._regions(request, asked.q, page),
             words=shown.words_of(asked.q),
             there=standing(page.metadata["sources"]) is not None,
         )
@@ -134,14 +134,14 @@ class Pages:
         """A button for each word of the question, to show where it was found."""
         asked = Asked.of(request.query_params)
         try:
-            maps, why = self._heatmap(name, asked.q).words, ""
+            maps, why = self._searches.heatmap(name, asked.q).words, ""
         except QueryError as error:  # of models that see pages as a whole; the rest of the page stands
             maps, why = (), error.message
         return html("words.html", asked=asked, page_id=name, maps=maps, why=why)
 
     def pdf(self, document_id: str) -> Response:
         """The file that was ingested."""
-        document = next((one for one in self._index.documents() if one.id == document_id), None)
+        document = self._documents.get(document_id)
         if document is None:
             raise NotFound(f"no document {document_id[:40]} in the index", "search for it again")
         path = original(document)
@@ -160,7 +160,7 @@ class Pages:
 
     def _list(self, asked: Asked, find: str) -> dict[str, Any]:
         """The documents to choose from; those that are chosen always stand first."""
-        documents = self._index.documents()
+        documents = self._documents.all()
         words = find.casefold().split()
         chosen = [one for one in documents if one.id.startswith(asked.within or "-")]
         named = [one for one in documents if one not in chosen and _holds(one, words)]
@@ -171,21 +171,24 @@ class Pages:
             "total": (len(documents), sum(document.pages for document in documents)),
         }
 
-    def _found(self, asked: Asked, image: Image | None = None, image_name: str = "") -> dict[str, Any]:
+    def _found(
+        self, request: Request, asked: Asked, image: Image | None = None, image_name: str = ""
+    ) -> dict[str, Any]:
         """What the question finds; without one, the documents that there are."""
-        documents = self._index.documents()
+        documents = self._documents.all()
         chosen = asked.chosen(documents)
         if not documents or (image is None and not asked.q):
             covers = chosen or documents
             return {"view": "home.html", "covers": covers[:COVERS], "more": max(0, len(covers) - COVERS)}
-        started = time.perf_counter()
-        hits = self._index.search(asked.q, asked.k, asked.mode, filter_of(chosen), image=image)
+        found = self._searches.search(
+            request.headers, asked.q, asked.k, asked.mode, filter_of(chosen), image=image
+        )
         if image is None:
-            self._remember(asked.q, hits)
+            self._remember(asked.q, found.hits)
         return {
             "view": "results.html",
-            "hits": hits,
-            "took": (time.perf_counter() - started) * 1000,
+            "hits": found.hits,
+            "took": found.seconds * 1000,
             "words": shown.words_of(asked.q),
             "chosen": chosen,
             "image_name": image_name,
@@ -197,11 +200,11 @@ class Pages:
         while len(self._matched) > REMEMBERED:
             self._matched.popitem(last=False)
 
-    def _regions(self, question: str, page: IndexedPage) -> tuple[Region, ...]:
+    def _regions(self, request: Request, question: str, page: IndexedPage) -> tuple[Region, ...]:
         """What a question matches on a page; nothing without a question in words."""
         if question and (question, page.page_id) not in self._matched:
             only: Filter = AllOf((Is("document_id", (page.document_id,)), Is("page", (page.page,))))
-            self._remember(question, self._index.search(question, 1, "late", only))
+            self._remember(question, self._searches.search(request.headers, question, 1, "late", only).hits)
         return self._matched.get((question, page.page_id), ())
 
     def _beside(self, page: IndexedPage) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -10,7 +11,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -221,6 +222,7 @@ class Jobs:
         def tell(event: Progress | FileReport) -> None:
             if isinstance(event, FileReport):
                 self._settle(event)
+                event = self._told(event)
             job.tell(event)
 
         job.tell(Progress(0, 0, str(job.paths[0])))  # its turn has come; readers take seconds to start
@@ -247,6 +249,13 @@ class Jobs:
         self._metrics.ingest_pages.labels(report.status).inc(report.pages)
         self.uploads.settled(Path(report.file), keep=report.status != "failed")
         self._documents.changed()
+
+    def _told(self, report: FileReport) -> FileReport:
+        """What became of a file, as others should hear it: no paths, and flags with their command."""
+        error = report.error and report.error.replace(f"{self.uploads.folder}{os.sep}", "")
+        flags = "--" in report.hint
+        hint = f"docrag ingest it on the machine itself: {report.hint}" if flags else report.hint
+        return replace(report, error=error, hint=hint)
 
 
 def _failed(path: Path, error: DocumentError) -> FileReport:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -18,23 +16,18 @@ from starlette.types import Scope
 
 from docrag.errors import DocragError
 from docrag.index import Index
-from docrag.search.heatmap import Heatmap
 from docrag.serve import api, health, images, ingest_api, login, pages
+from docrag.serve.documents import Documents
 from docrag.serve.errors import answer_errors
 from docrag.serve.jobs import Jobs
 from docrag.serve.limits import BodyLimits
 from docrag.serve.metrics import Metrics, Watch
+from docrag.serve.searches import Searches
 from docrag.serve.security import Access, Security
 from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import FRAMEWORK
 
 STATIC = Path(__file__).parent / "static"
-HEATMAPS = 64
-"""Questions whose heatmaps are kept: a browser asks for each word of one by itself."""
-AT_ONCE = (os.cpu_count() or 1) + 2
-"""Searches under way; the others wait in the order in which they came, without a thread. Half of a search is
-Python, which takes turns, and half the engine, which does not. Of fifty clients on two cores, forty at once
-took a fifth more CPU time a search than four at once, and 350 MiB more of memory."""
 
 
 def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
@@ -60,11 +53,10 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     state.index, state.settings, state.ready = index, settings, False
     state.failed = None
     state.run = secrets.token_hex(16)
-    state.model = index.fingerprint["late"]["model"]
     state.access, state.metrics = Access(settings.api_key), Metrics()
-    state.jobs = Jobs(index, settings, state.metrics) if settings.allow_ingest else None
-    state.heatmap = _heatmaps(index)
-    state.searching = CapacityLimiter(AT_ONCE)
+    state.documents, state.searches = Documents(index), Searches(index, settings, state.metrics)
+    changing = settings.allow_ingest
+    state.jobs = Jobs(index, state.documents, settings, state.metrics) if changing else None
     answer_errors(app)
     _add_routes(app)
     app.add_middleware(BodyLimits, settings=settings)
@@ -92,14 +84,6 @@ def _add_routes(app: FastAPI) -> None:
         app.include_router(login.router)
     app.mount("/static", Static(directory=STATIC), name="static")
     app.include_router(pages.routes(app.state))
-
-
-def _heatmaps(index: Index) -> Callable[[str, str], Heatmap]:
-    @lru_cache(maxsize=HEATMAPS)
-    def heatmap(page_id: str, query: str) -> Heatmap:
-        return index.heatmap(page_id, query)
-
-    return heatmap
 
 
 @asynccontextmanager

@@ -201,7 +201,9 @@ def test_a_page_that_was_found_is_opened_without_asking_again(client: TestClient
     client.get("/?q=red+lamp")
     asked_again: list[str] = []
     search = index.search
-    monkeypatch.setattr(index, "search", lambda *given: asked_again.append(given[0]) or search(*given))
+    monkeypatch.setattr(
+        index, "search", lambda *given, **more: asked_again.append(given[0]) or search(*given, **more)
+    )
     page = client.get(f"/page/{hit.page_id}?q=red+lamp").text
     assert len(Elements(page).all("rect", "r1")) == 1
     assert asked_again == []

@@ -312,6 +312,18 @@ def test_errors_say_what_to_do(client: TestClient, address: str, status: int, sa
     assert Elements(back.text).all("header")
 
 
+def test_what_fails_here_is_logged_and_shown(folder: Path, caplog: pytest.LogCaptureFixture):
+    index = Index.open(folder, create=False)
+    client = TestClient(create_app(index), base_url=HERE, raise_server_exceptions=False)
+    index.close()
+    answer = client.get("/?q=lamp")
+    assert answer.status_code == 500
+    assert "closed" in answer.text
+    [line] = [record.getMessage() for record in caplog.records if record.name == "docrag.serve.errors"]
+    assert line.startswith("GET '/': ")
+    assert "lamp" not in line
+
+
 def test_images_are_searched_by_where_an_encoder_sees(tmp_path: Path, checkpoint):
     with Index.open(tmp_path / "index", image=checkpoint("clip")) as index:
         index.ingest(demo.documents() / "tarn12_manual.pdf")

@@ -17,4 +17,4 @@ check: install
 	$(VENV)/bin/mypy
 
 test: install
-	$(VENV)/bin/pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n logical --maxprocesses 4 --dist worksteal

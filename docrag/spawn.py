@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from functools import cache
-from multiprocessing import spawn
+from multiprocessing import resource_tracker, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
@@ -35,8 +35,13 @@ class Context(SpawnContext):
 
 
 def context() -> Context:
-    """How docrag starts processes."""
+    """How docrag starts processes; who wants Ctrl-C blocked in them blocks it after this call.
+
+    With the first process multiprocessing starts its tracker, and unblocks Ctrl-C in the thread that asks:
+    the first workers would be open to it while they import. So the tracker is started here.
+    """
     _leave_script_out()
+    resource_tracker.ensure_running()
     return Context()
 
 

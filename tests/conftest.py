@@ -10,6 +10,7 @@ import pytest
 
 from docrag import Index, demo
 from tests.checkpoints.families import save
+from tests.samples import copy_index
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -23,11 +24,18 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    """The demo documents, ingested once; tests only search it."""
-    with Index.open(tmp_path_factory.mktemp("demo") / "index") as index:
-        report = index.ingest(demo.documents())
-        assert not report.failures
+def demo_copy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Gives copies of an index of the demo documents, which are ingested once; nobody holds a copy."""
+    made = tmp_path_factory.mktemp("demo") / "index"
+    with Index.open(made) as index:
+        assert not index.ingest(demo.documents()).failures
+    return lambda: copy_index(made, tmp_path_factory.mktemp("copy") / "index")
+
+
+@pytest.fixture(scope="session")
+def demo_index(demo_copy: Callable[[], Path]) -> Iterator[Index]:
+    """An index of the demo documents; tests only search it."""
+    with Index.open(demo_copy(), create=False) as index:
         yield index
 
 

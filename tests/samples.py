@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def write_pdf(path: Path, *pages: str) -> Path:
             file.new_page(width=400, height=500).insert_textbox((40, 40, 360, 460), text, fontsize=12)
         file.save(path, no_new_id=True)
     return path
+
+
+def copy_index(index: Path, where: Path) -> Path:
+    """A copy of an index that nobody holds; holes in its files stay holes: 12 MB are written and not 333."""
+    subprocess.run(["cp", "-R", index, where], check=True)
+    return where
 
 
 def later(path: Path) -> None:

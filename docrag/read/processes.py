@@ -77,6 +77,7 @@ class Processes:
     def _keep(self, started: Future[Any]) -> None:
         from pebble import ProcessPool
 
+        context = spawn.context()
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -84,7 +85,7 @@ class Processes:
                 max_workers=self._workers,
                 initializer=worker.start,
                 initargs=(self._options, os.getpid()),
-                context=spawn.context(),
+                context=context,
             )
             if not pool.active:  # asking starts it
                 raise BrokenProcessPool("no worker process can be started")

@@ -14,7 +14,6 @@ import pytest
 from typer.testing import CliRunner
 
 from docrag.cli import app
-from docrag.demo import documents
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,6 @@ def docrag_process() -> Callable[..., Outcome]:
 
 
 @pytest.fixture(scope="session")
-def demo_uri(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_uri(demo_copy: Callable[[], Path]) -> Path:
     """The address of an index of the demo documents that no process holds."""
-    where = tmp_path_factory.mktemp("cli") / "index"
-    result = CliRunner().invoke(app, ["ingest", str(documents()), "--index", str(where)])
-    assert result.exit_code == 0, result.output
-    return where
+    return demo_copy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -91,8 +90,8 @@ def test_search_open_writes_the_marked_page(docrag, demo_uri):
     assert "marked page: " in printed
 
 
-def test_status_and_remove(docrag, demo_uri, tmp_path):
-    uri = shutil.copytree(demo_uri, tmp_path / "copy")
+def test_status_and_remove(docrag, demo_copy, tmp_path):
+    uri = demo_copy()
     [held] = docrag("status", "--index", uri, "--json").lines
     assert (held["documents"], held["files"]) == (5, 5)
     [removed] = docrag("remove", documents() / QUESTIONS[0].file, "--index", uri, "--json").lines

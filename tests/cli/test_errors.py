@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pymupdf
 import pytest
 
@@ -48,15 +46,15 @@ def test_an_unknown_mode_is_a_usage_error(docrag, demo_uri):
     assert docrag("search", "ferry", "--index", demo_uri, "--mode", "psychic").code == 2
 
 
-def test_an_index_made_by_another_encoder(docrag, demo_uri, tmp_path):
-    uri = shutil.copytree(demo_uri, tmp_path / "copy")
+def test_an_index_made_by_another_encoder(docrag, demo_copy):
+    uri = demo_copy()
     told = uri / "fingerprint.json"
     told.write_text(told.read_text().replace("version 1", "version 0"))
     assert_told(docrag("search", "ferry", "--index", uri), 1, "built with", "asked for")
 
 
-def test_an_index_in_use_by_another_process(docrag_process, demo_uri, tmp_path):
-    uri = shutil.copytree(demo_uri, tmp_path / "copy")
+def test_an_index_in_use_by_another_process(docrag_process, demo_copy):
+    uri = demo_copy()
     with Index.open(uri):
         assert_told(docrag_process("search", "ferry", "--index", uri), 1, "open already")
 

@@ -10,16 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from docrag.demo import documents
+from docrag.demo import QUESTIONS, documents
 from tests.samples import make_image
 from tests.servers import Answer, ModelServer, Request
-
-
-@pytest.fixture(scope="module")
-def pdfs(request) -> Path:
-    """Real documents where they are, else those of the demo."""
-    real = Path(__file__).resolve().parents[3] / "shared" / "data" / "smoke" / "pdfs"
-    return real if real.is_dir() else documents()
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +24,8 @@ def photographs(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
-def test_late_interaction_of_page_images(docrag, checkpoint, pdfs, tmp_path):
-    index = ("--index", tmp_path / "index")
+def test_late_interaction_of_page_images(docrag, checkpoint, tmp_path):
+    index, pdfs = ("--index", tmp_path / "index"), documents() / QUESTIONS[0].file
     model = checkpoint("colqwen2")
     done = docrag("ingest", pdfs, *index, "--late", model, "--max-patches", 16, "--json")
     assert done.code == 0, done.err

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-
-import pytest
 
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
@@ -55,17 +53,19 @@ def test_an_index_is_migrated(docrag, tmp_path):
     assert docrag("migrate", "--index", tmp_path / "none").code == 1
 
 
-@pytest.mark.slow
-def test_a_migration_that_is_killed_goes_on(docrag, demo_uri, tmp_path):
-    where = shutil.copytree(demo_uri, tmp_path / "index")
-    command = [sys.executable, "-m", "docrag", "migrate", "--index", str(where), "--pooling", "tokens"]
+def test_a_migration_that_is_killed_goes_on(docrag, demo_copy):
+    where = demo_copy()
+    command = [sys.executable, "-m", "docrag", "migrate", "--index", where, "--pooling", "tokens", "--json"]
     pages = docrag("status", "--index", where, "--json").lines[0]["pages"]
-    for seconds in (3, 5, 7):
-        with subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL) as run:
-            try:
-                run.wait(seconds)
-            except subprocess.TimeoutExpired:
-                os.killpg(run.pid, signal.SIGKILL)
+    for documents in (0, 2):
+        with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as run:
+            while not (where / ".migration").exists():
+                assert run.poll() is None
+                time.sleep(0.01)
+            for _ in range(documents):
+                assert b"file" in run.stdout.readline()
+            os.killpg(run.pid, signal.SIGKILL)
+        assert run.returncode == -signal.SIGKILL
         told = docrag("status", "--index", where, "--json").lines[0]
         assert (told["pages"], len(told["incomplete"])) == (pages, 0)
     assert docrag("migrate", "--index", where, "--pooling", "tokens").code == 0

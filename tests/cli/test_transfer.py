@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 from docrag.demo import documents
 from tests.samples import FERRY, write_pdf
 
 
-def test_an_index_goes_out_and_in(docrag, demo_uri, tmp_path):
-    here = shutil.copytree(demo_uri, tmp_path / "here")
+def test_an_index_goes_out_and_in(docrag, demo_copy, tmp_path):
+    here = demo_copy()
     folder, there = tmp_path / "export", tmp_path / "there"
     [held] = docrag("status", "--index", here, "--json").lines
     [done] = docrag("export", folder, "--index", here, "--json").lines
@@ -35,8 +34,8 @@ def test_an_index_goes_out_and_in(docrag, demo_uri, tmp_path):
     assert docrag("import", folder, "--index", there, "--image-base-url", "pages.example").code == 2
 
 
-def test_what_was_tuned_goes_along_and_is_told_when_it_does_not(docrag, demo_uri, tmp_path):
-    here = shutil.copytree(demo_uri, tmp_path / "here")
+def test_what_was_tuned_goes_along_and_is_told_when_it_does_not(docrag, demo_copy, tmp_path):
+    here = demo_copy()
     [held] = docrag("status", "--index", here, "--json").lines
     assert held["tuning"] == ""
     plan = {"prefetch": {"pooled": 20}, "sieve": 0, "measured": {"pages": held["pages"], "recall": 0.99}}
@@ -55,12 +54,12 @@ def test_what_was_tuned_goes_along_and_is_told_when_it_does_not(docrag, demo_uri
     assert "not taken over: search.json" in came.err
 
 
-def test_what_cannot_be_moved_is_told(docrag, demo_uri, tmp_path):
+def test_what_cannot_be_moved_is_told(docrag, demo_copy, tmp_path):
     nothing = docrag("import", tmp_path / "none", "--index", tmp_path / "there")
     assert nothing.code == 1
     assert "docrag export" in nothing.err
     assert docrag("export", tmp_path / "export", "--index", tmp_path / "none").code == 1
-    here = shutil.copytree(demo_uri, tmp_path / "here")
+    here = demo_copy()
     docrag("export", tmp_path / "export", "--index", here)
     part = tmp_path / "export" / "part-00000.npz"
     part.write_bytes(part.read_bytes()[:-1])

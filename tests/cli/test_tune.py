@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
@@ -12,10 +11,10 @@ from docrag.search.tuned import FILE
 
 
 @pytest.fixture
-def index(demo_uri, tmp_path, monkeypatch):
+def index(demo_copy, monkeypatch):
     """A copy of the demo index that is not too small to tune."""
     monkeypatch.setattr(flow, "FEWEST_PAGES", 5)
-    return shutil.copytree(demo_uri, tmp_path / "index")
+    return demo_copy()
 
 
 def test_a_small_index_needs_no_tuning(docrag, demo_uri):

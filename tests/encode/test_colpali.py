@@ -27,8 +27,8 @@ PARITY = 1e-4
 
 
 @pytest.mark.parametrize("family", FULL)
-def test_scores_are_those_of_the_library(checkpoint, family):
-    encoder = page_encoder(checkpoint(family), options())
+def test_scores_are_those_of_the_library(checkpoint, loaded, family):
+    encoder = loaded(family)
     model, processor = reference(family, checkpoint(family))
     side = encoder.spec.image_side
     pages = [straight(model, images_of(processor, [page_image(page, side)])) for page in PAGES]
@@ -56,9 +56,9 @@ def test_bfloat16_gives_finite_rows_of_length_one(checkpoint, family):
 
 
 @pytest.mark.parametrize("family", FULL)
-def test_rows_of_padding_are_cut_whatever_stands_there(checkpoint, family, monkeypatch):
+def test_rows_of_padding_are_cut_whatever_stands_there(loaded, family, monkeypatch):
     """Some kernels of torch give NaN where every token is masked; the library multiplies it by zero."""
-    encoder = page_encoder(checkpoint(family), options())
+    encoder = loaded(family)
     expected = encoder.encode_queries(QUERIES)
     model = encoder._model._model
 
@@ -73,21 +73,21 @@ def test_rows_of_padding_are_cut_whatever_stands_there(checkpoint, family, monke
         np.testing.assert_array_equal(encoded.vectors, clean.vectors)
 
 
-def test_colpali_has_no_language_head_left_behind(checkpoint):
-    loaded = page_encoder(checkpoint("colpali"), options())._model._model
-    assert not [name for name, weight in loaded.named_parameters() if weight.is_meta]
-    assert isinstance(loaded.model.lm_head, torch.nn.Identity)
+def test_colpali_has_no_language_head_left_behind(loaded):
+    model = loaded("colpali")._model._model
+    assert not [name for name, weight in model.named_parameters() if weight.is_meta]
+    assert isinstance(model.model.lm_head, torch.nn.Identity)
 
 
-def test_colpali_page_has_the_two_bos_tokens_of_the_library(checkpoint):
-    [page] = page_encoder(checkpoint("colpali"), options()).encode_pages(PAGES[:1])
+def test_colpali_page_has_the_two_bos_tokens_of_the_library(loaded):
+    [page] = loaded("colpali").encode_pages(PAGES[:1])
     assert len(page.vectors) == 16 + 2 + len("Describe the image.\n")
 
 
-def test_short_colpali_queries_do_not_attend_their_padding(checkpoint):
+def test_short_colpali_queries_do_not_attend_their_padding(checkpoint, loaded):
     """Without token types they do: the library's own batch is another vector."""
     _, processor = reference("colpali", checkpoint("colpali"))
-    encoder = page_encoder(checkpoint("colpali"), options())
+    encoder = loaded("colpali")
     [alone], [padded, _] = encoder.encode_queries(["a"]), encoder.encode_queries(["a", "b" * 200])
     np.testing.assert_allclose(alone.vectors, padded.vectors, atol=1e-6)
     model = encoder._model._model
@@ -97,21 +97,21 @@ def test_short_colpali_queries_do_not_attend_their_padding(checkpoint):
 
 
 @pytest.mark.parametrize("family", FULL)
-def test_a_query_that_names_an_image_stays_a_text(checkpoint, family, tmp_path):
+def test_a_query_that_names_an_image_stays_a_text(loaded, family, tmp_path):
     photo = tmp_path / "photo.png"
     make_image(1).save(photo)
     queries = [str(photo), "http://127.0.0.1:9/photo.png", "data:image/png;base64,AAAA"]
-    encoder = page_encoder(checkpoint(family), options())
+    encoder = loaded(family)
     for query, encoded in zip(queries, encoder.encode_queries(queries), strict=True):
         letters = len(query) if family != "colqwen3.5" else len(query.replace(" ", ""))
         assert letters <= len(encoded.vectors) <= letters + 40
 
 
 @pytest.mark.parametrize("family", FULL)
-def test_a_query_with_the_token_of_an_image_is_a_text_too(checkpoint, family):
+def test_a_query_with_the_token_of_an_image_is_a_text_too(loaded, family):
     """The libraries take it for an image that was forgotten, and fail."""
     tokens = ["<image>", "<|image_pad|>", "<start_of_image>", "<image_soft_token>"]
-    encoder = page_encoder(checkpoint(family), options())
+    encoder = loaded(family)
     for encoded in encoder.encode_queries([f"what is {token} in HTML?" for token in tokens]):
         assert np.isfinite(encoded.vectors).all()
 

@@ -34,9 +34,9 @@ def test_pages_are_wanted_as_large_as_the_model_sees_them(checkpoint):
 
 
 @pytest.mark.parametrize("family", FULL)
-def test_patches_cover_the_page_once_whatever_its_shape(checkpoint, family):
+def test_patches_cover_the_page_once_whatever_its_shape(loaded, family):
     pages = [picture_page(1, *size) for size in SHAPES]
-    for page in page_encoder(checkpoint(family), options()).encode_pages(pages):
+    for page in loaded(family).encode_pages(pages):
         boxes = patches(page)
         columns, rows = (len(np.unique(boxes[:, axis].round(5))) for axis in (0, 1))
         assert columns * rows == len(boxes)
@@ -45,16 +45,14 @@ def test_patches_cover_the_page_once_whatever_its_shape(checkpoint, family):
 
 
 @pytest.mark.parametrize(("family", "side"), [("colpali", 4), ("colgemma3", 4)])
-def test_fixed_grids(checkpoint, family, side):
-    [page] = page_encoder(checkpoint(family), options()).encode_pages([picture_page(1, 500, 200)])
+def test_fixed_grids(loaded, family, side):
+    [page] = loaded(family).encode_pages([picture_page(1, 500, 200)])
     np.testing.assert_array_equal(patches(page), grid_boxes(side, side))
 
 
 @pytest.mark.parametrize("family", ["colqwen2", "colqwen2.5", "colqwen3", "colqwen3.5"])
-def test_qwen_grids_follow_the_shape_of_the_page(checkpoint, family):
-    wide, tall = page_encoder(checkpoint(family), options()).encode_pages(
-        [picture_page(1, 600, 200), picture_page(1, 200, 600)]
-    )
+def test_qwen_grids_follow_the_shape_of_the_page(loaded, family):
+    wide, tall = loaded(family).encode_pages([picture_page(1, 600, 200), picture_page(1, 200, 600)])
     assert len(patches(wide)) == len(patches(tall)) <= 64
     (width, height) = np.ptp(patches(wide)[0].reshape(2, 2), axis=0)
     assert height / width == pytest.approx(3, rel=0.2)  # square patches of a page that is three times as wide
@@ -62,9 +60,9 @@ def test_qwen_grids_follow_the_shape_of_the_page(checkpoint, family):
 
 
 @pytest.mark.parametrize("family", ["colidefics3", "colmodernvbert"])
-def test_tiles_stand_where_the_library_puts_them(checkpoint, family):
+def test_tiles_stand_where_the_library_puts_them(checkpoint, loaded, family):
     _, processor = reference(family, checkpoint(family))
-    [page] = page_encoder(checkpoint(family), options()).encode_pages([picture_page(1, 400, 160)])
+    [page] = loaded(family).encode_pages([picture_page(1, 400, 160)])
     inputs = images_of(processor, [make_image(1, 400, 160)])
     local = processor.get_local_image_mask(inputs)[0]
     assert int(local.sum()) == len(patches(page)) == 4 * 2 * 16

@@ -28,12 +28,15 @@ PICTURES = [
     picture_page(4, 30, 30),
     picture_page(1),
 ]
+LONG = "ferry " * 550
+"""More than any of the models takes with all of its words."""
 QUERIES = [
     "When does the ferry leave?",
     "pendulum",
     "the of and",
     "?!",
-    "FY2023 " * 400,
+    "FY2023 of the report",
+    LONG,
     "Wie heißt das Schiff?",
     "http://example.org/photo.png",
     "what is <image> here, or <|image_pad|>, <image_soft_token> and <row_1_col_1>?",
@@ -52,9 +55,10 @@ SAID = {
         "what is image here or image_pad image_soft_token and row_1_col_1"
     ),
     "</s> [SEP] <|endoftext|> <eos>": "s SEP endoftext eos",
-    "ferry " * 300: "ferry",
+    LONG: "ferry",
 }
 """Texts, and their words as a person would name them; each once."""
+TEXTS = list(dict.fromkeys([*QUERIES, *SAID]))
 ALONE = 1e-5
 """How much a value may change with the batch it is computed in, in float32."""
 LOCAL = sorted(name for name in PAGE_ENCODERS if not name.startswith("voyage"))
@@ -73,8 +77,24 @@ def pages(encoder):
     return WORDS if encoder.spec.needs == "words" else PICTURES
 
 
-def test_pages_are_rows_of_the_dimension_and_of_length_one(encoder, pages):
-    for encoded in encoder.encode_pages(pages):
+@pytest.fixture(scope="module")
+def encoded_pages(encoder, pages):
+    """The pages, encoded as they stand."""
+    return encoder.encode_pages(pages)
+
+
+@pytest.fixture(scope="module")
+def encoded_queries(encoder):
+    """Text -> the query encoded among the others, and alone."""
+    together = encoder.encode_queries(TEXTS)
+    return {
+        text: (batched, encoder.encode_queries([text])[0])
+        for text, batched in zip(TEXTS, together, strict=True)
+    }
+
+
+def test_pages_are_rows_of_the_dimension_and_of_length_one(encoder, encoded_pages):
+    for encoded in encoded_pages:
         assert encoded.vectors.dtype == np.float32
         assert encoded.vectors.shape[0] >= 1
         assert encoded.vectors.shape[1] == encoder.spec.dim
@@ -83,8 +103,8 @@ def test_pages_are_rows_of_the_dimension_and_of_length_one(encoder, pages):
             np.testing.assert_allclose(np.linalg.norm(encoded.summary), 1, atol=1e-5)
 
 
-def test_every_vector_has_a_box_within_the_page_or_none(encoder, pages):
-    for encoded in encoder.encode_pages(pages):
+def test_every_vector_has_a_box_within_the_page_or_none(encoded_pages):
+    for encoded in encoded_pages:
         assert encoded.boxes.shape == (len(encoded.vectors), 4)
         placed = encoded.boxes[~np.isnan(encoded.boxes[:, 0])]
         assert not np.isnan(placed).any()
@@ -92,8 +112,8 @@ def test_every_vector_has_a_box_within_the_page_or_none(encoder, pages):
         assert (placed[:, :2] <= placed[:, 2:]).all()
 
 
-def test_queries_are_finite_and_never_empty(encoder):
-    for encoded in encoder.encode_queries(QUERIES):
+def test_queries_are_finite_and_never_empty(encoder, encoded_queries):
+    for encoded, _ in encoded_queries.values():
         assert encoded.vectors.shape[0] >= 1
         assert encoded.vectors.shape[1] == encoder.spec.dim
         assert np.isfinite(encoded.vectors).all()
@@ -101,36 +121,35 @@ def test_queries_are_finite_and_never_empty(encoder):
         assert encoded.boxes is None
 
 
-def test_a_page_alone_is_the_page_in_a_batch(encoder, pages):
-    for page, batched in zip(pages, encoder.encode_pages(pages), strict=True):
+def test_a_page_alone_is_the_page_in_a_batch(encoder, pages, encoded_pages):
+    for page, batched in zip(pages, encoded_pages, strict=True):
         [alone] = encoder.encode_pages([page])
         np.testing.assert_allclose(alone.vectors, batched.vectors, atol=ALONE)
         np.testing.assert_array_equal(alone.boxes, batched.boxes)
 
 
-def test_order_is_kept(encoder, pages):
-    forwards, backwards = encoder.encode_pages(pages), encoder.encode_pages(pages[::-1])
-    for one, other in zip(forwards, backwards[::-1], strict=True):
+def test_order_is_kept(encoder, pages, encoded_pages):
+    backwards = encoder.encode_pages(pages[::-1])
+    for one, other in zip(encoded_pages, backwards[::-1], strict=True):
         np.testing.assert_allclose(one.vectors, other.vectors, atol=ALONE)
 
 
-def test_a_query_alone_is_the_query_in_a_batch(encoder):
-    for query, batched in zip(QUERIES, encoder.encode_queries(QUERIES), strict=True):
-        [alone] = encoder.encode_queries([query])
+def test_a_query_alone_is_the_query_in_a_batch(encoded_queries):
+    for batched, alone in encoded_queries.values():
         np.testing.assert_allclose(alone.vectors, batched.vectors, atol=ALONE)
 
 
-def test_the_words_of_a_query_are_those_of_its_text(encoder):
+def test_the_words_of_a_query_are_those_of_its_text(encoder, encoded_queries):
     if encoder.spec.kind != "late":
         pytest.skip("one vector stands for the whole query")
-    for (text, words), encoded in zip(SAID.items(), encoder.encode_queries(list(SAID)), strict=True):
+    for text, words in SAID.items():
+        encoded, alone = encoded_queries[text]
         assert len(encoded.words) == len(encoded.vectors)
         told = [word for word in dict.fromkeys(encoded.words) if word]
         lost = [word for word in words.split() if word not in told]
         assert [word for word in words.split() if word not in lost] == told, text
         # minilm drops words that say nothing; a byte-level tokenizer without some bytes leaves them out.
         assert all(word.lower() in {*ASKING_WORDS, "s"} or not word.isascii() for word in lost), (text, lost)
-        alone = encoder.encode_queries([text])[0]
         assert alone.words == encoded.words
 
 
@@ -145,8 +164,8 @@ def test_the_fingerprint_says_what_was_used(encoder):
     assert told["dim"] == encoder.spec.dim
 
 
-def test_pages_differ_and_equal_pages_do_not(encoder, pages):
-    first, *others = encoder.encode_pages(pages)
+def test_pages_differ_and_equal_pages_do_not(encoder, encoded_pages):
+    first, *others = encoded_pages
     assert not any(np.array_equal(first.vectors, other.vectors) for other in others[:-1])
     if encoder.spec.needs == "image":
         np.testing.assert_allclose(first.vectors, others[-1].vectors, atol=ALONE)
@@ -159,10 +178,10 @@ def test_its_name_finds_it_again(encoder, pages):
     np.testing.assert_allclose(one.vectors, other.vectors, atol=ALONE)
 
 
-def test_a_late_model_says_where_its_patches_stand(encoder, pages):
+def test_a_late_model_says_where_its_patches_stand(encoder, pages, encoded_pages):
     if encoder.spec.kind != "late":
         pytest.skip("one vector stands for the whole page")
-    for page, encoded in zip(pages, encoder.encode_pages(pages), strict=True):
+    for page, encoded in zip(pages, encoded_pages, strict=True):
         if encoder.spec.needs == "image" or page.words:
             assert (~np.isnan(encoded.boxes[:, 0])).any()
         if encoder.spec.needs == "image":  # its patches cover the page, each place once

@@ -166,32 +166,24 @@ def test_each_process_takes_its_share_and_order_is_kept(replicas, plugin):
     assert encoder.encode_queries(["who?"])[0].vectors[0, 0] == os.getpid()
 
 
-def test_processes_stay_from_call_to_call(replicas, plugin):
+def test_one_page_needs_one_process_and_processes_stay_from_call_to_call(replicas, plugin):
     encoder = replicas("obedient")
+    [alone] = encoder.encode_pages(pages_titled("a"))
+    assert len(workers()) == 1
     first, second = (encoder.encode_pages(pages_titled("a", "b")) for _ in range(2))
     assert [one.vectors[0, 0] for one in first] == [one.vectors[0, 0] for one in second]
+    assert alone.vectors[0, 0] == first[0].vectors[0, 0]
 
 
-def test_one_page_needs_one_process(replicas, plugin):
+def test_a_process_that_is_gone_is_an_error_and_the_next_call_has_another(replicas, plugin):
     encoder = replicas("obedient")
-    encoder.encode_pages(pages_titled("a"))
-    assert len(workers()) == 1
-
-
-@pytest.mark.parametrize(("title", "told"), [("die", "killed by SIGKILL"), ("leave", "ended with 3")])
-def test_a_process_that_is_gone_is_an_error_and_the_next_call_has_another(replicas, plugin, title, told):
-    encoder = replicas("obedient")
-    with pytest.raises(ModelError, match=told) as caught:
-        encoder.encode_pages(pages_titled("a", title, "sleep"))  # nobody waits for the other one
-    assert "memory" in caught.value.hint
-    assert not workers()
+    for title, told in (("die", "killed by SIGKILL"), ("leave", "ended with 3")):
+        with pytest.raises(ModelError, match=told) as caught:
+            encoder.encode_pages(pages_titled("a", title, "sleep"))  # nobody waits for the other one
+        assert "memory" in caught.value.hint
+        assert not workers()
     assert len(encoder.encode_pages(pages_titled("a", "b", "c"))) == 3
-
-
-def test_a_process_that_was_killed_while_idle_is_replaced(replicas, plugin):
-    encoder = replicas("obedient")
-    encoder.encode_pages(pages_titled("a", "b"))
-    workers()[0].kill()
+    workers()[0].kill()  # while it is idle
     deadline = time.monotonic() + 10
     while all(pool.active for pool in encoder._pools.values()) and time.monotonic() < deadline:
         time.sleep(0.05)

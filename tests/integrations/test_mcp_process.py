@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +20,6 @@ import psutil
 import pytest
 
 from docrag import Index
-from docrag.demo import documents
 from docrag.types import page_id
 
 pytest.importorskip("mcp_types", reason="the MCP SDK is not installed")
@@ -50,20 +48,6 @@ def request(number: int, method: str, **params: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
 
 
-@pytest.fixture(scope="module")
-def ingested(tmp_path_factory) -> Path:
-    where = tmp_path_factory.mktemp("ingested") / "index"
-    with Index.open(where) as index:
-        index.ingest(documents())
-    return where
-
-
-@pytest.fixture(scope="module")
-def copied(ingested, tmp_path_factory) -> Callable[[], Path]:
-    """Gives a copy of the index: a directory belongs to one process at a time."""
-    return lambda: Path(shutil.copytree(ingested, tmp_path_factory.mktemp("copy") / "index"))
-
-
 def command(index: Path, *flags: str) -> list[str]:
     return [sys.executable, "-m", "docrag", "mcp", "--index", str(index), *flags]
 
@@ -90,8 +74,8 @@ def connected(server: Any) -> Iterator[Asked]:
 
 
 @pytest.fixture(scope="module")
-def over_stdio(copied) -> Iterator[Asked]:
-    program, *arguments = command(copied())
+def over_stdio(demo_copy) -> Iterator[Asked]:
+    program, *arguments = command(demo_copy())
     with connected(StdioServerParameters(command=program, args=arguments)) as client:
         yield client
 
@@ -110,8 +94,8 @@ def http_server(index: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str
 
 
 @pytest.fixture(scope="module")
-def url(copied) -> Iterator[str]:
-    with http_server(copied()) as (_, address):
+def url(demo_copy) -> Iterator[str]:
+    with http_server(demo_copy()) as (_, address):
         yield address
 
 
@@ -205,8 +189,8 @@ def _headers(version: str) -> dict[str, str]:
     return {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": version}
 
 
-def test_stdout_holds_the_protocol_and_nothing_else(copied):
-    index = copied()
+def test_stdout_holds_the_protocol_and_nothing_else(demo_copy):
+    index = demo_copy()
     lines = [
         json.dumps(request(1, "initialize", **INITIALIZE)),
         json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}),
@@ -237,10 +221,10 @@ def test_stdout_holds_the_protocol_and_nothing_else(copied):
 
 
 @pytest.mark.parametrize("last", ["", "{"], ids=["between lines", "within a line"])
-def test_a_client_that_goes_ends_the_server(copied, last):
+def test_a_client_that_goes_ends_the_server(demo_copy, last):
     asked = json.dumps(request(1, "initialize", **INITIALIZE)) + "\n" + last
     done = subprocess.run(
-        command(copied()), input=asked, capture_output=True, text=True, timeout=60, check=False
+        command(demo_copy()), input=asked, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0
     assert done.stderr == ""
@@ -257,9 +241,9 @@ child.wait()
 """
 
 
-def test_a_client_that_is_killed_leaves_no_server_behind(copied):
+def test_a_client_that_is_killed_leaves_no_server_behind(demo_copy):
     with subprocess.Popen(
-        [sys.executable, "-c", CLIENT, *command(copied())],
+        [sys.executable, "-c", CLIENT, *command(demo_copy())],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as killed:  # fmt: skip
         killed.stdin.write(json.dumps(request(1, "initialize", **INITIALIZE)) + "\n")
@@ -273,8 +257,8 @@ def test_a_client_that_is_killed_leaves_no_server_behind(copied):
         time.sleep(0.05)
 
 
-def test_ctrl_c_ends_the_http_server_and_frees_the_index(copied):
-    index = copied()
+def test_ctrl_c_ends_the_http_server_and_frees_the_index(demo_copy):
+    index = demo_copy()
     with http_server(index) as (process, address), connected(address) as client:
         assert not client.tool("search_pages", query=CATERING).is_error
         process.send_signal(signal.SIGINT)
@@ -285,11 +269,11 @@ def test_ctrl_c_ends_the_http_server_and_frees_the_index(copied):
         assert freed.status().pages == 15
 
 
-def test_a_port_in_use_is_said(copied):
+def test_a_port_in_use_is_said(demo_copy):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
-            command(copied(), "--http", "--port", str(port)),
+            command(demo_copy(), "--http", "--port", str(port)),
             capture_output=True,
             text=True,
             timeout=60,

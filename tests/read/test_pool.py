@@ -178,7 +178,8 @@ def test_a_crash_costs_only_its_page(make_pdf, job, helper):
     assert len(of(events, Closed)) == 2
 
 
-def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job):
+def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job, monkeypatch):
+    monkeypatch.setattr("docrag.read.pool._PATIENCE", 5)  # where pebble does not notice, the pool does
     paths = [make_pdf(TEXT, name=f"{n}.pdf") for n in range(30)]
 
     def kill_first() -> Iterator[Job]:
@@ -188,7 +189,7 @@ def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job):
                     child.kill()
             yield job(path)
 
-    events = read_all(kill_first())
+    events = read_all(kill_first(), ReadOptions(page_timeout=5, ocr_timeout=5))
     # The worker may have been at work after all: then that one document is lost, with the reason.
     assert len(of(events, Closed)) + len(of(events, Refused)) == 30
     assert len(of(events, PageLost)) + len(of(events, Refused)) <= 1
@@ -265,7 +266,10 @@ def test_every_nasty_file_ends_with_closed_or_a_reason(real, job):
         assert len(pages) == opened.document.total_pages - len(opened.job.skip)
     for read in of(events, PageRead):
         assert all(0 <= edge <= 1 for word in read.page.words for edge in word.box)
-    assert {event.job.path.name for event in of(events, PageLost)} == {"Pages-tree-refs.pdf", "test_2548.pdf"}
+    lost = of(events, PageLost)
+    late = {event.job.path.name for event in lost if "longer than 3 s" in event.error.message}
+    assert {event.job.path.name for event in lost} - late == {"Pages-tree-refs.pdf"}
+    assert "test_2548.pdf" in late  # others may be too on a busy machine
     assert not workers()
 
 
@@ -299,7 +303,7 @@ def test_ctrl_c_brings_no_tracebacks_of_workers(make_pdf, tmp_path):
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "begun\n"
-        time.sleep(0.7)  # workers are starting
+        time.sleep(0.15)  # workers are starting: they import until far later
         os.killpg(parent.pid, signal.SIGINT)
         _, errors = parent.communicate(timeout=30)
     assert errors.count("Traceback") == 1

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from docrag import Index
 from docrag.serve.app import create_app
 from docrag.serve.settings import ServeSettings
-from tests.samples import APPLE, FERRY, write_pdf
+from tests.samples import APPLE, FERRY, copy_index, write_pdf
 
 HERE = "http://127.0.0.1:8000"
 KEY = "a key of more than sixteen letters"
@@ -24,13 +24,20 @@ def client(demo_index: Index) -> TestClient:
     return TestClient(create_app(demo_index), base_url=HERE, raise_server_exceptions=False)
 
 
+@pytest.fixture(scope="session")
+def two_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of a document of two pages, ingested once; only copies of it are opened."""
+    home = tmp_path_factory.mktemp("two")
+    write_pdf(home / "docs" / "ferry.pdf", FERRY, APPLE)
+    with Index.open(home / "index") as index:
+        index.ingest(home / "docs")
+    return home / "index"
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(two_pages: Path, tmp_path: Path) -> Path:
     """An index of a few pages, closed."""
-    write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, APPLE)
-    with Index.open(tmp_path / "index") as index:
-        index.ingest(tmp_path / "docs")
-    return tmp_path / "index"
+    return copy_index(two_pages, tmp_path / "index")
 
 
 @pytest.fixture

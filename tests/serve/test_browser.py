@@ -77,12 +77,12 @@ class Visitor:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def home(demo_copy: Callable[[], Path]) -> Iterator[str]:
     """The address of a server over the demo's documents and, where it lies, a real report."""
-    folder = tmp_path_factory.mktemp("site") / "index"
-    index = Index.open(folder)
-    report = index.ingest([demo.documents(), *([ULTA] if ULTA.is_file() else [])])
-    assert not report.failures
+    folder = demo_copy()
+    index = Index.open(folder, create=False)
+    if ULTA.is_file():
+        assert not index.ingest(ULTA).failures
     with serving(index, folder) as address:
         yield address
 

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from docrag import Index
+from docrag.cli import app
 from docrag.serve.handover import NOTICE, advertised, holder_of
 from tests.samples import CLOCK, write_pdf
 from tests.serve.conftest import KEY
@@ -62,13 +65,13 @@ def serve(folder: Path) -> Iterator[Callable[..., Server]]:
             server.process.communicate()
 
 
-def docrag(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "docrag", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def docrag(*arguments: object) -> Result:
+    """Run a command in this process, which is another one than the server's."""
+    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-def told(done: subprocess.CompletedProcess[str]) -> dict:
-    assert done.returncode == 0, done.stderr
+def told(done: Result) -> dict:
+    assert done.exit_code == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer.pop("took_ms") > 0
     return answer
@@ -88,7 +91,7 @@ def test_a_second_command_is_answered_by_the_server_and_prints_the_same(serve, f
     marked = told(docrag(*asked, "--json", "--open"))["marked"]
     assert Path(marked).stat().st_size > 1000
     wrong = docrag("search", "x", "--index", folder, "--filter", "page=one")
-    assert (wrong.returncode, "not a page number" in wrong.stderr) == (2, True)
+    assert (wrong.exit_code, "not a page number" in wrong.stderr) == (2, True)
     code, err = server.end()
     assert code == 0
     assert "Traceback" not in err
@@ -119,7 +122,7 @@ def test_a_notice_that_a_killed_server_left_is_ignored(serve, folder: Path):
     assert told(docrag("search", QUESTION, "--index", folder, "--json", "-k", 1))["hits"]  # opens it itself
     with Index.open(folder, create=False):
         refused = docrag("search", QUESTION, "--index", folder)
-    assert refused.returncode == 1
+    assert refused.exit_code == 1
     assert "is open already" in refused.stderr
 
 
@@ -193,7 +196,7 @@ def test_errors_have_hints(folder: Path):
             done = docrag(
                 "serve", "--index", folder, *(["--port", 0] if "--port" not in flags else []), *flags
             )
-            assert done.returncode in (1, 2)
+            assert done.exit_code in (1, 2)
             assert says in done.stderr, done.stderr
             assert hint in done.stderr
             assert "Traceback" not in done.stderr

@@ -13,7 +13,6 @@ from tests.serve.test_browser import CHROMIUM, serving
 
 TARGET = Path(serve.__file__).parent / "screenshot.png"
 QUESTION = demo.QUESTIONS[0]
-SIZE = {"width": 1240, "height": 860}
 
 
 def main() -> None:
@@ -23,7 +22,7 @@ def main() -> None:
         index.ingest(demo.documents())
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         with serving(index, Path(folder)) as address:
-            page = chromium.new_page(viewport=SIZE, color_scheme="light")
+            page = chromium.new_page(viewport={"width": 1240, "height": 860}, color_scheme="light")
             page.goto(f"{address}/?q={QUESTION.text}")
             page.wait_for_load_state("networkidle")
             page.screenshot(path=TARGET)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from docrag.errors import IndexNotFound
 from docrag.index import Index
 from docrag.search.conditions import Filter
 from docrag.serve.metrics import Metrics
@@ -56,6 +57,8 @@ class Searches:
         self._settings = settings
         self._metrics = metrics
         self._turns = CapacityLimiter(AT_ONCE)
+        there = settings.folder is not None and settings.folder.is_dir()
+        self._folder = settings.folder if there else None
         self._model: str = index.fingerprint["late"]["model"]
         self.heatmap = lru_cache(maxsize=HEATMAPS)(self._heatmap)
         """How well each place of a page matches each word of a question; the latest are kept."""
@@ -86,7 +89,9 @@ class Searches:
 
         Raises:
             QueryError: It cannot be asked so.
+            IndexNotFound: The index was removed meanwhile.
         """
+        self.require_index()
         started = time.perf_counter()
         with (
             retrieval(self._settings, headers, self._model, mode, k) as span,
@@ -98,6 +103,16 @@ class Searches:
         self._metrics.search_seconds.labels("all").observe(seconds)
         self._metrics.search_hits.observe(len(hits))
         return Found(hits, seconds)
+
+    def require_index(self) -> None:
+        """Refuse to answer from files that were removed and that this process alone still sees.
+
+        Raises:
+            IndexNotFound: They were.
+        """
+        if self._folder is not None and not self._folder.is_dir():
+            hint = "put it back, or ingest the documents again, and start docrag serve again"
+            raise IndexNotFound("the index is no longer where it was when the server started", hint)
 
     def _heatmap(self, page_id: str, query: str) -> Heatmap:
         with listening(self._metrics.stage):

@@ -46,7 +46,6 @@ STATUS: Mapping[type[DocragError], int] = {
 
 FAILED = ("docrag failed", "the server's log says why")
 HINTS: Mapping[int, str] = {
-    404: "see /openapi.json",
     405: "see /openapi.json",
     400: "see /openapi.json",
 }

@@ -315,6 +315,14 @@ def test_errors_say_what_to_do(client: TestClient, address: str, status: int, sa
     assert Elements(back.text).all("header")
 
 
+def test_an_address_that_leads_nowhere(client: TestClient):
+    page = client.get("/nothing", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (page.status_code, "there is nothing at this address" in page.text) == (404, True)
+    assert Elements(page.text).all("input")
+    told = client.get("/v1/nothing")
+    assert (told.status_code, told.json()["error"]["hint"]) == (404, "see /openapi.json")
+
+
 def test_what_fails_here_is_logged_and_shown(folder: Path, caplog: pytest.LogCaptureFixture):
     index = Index.open(folder, create=False)
     client = TestClient(create_app(index), base_url=HERE, raise_server_exceptions=False)

@@ -7,7 +7,6 @@ memory, never what is found.
 
 library N   decode N pages, processor, model, vectors to the CPU; then the next N: colpali-engine's README
 docrag      the same pages through encode_pages, in the parts in which an ingest gives them
-rendered    the library's loop with each page rendered before it, as it would be on PDFs; nothing is kept
 ingest      `docrag ingest` on the PDFs, from the first file that is stored to the last
 
 busy is the share of the time in which the GPU ran something, as its driver counts it.
@@ -156,8 +155,10 @@ def watched() -> Iterator[Callable[[], str]]:
     stop = threading.Event()
 
     def watch() -> None:
-        import pynvml
-
+        try:
+            import pynvml
+        except ImportError:
+            return
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByIndex(0)
         while not stop.wait(SAMPLE_SECONDS):

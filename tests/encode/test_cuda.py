@@ -1,5 +1,9 @@
 """What only a GPU shows: the vectors of a CPU, and memory that really runs out."""
 
+import gc
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +38,7 @@ def exact(monkeypatch):
 @pytest.fixture
 def little_memory():
     """Lets this process have a share of the memory of the GPU; all of it again afterwards."""
+    gc.collect()
     torch.cuda.empty_cache()
     yield torch.cuda.set_per_process_memory_fraction
     torch.cuda.set_per_process_memory_fraction(1.0)
@@ -83,26 +88,39 @@ def test_batches_grow_to_the_memory_of_a_gpu(little_memory):
 
     def forward(batch):
         tried.append(len(batch))
-        torch.ones(len(batch), total // 40, dtype=torch.uint8, device="cuda")
+        torch.ones(len(batch), total // 30, dtype=torch.uint8, device="cuda")
         return batch
 
     little_memory(1.0)
     assert Batches(0, "cuda").run(range(100), forward) == list(range(100))
     assert tried[:2] == [4, 8]
-    assert 8 < max(tried) <= 34  # 85 % of 40
+    assert 16 < max(tried) <= 26  # 85 % of 30
 
 
 def test_a_page_that_does_not_fit_is_an_error_with_a_hint(checkpoint, little_memory):
     encoder = page_encoder(checkpoint("siglip2-naflex"), EncoderOptions("cuda", max_patches=16384))
     encoder.encode_pages(PICTURES[4:5])  # loads it
+    torch.cuda.empty_cache()
     little_memory((torch.cuda.memory_reserved() + 2**20) / torch.cuda.get_device_properties(0).total_memory)
     with pytest.raises(ModelError, match="one item alone does not fit into the memory of cuda") as caught:
         encoder.encode_pages(PICTURES[:2])
     assert "--device cpu" in caught.value.hint
 
 
-def test_a_model_that_does_not_fit_is_an_error_with_a_hint(checkpoint, little_memory):
-    little_memory(1e-9)
-    with pytest.raises(ModelError, match="does not fit into the memory of cuda") as caught:
-        page_encoder(checkpoint("clip"), EncoderOptions("cuda")).encode_pages(PICTURES[:1])
-    assert "--dtype bfloat16" in caught.value.hint
+def test_a_model_that_does_not_fit_is_an_error_with_a_hint(checkpoint):
+    """In a process of its own: this one may have room left in what its earlier models took."""
+    program = (
+        "import sys, torch\n"
+        "from docrag.encode.options import EncoderOptions\n"
+        "from docrag.encode.registry import page_encoder\n"
+        "from docrag.errors import ModelError\n"
+        "torch.cuda.set_per_process_memory_fraction(1e-9)\n"
+        "try:\n"
+        "    page_encoder(sys.argv[1], EncoderOptions('cuda')).encode_queries(['ferry'])\n"
+        "except ModelError as error:\n"
+        "    print(error.message, '|', error.hint)\n"
+    )
+    command = [sys.executable, "-c", program, checkpoint("clip")]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "does not fit into the memory of cuda" in told
+    assert "--dtype bfloat16" in told

@@ -84,7 +84,7 @@ class Manifest:
     def files(self, document_id: str | None = None) -> list[FileRow]:
         """All files, or those of one document, by path."""
         rows = self._read(
-            "SELECT * FROM files WHERE ?1 IS NULL OR document_id = ?1 ORDER BY path", document_id
+            "SELECT * FROM files WHERE ? IS NULL OR document_id = ? ORDER BY path", document_id, document_id
         )
         return [FileRow(*row) for row in rows]
 
@@ -99,7 +99,9 @@ class Manifest:
 
     def documents(self, state: State | None = None) -> list[DocumentRow]:
         """All documents, or those in one state."""
-        rows = self._read("SELECT * FROM documents WHERE ?1 IS NULL OR state = ?1 ORDER BY source", state)
+        rows = self._read(
+            "SELECT * FROM documents WHERE ? IS NULL OR state = ? ORDER BY source", state, state
+        )
         return [DocumentRow(*row) for row in rows]
 
     def begin(self, document_id: str, source: str) -> None:
@@ -192,9 +194,9 @@ class Manifest:
         with self._turn:
             self._db.close()
 
-    def _read(self, query: str, value: str | None) -> list[tuple[Any, ...]]:
+    def _read(self, query: str, *values: str | None) -> list[tuple[Any, ...]]:
         with self._errors():
-            return self._db.execute(query, (value,)).fetchall()
+            return self._db.execute(query, values).fetchall()
 
     def _assign(self, files: Sequence[FileRow]) -> None:
         for new in files:

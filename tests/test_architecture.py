@@ -12,7 +12,7 @@ import pytest
 import docrag
 
 ROOT = Path(docrag.__file__).parent
-GROUND = {"types", "errors", "settings", "http", "rgb", "spawn"}
+GROUND = {"types", "errors", "settings", "http", "rgb", "spawn", "timing"}
 STAGES = {"read", "caption", "encode", "store"}
 FLOWS = {"ingest", "search"}
 FACES = {"cli", "serve"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,15 @@ from docrag.encode.norms import normalised
 from docrag.encode.pooling import POOLINGS, fitted
 from docrag.encode.together import Together
 from docrag.rgb import to_rgb
+from docrag.timing import timed
 from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, MultiVector, Page, SparseVector, Vector
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 QUERIES_AT_ONCE = 32
 """Queries of as many threads that are encoded together."""
 
@@ -115,16 +118,16 @@ class Encoders:
             PageFailed: A page has more vectors than Qdrant takes, and they cannot be pooled.
         """
         texts = [f"{caption}\n{page.text}" for caption, page in zip(captions, pages, strict=True)]
-        late = self.late.encode_pages(pages)
+        late = _embedded(self.late, self.late.encode_pages, pages)
         if self.keep_patches == "inked":
             late = [keep_inked(multi, page) for multi, page in zip(late, pages, strict=True)]
         given = [len(multi.vectors) for multi in late]
         late = [fitted(multi) for multi in late]
         notes = [_note(many, multi) for many, multi in zip(given, late, strict=True)]
-        dense = self._summaries(late) or self.text.encode_passages(texts)
+        dense = self._summaries(late) or list(_embedded(self.text, self.text.encode_passages, texts))
         terms = self.terms.encode_passages(texts)
         images: Sequence[MultiVector | None] = (
-            self.image.encode_pages(pages) if self.image else [None] * len(pages)
+            _embedded(self.image, self.image.encode_pages, pages) if self.image else [None] * len(pages)
         )
         records = []
         for multi, caption, sparse, image, note in zip(late, dense, terms, images, notes, strict=True):
@@ -179,13 +182,19 @@ class Encoders:
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryVectors]:
         """What all encoders give for each text, in order; none of them is empty."""
-        late = self.late.encode_queries(texts)
-        dense = self._summaries(late) or self.text.encode_queries(texts)
+        late = _embedded(self.late, self.late.encode_queries, texts)
+        dense = self._summaries(late) or list(_embedded(self.text, self.text.encode_queries, texts))
         terms = self.terms.encode_queries(texts)
         images: Sequence[MultiVector | None] = (
-            self.image.encode_queries(texts) if self.image else [None] * len(texts)
+            _embedded(self.image, self.image.encode_queries, texts) if self.image else [None] * len(texts)
         )
         return list(map(QueryVectors, late, dense, terms, images))
+
+
+def _embedded(encoder: PageEncoder | TextEncoder, encode: Callable[[Item], Result], given: Item) -> Result:
+    """What an encoder gives, measured."""
+    with timed("embed", encoder.spec.model):
+        return encode(given)
 
 
 def _note(given: int, stored: MultiVector) -> str:
@@ -200,7 +209,7 @@ def _of_media(encoder: PageEncoder | None, image: Image | None, audio: Path | No
     """The vectors of an image and a recording, as far as the encoder takes them."""
     found: list[MultiVector] = []
     if image is not None and isinstance(encoder, ImageQueryEncoder):
-        found += encoder.encode_query_images([to_rgb(image)])
+        found += _embedded(encoder, encoder.encode_query_images, [to_rgb(image)])
     if audio is not None and isinstance(encoder, AudioQueryEncoder):
         found += encoder.encode_query_audio([audio])
     return found

@@ -17,6 +17,7 @@ from docrag.ingest.report import FileReport, IngestReport, Progress
 from docrag.ingest.writer import Batch, Finished, Writer
 from docrag.read.jobs import Closed, Event, Opened, PageLost, PageRead, Refused, TextLost
 from docrag.store.payload import image_address, page_payload
+from docrag.timing import tell
 from docrag.types import Document, Page, PageRecord
 
 READ_AHEAD = 64
@@ -33,6 +34,8 @@ class _Work:
 
     batch: Batch = field(default_factory=Batch)
     captions: list[str] = field(default_factory=list)
+    rendered: list[float] = field(default_factory=list)
+    """Seconds that each page's picture took to be drawn, in another process."""
     closed: list[str] = field(default_factory=list)
     """Ids of documents of which all pages are in this batch or an earlier one."""
     refused: list[FileReport] = field(default_factory=list)
@@ -96,6 +99,8 @@ class Pipeline:
         report: IngestReport,
     ) -> Iterator[Progress | FileReport]:
         batch = work.batch
+        for seconds in work.rendered:
+            tell("render", seconds)
         batch.records = self._encode(batch.pages, work.captions)
         for document_id in work.closed:
             lost, hint = describe_lost(self._lost.pop(document_id))
@@ -126,7 +131,8 @@ class Pipeline:
                     self._lost[job_id] = []
                     self._known += document.total_pages - len(event.job.skip)
                     work.batch.begun.append(self._documents[job_id])
-                case PageRead(page=page):
+                case PageRead(page=page, seconds=seconds):
+                    work.rendered.append(seconds)
                     work.batch.pages.append(replace(page, document=self._documents[job_id]))
                 case PageLost(number=number, error=error):
                     self._known -= 1

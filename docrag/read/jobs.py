@@ -58,6 +58,8 @@ class PageRead:
 
     job: Job
     page: Page
+    seconds: float = 0.0
+    """That its picture took to be drawn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from docrag.errors import DocumentError, PageFailed, UnreadableDocument
 from docrag.read.jobs import Closed, Event, Job, Opened, PageLost, PageRead, ReadOptions, Refused, TextLost
 from docrag.read.processes import Processes
 from docrag.read.worker import FirstReading, open_document, read_page, recognise_page
-from docrag.types import Document, Page
+from docrag.types import Document
 
 TASKS_PER_WORKER = 3
 """Tasks in flight for each worker: enough that none waits, few enough that memory stays flat."""
@@ -173,22 +173,22 @@ class _Reading:
         first: FirstReading = future.result()
         if first.needs_ocr:
             args = (progress.job.path, number)
-            settle = partial(self._recognised, progress, first.page)
+            settle = partial(self._recognised, progress, first)
             self._submit(_Task(recognise_page, args, self.options.ocr_timeout, settle))
         else:
-            yield PageRead(progress.job, first.page)
+            yield PageRead(progress.job, first.page, first.seconds)
             yield from self._settled(progress)
 
-    def _recognised(self, progress: _Progress, page: Page, future: Future[Any]) -> Iterator[Event]:
+    def _recognised(self, progress: _Progress, first: FirstReading, future: Future[Any]) -> Iterator[Event]:
         """A page keeps the words that it has where OCR fails or finds none."""
-        error = future.exception()
+        page, error = first.page, future.exception()
         if error is not None:
             yield TextLost(progress.job, page.number, self._loss(error, self.options.ocr_timeout, "its text"))
         else:
             words, blocks = future.result()
             if words:
                 page = replace(page, words=words, blocks=blocks, ocr=True)
-        yield PageRead(progress.job, page)
+        yield PageRead(progress.job, page, first.seconds)
         yield from self._settled(progress)
 
     def _settled(self, progress: _Progress) -> Iterator[Event]:

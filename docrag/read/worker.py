@@ -9,6 +9,7 @@ import faulthandler
 import os
 import signal
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ class FirstReading(NamedTuple):
 
     page: Page
     needs_ocr: bool
+    seconds: float
+    """That its picture took to be drawn."""
 
 
 class Worker:
@@ -123,13 +126,15 @@ def read_page(path: Path, document: Document, number: int) -> FirstReading:
     with _page_errors(), worker.limit(options.page_timeout):
         source = worker.source(path)
         layer = source.text_layer(number)
+        started = time.perf_counter()
         picture = source.picture(number, options.image_side, options.max_pixels)
         image = encode_jpeg(picture, options.jpeg_quality)
+        seconds = time.perf_counter() - started
         needs_ocr = options.ocr and _may_be_scan(layer) and not is_blank(picture)
         page = Page(
             document, number, layer.label, layer.width, layer.height, layer.words, layer.blocks, image
         )
-        return FirstReading(page, needs_ocr)
+        return FirstReading(page, needs_ocr, seconds)
 
 
 def _may_be_scan(layer: TextLayer) -> bool:

@@ -24,6 +24,7 @@ from docrag.search.title_match import TitleMatch
 from docrag.store.base import Store
 from docrag.store.images import PageImages
 from docrag.store.payload import blocks_of, boxes_of
+from docrag.timing import timed
 from docrag.types import PATCHES, Hit, PageRecord, Region, ScoredId, SparseVector, Vector
 
 
@@ -44,16 +45,18 @@ def answer(
     """
     _require_takers(query, encoders)
     text = query.text.strip().encode(errors="replace").decode()  # a terminal may give halves of letters
-    vectors = encoders.encode_query(text, query.image, query.audio)
+    with timed("encode"):
+        vectors = encoders.encode_query(text, query.image, query.audio)
     requests = queries(query.mode, vectors, query.filter, query.k, stages)
-    rankings = dict(zip(requests, store.query(list(requests.values())), strict=True))
+    with timed("retrieve"):
+        rankings = dict(zip(requests, store.query(list(requests.values())), strict=True))
     titles, named = _told_matches(store, text, rankings) if text and len(rankings) > 1 else (None, None)
     ranked = fuse(rankings, titles, weights_for(vectors), named)[: query.k]
     if not ranked and query.filter:
         require_fields(store, query.filter)
     wanted = [PATCHES] if PATCHES in vectors else []
     records = {record.id: record for record in store.retrieve([page.id for page in ranked], vectors=wanted)}
-    with one_blas_thread():
+    with timed("regions"), one_blas_thread():
         return [
             _hit(rank, page.score, _scores_of(page.id, rankings), records[page.id], images, vectors)
             for rank, page in enumerate(ranked, start=1)
@@ -109,7 +112,8 @@ def _told_matches(
     records = store.retrieve(found, payload=["metadata.title", "metadata.page"])
     told = {record.id: record.payload["metadata"] for record in records}
     named = {id for id, metadata in told.items() if metadata["page"] + 1 in numbers} if numbers else None
-    return {id: match.share(metadata["title"]) for id, metadata in told.items()}, named
+    shares = {title: match.share(title) for title in {metadata["title"] for metadata in told.values()}}
+    return {id: shares[metadata["title"]] for id, metadata in told.items()}, named
 
 
 def _hit(

@@ -45,12 +45,15 @@ def matched_regions(
     owner = owners(boxes, outlines[: len(blocks)]) if blocks else np.full(len(boxes), -1)
     outside = (owner < 0) & ~np.isnan(boxes[:, 0])
     owner[outside] = len(blocks) + owners(boxes[outside], outlines[len(blocks) :])
-    best = np.full((len(boxed), len(query)), -np.inf, np.float32)  # (blocks and cells, q)
     inside = owner >= 0
-    np.maximum.at(best, owner[inside], patches[inside] @ query.T)
+    if not inside.any():
+        return ()
+    order = np.argsort(owner[inside], kind="stable")
+    held, starts = np.unique(owner[inside][order], return_index=True)  # blocks and cells that hold something
+    best = np.maximum.reduceat((patches[inside] @ query.T)[order], starts)  # (held, q)
     scores = best.mean(axis=1)
-    ranked = [i for i in np.argsort(-scores, kind="stable") if np.isfinite(scores[i])]
-    return tuple(Region(boxed[i].box, float(scores[i]), boxed[i].text) for i in ranked[:most])
+    ranked = np.argsort(-scores, kind="stable")[:most]
+    return tuple(Region(boxed[held[i]].box, float(scores[i]), boxed[held[i]].text) for i in ranked)
 
 
 def owners(boxes: NDArray[np.float32], blocks: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -25,9 +24,9 @@ from docrag.serve.answers import (
     region_of,
     search_hit,
 )
+from docrag.serve.documents import Documents
 from docrag.serve.images import picture_from_base64
-from docrag.serve.metrics import Metrics
-from docrag.serve.tracing import retrieval
+from docrag.serve.searches import Searches
 from docrag.types import IndexedPage, page_id
 
 PageId = Annotated[
@@ -41,30 +40,17 @@ router = APIRouter(prefix="/v1", tags=["search"], responses=ERRORS)
 
 
 @router.post("/search", response_model=SearchAnswer, responses=BODY_ERRORS)
-def search(request: Request, wanted: SearchRequest) -> dict[str, Any]:
+async def search(request: Request, wanted: SearchRequest) -> dict[str, Any]:
     """The pages that answer a question, best first."""
-    index: Index = request.app.state.index
-    metrics: Metrics = request.app.state.metrics
-    image = picture_from_base64(wanted.image) if wanted.image is not None else None
-    filter: Filter | None = wanted.filter
-    started = time.perf_counter()
-    with retrieval(
-        request.app.state.settings, request.headers, request.app.state.model, wanted.mode, wanted.k
-    ) as span:
-        hits = index.search(wanted.query, wanted.k, wanted.mode, filter, image=image)
-        span.found(wanted.query, hits)
-    seconds = time.perf_counter() - started
-    metrics.search_seconds.labels("all").observe(seconds)
-    metrics.search_hits.observe(len(hits))
-    told = {"query": wanted.query, "mode": wanted.mode, "took_ms": round(seconds * 1000, 1)}
-    return told | {"hits": [search_hit(hit) for hit in hits]}
+    searches: Searches = request.app.state.searches
+    return await searches.in_turn(_search, searches, request, wanted)
 
 
 @router.get("/documents")
 def documents(request: Request) -> DocumentsAnswer:
     """What is indexed, by path."""
-    index: Index = request.app.state.index
-    return DocumentsAnswer(documents=[document_answer(document) for document in index.documents()])
+    documents: Documents = request.app.state.documents
+    return DocumentsAnswer(documents=[document_answer(document) for document in documents.all()])
 
 
 @router.get("/pages/{page_id}")
@@ -92,7 +78,7 @@ def page(request: Request, page_id: PageId) -> PageAnswer:
 @router.get("/pages/{page_id}/heatmap")
 def heatmap(request: Request, page_id: PageId, q: Question) -> HeatmapAnswer:
     """The words of a question that can be shown on a page."""
-    words = [word.word for word in request.app.state.heatmap(page_id, q).words]
+    words = [word.word for word in request.app.state.searches.heatmap(page_id, q).words]
     query = urlencode({"q": q})
     urls = [f"/v1/pages/{page_id}/heatmap/{n}.png?{query}" for n in range(len(words))]
     return HeatmapAnswer(words=words, image_urls=urls)
@@ -110,11 +96,19 @@ def heatmap_picture(
     q: Question,
 ) -> Response:
     """Where a page matched one word of a question: a grey picture, a pixel a cell, white for the best."""
-    words = request.app.state.heatmap(page_id, q).words
+    words = request.app.state.searches.heatmap(page_id, q).words
     if number >= len(words):
         raise NotFound(f"the question has no word {number}", f"it has {len(words)}")
     headers = {"Cache-Control": "private, max-age=600"}
     return Response(words[number].png(), media_type="image/png", headers=headers)
+
+
+def _search(searches: Searches, request: Request, wanted: SearchRequest) -> dict[str, Any]:
+    image = picture_from_base64(wanted.image) if wanted.image is not None else None
+    filter: Filter | None = wanted.filter
+    found = searches.search(request.headers, wanted.query, wanted.k, wanted.mode, filter, image=image)
+    told = {"query": wanted.query, "mode": wanted.mode, "took_ms": round(found.seconds * 1000, 1)}
+    return told | {"hits": [search_hit(hit) for hit in found.hits]}
 
 
 def _neighbours(index: Index, page: IndexedPage) -> tuple[str | None, str | None]:

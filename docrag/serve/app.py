@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,19 +16,18 @@ from starlette.types import Scope
 
 from docrag.errors import DocragError
 from docrag.index import Index
-from docrag.search.heatmap import Heatmap
 from docrag.serve import api, health, images, ingest_api, login, pages
+from docrag.serve.documents import Documents
 from docrag.serve.errors import answer_errors
 from docrag.serve.jobs import Jobs
 from docrag.serve.limits import BodyLimits
 from docrag.serve.metrics import Metrics, Watch
+from docrag.serve.searches import Searches
 from docrag.serve.security import Access, Security
 from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import FRAMEWORK
 
 STATIC = Path(__file__).parent / "static"
-HEATMAPS = 64
-"""Questions whose heatmaps are kept: a browser asks for each word of one by itself."""
 
 
 def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
@@ -55,10 +53,10 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     state.index, state.settings, state.ready = index, settings, False
     state.failed = None
     state.run = secrets.token_hex(16)
-    state.model = index.fingerprint["late"]["model"]
     state.access, state.metrics = Access(settings.api_key), Metrics()
-    state.jobs = Jobs(index, settings, state.metrics) if settings.allow_ingest else None
-    state.heatmap = _heatmaps(index)
+    state.documents, state.searches = Documents(index), Searches(index, settings, state.metrics)
+    changing = settings.allow_ingest
+    state.jobs = Jobs(index, state.documents, settings, state.metrics) if changing else None
     answer_errors(app)
     _add_routes(app)
     app.add_middleware(BodyLimits, settings=settings)
@@ -86,14 +84,6 @@ def _add_routes(app: FastAPI) -> None:
         app.include_router(login.router)
     app.mount("/static", Static(directory=STATIC), name="static")
     app.include_router(pages.routes(app.state))
-
-
-def _heatmaps(index: Index) -> Callable[[str, str], Heatmap]:
-    @lru_cache(maxsize=HEATMAPS)
-    def heatmap(page_id: str, query: str) -> Heatmap:
-        return index.heatmap(page_id, query)
-
-    return heatmap
 
 
 @asynccontextmanager

@@ -99,10 +99,16 @@ def error_answer(
     return JSONResponse({"error": {"message": message, "hint": hint}}, status, headers=dict(headers or {}))
 
 
-def _docrag(request: Request, error: Any) -> Response:
+def noted_status(request: Request, error: DocragError) -> int:
+    """The status that an error is answered with; where that is the server's fault, its log says why."""
     status = status_of(error)
     if status >= 500:
         logger.error("%s %a: %s", request.method, request.scope["path"], error)
+    return status
+
+
+def _docrag(request: Request, error: Any) -> Response:
+    status = noted_status(request, error)
     return error_answer(status, error.message, error.hint)
 
 

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from docrag.errors import DocragError
 from docrag.serve import shown
 from docrag.serve.asked import COUNTS, LONGEST, Asked
-from docrag.serve.errors import status_of
+from docrag.serve.errors import noted_status
 from docrag.types import MODES
 
 _templates = Environment(
@@ -47,7 +47,7 @@ def html(template: str, status_code: int = 200, **context: Any) -> HTMLResponse:
 
 def error_page(request: Request, error: DocragError) -> HTMLResponse:
     """What happened and what to do about it: a whole page, or the part that htmx puts into one."""
-    status = status_of(error)
+    status = noted_status(request, error)
     part = "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
     return html(
         "error.html" if part else "error_page.html", status, error=error, asked=Asked(), status=status

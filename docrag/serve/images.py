@@ -12,12 +12,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from PIL import Image as pillow
-from PIL import ImageOps
 from PIL.Image import Image
 
 from docrag.errors import NotFound, QueryError
-from docrag.rgb import to_rgb
 from docrag.serve.answers import ERRORS
+from docrag.serve.pictures import open_picture
 from docrag.types import page_id
 
 
@@ -31,8 +30,6 @@ class Width(IntEnum):
 
 DocumentId = Annotated[str, InPath(pattern="^[0-9a-f]{64}$", description="sha256 of the file.")]
 
-MOST_PIXELS = 50_000_000
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 CACHED = {
     "Cache-Control": "private, max-age=31536000, immutable",
     "Cross-Origin-Resource-Policy": "cross-origin",
@@ -93,12 +90,8 @@ def picture_from_base64(text: str) -> Image:
     Raises:
         QueryError: It is none, or too large.
     """
-    hint = "give a PNG, JPEG, WebP or TIFF of at most 50 million pixels, in base64"
     try:
         content = base64.b64decode(text.partition("base64,")[2] if text.startswith("data:") else text)
-        with pillow.open(BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:  # asked before anything is decoded
-                raise QueryError("the image has too many pixels", hint)
-            return to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, EOFError, pillow.DecompressionBombError) as error:
-        raise QueryError("the image cannot be read", hint) from error
+    except ValueError as error:
+        raise QueryError("the image cannot be read", "give it in base64") from error
+    return open_picture(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -10,7 +11,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +19,13 @@ from docrag.errors import DocragError, DocumentError, NotFound
 from docrag.index import Index
 from docrag.ingest.report import FileReport, Progress
 from docrag.serve.checks import refusals
+from docrag.serve.documents import Documents
 from docrag.serve.errors import FAILED, Refused
 from docrag.serve.metrics import Metrics
 from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import PAGES, ingestion
 from docrag.serve.uploads import Uploads
+from docrag.timing import listening
 
 logger = logging.getLogger(__name__)
 
@@ -81,13 +84,15 @@ class Jobs:
 
     Args:
         index: Documents are added to it.
+        documents: Is told when they have changed.
         settings: The limits.
         metrics: Are told what became of files.
     """
 
-    def __init__(self, index: Index, settings: ServeSettings, metrics: Metrics) -> None:
+    def __init__(self, index: Index, documents: Documents, settings: ServeSettings, metrics: Metrics) -> None:
         self.uploads = Uploads(settings.uploads)
         self._index = index
+        self._documents = documents
         self._settings = settings
         self._metrics = metrics
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -165,7 +170,10 @@ class Jobs:
             for file in found.files:
                 if self.uploads.owns(file):  # before it is forgotten: else a crash would leave it for ever
                     self.uploads.settled(Path(file), keep=False)
-            return self._index.remove(document_id)
+            try:
+                return self._index.remove(document_id)
+            finally:
+                self._documents.changed()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -189,7 +197,7 @@ class Jobs:
         job.state = "running"
         started = time.perf_counter()
         try:
-            with ingestion(self._settings, len(job.paths)) as span:
+            with ingestion(self._settings, len(job.paths)) as span, listening(self._metrics.stage):
                 summary = self._ingest(job)
                 span.set_attribute(PAGES, summary["pages"])
             job.end("done", summary=summary)
@@ -212,9 +220,10 @@ class Jobs:
         """
 
         def tell(event: Progress | FileReport) -> None:
-            job.tell(event)
             if isinstance(event, FileReport):
                 self._settle(event)
+                event = self._told(event)
+            job.tell(event)
 
         job.tell(Progress(0, 0, str(job.paths[0])))  # its turn has come; readers take seconds to start
         good = []
@@ -225,7 +234,10 @@ class Jobs:
                 good.append(path)
             else:
                 tell(_failed(path, error))
-        report = self._index.ingest(good, listener=tell, should_stop=self.stopping.is_set)
+        try:
+            report = self._index.ingest(good, listener=tell, should_stop=self.stopping.is_set)
+        finally:  # of what fails or stops, a part may be stored
+            self._documents.changed()
         if report.stopped:
             raise Stopped
         return report.summary()
@@ -236,6 +248,14 @@ class Jobs:
         self._metrics.ingest_documents.labels(report.status).inc()
         self._metrics.ingest_pages.labels(report.status).inc(report.pages)
         self.uploads.settled(Path(report.file), keep=report.status != "failed")
+        self._documents.changed()
+
+    def _told(self, report: FileReport) -> FileReport:
+        """What became of a file, as others should hear it: no paths, and flags with their command."""
+        error = report.error and report.error.replace(f"{self.uploads.folder}{os.sep}", "")
+        flags = "--" in report.hint
+        hint = f"docrag ingest it on the machine itself: {report.hint}" if flags else report.hint
+        return replace(report, error=error, hint=hint)
 
 
 def _failed(path: Path, error: DocumentError) -> FileReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 
 import anyio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -15,6 +16,8 @@ from docrag.serve.security import HEADERS
 logger = logging.getLogger(__name__)
 access_log = logging.getLogger("docrag.serve.access")
 
+LONG = (1, 5, 15, 60, 300, 900, 3600)
+COUNTS = (0, 1, 5, 10, 50, 100, 1000)
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -23,41 +26,40 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.search_seconds = Histogram(
-            "docrag_search_seconds", "Searches.", ["stage"], registry=registry, buckets=SECONDS
+        seconds = partial(Histogram, registry=registry, buckets=SECONDS)
+        counter = partial(Counter, registry=registry)
+        self.search_seconds = seconds(
+            "docrag_search_seconds", "Searches: all, and their stages encode, retrieve, regions.", ["stage"]
         )
         self.search_hits = Histogram(
-            "docrag_search_hits",
-            "Pages found by a search.",
-            registry=registry,
-            buckets=(0, 1, 5, 10, 50, 100, 1000),
+            "docrag_search_hits", "Pages found by a search.", registry=registry, buckets=COUNTS
         )
-        self.ingest_pages = Counter(
-            "docrag_ingest_pages", "Pages of uploaded documents.", ["status"], registry=registry
+        self.embed_seconds = seconds(
+            "docrag_embed_seconds", "Batches of pages, and queries, through a model.", ["model"]
         )
-        self.ingest_documents = Counter(
-            "docrag_ingest_documents", "Uploaded documents.", ["status"], registry=registry
+        self.render_seconds = seconds("docrag_render_seconds", "Pictures of pages, of each its own.")
+        self.ingest_pages = counter("docrag_ingest_pages", "Pages of uploaded documents.", ["status"])
+        self.ingest_documents = counter("docrag_ingest_documents", "Uploaded documents.", ["status"])
+        self.ingest_seconds = seconds(
+            "docrag_ingest_seconds", "Uploads, from their turn to their end.", buckets=LONG
         )
-        self.ingest_seconds = Histogram(
-            "docrag_ingest_seconds",
-            "Uploads, from their turn to their end.",
-            registry=registry,
-            buckets=(1, 5, 15, 60, 300, 900, 3600),
-        )
-        self.requests = Counter(
-            "docrag_http_requests", "Requests.", ["method", "route", "status"], registry=registry
-        )
-        self.request_seconds = Histogram(
-            "docrag_http_request_seconds",
-            "Requests, to the end of the answer.",
-            ["route"],
-            registry=registry,
-            buckets=SECONDS,
+        self.requests = counter("docrag_http_requests", "Requests.", ["method", "route", "status"])
+        self.request_seconds = seconds(
+            "docrag_http_request_seconds", "Requests, to the end of the answer.", ["route"]
         )
         self.under_way = 0
         """Requests that are being answered; changed by the event loop alone."""
         gauge = Gauge("docrag_http_requests_under_way", "Requests being answered.", registry=registry)
         gauge.set_function(lambda: self.under_way)
+
+    def stage(self, stage: str, model: str, seconds: float) -> None:
+        """Hear how long a stage took, as `docrag.timing` tells it; of a search, or of an ingest."""
+        if stage == "embed":
+            self.embed_seconds.labels(model).observe(seconds)
+        elif stage == "render":
+            self.render_seconds.observe(seconds)
+        else:
+            self.search_seconds.labels(stage).observe(seconds)
 
     async def idle(self) -> None:
         """Wait until no request is under way: a thread may still search for one that was given up."""

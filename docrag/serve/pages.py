@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse
-from PIL import Image as pillow
-from PIL import ImageOps
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import State, UploadFile
 
 from docrag.errors import NotFound, QueryError
 from docrag.index import Index
-from docrag.rgb import to_rgb
 from docrag.search.conditions import AllOf, Filter, Is
 from docrag.serve import shown
 from docrag.serve.asked import Asked, filter_of
+from docrag.serve.documents import Documents
 from docrag.serve.html import HtmlRoute, html
-from docrag.serve.images import FORMATS, MOST_PIXELS
 from docrag.serve.originals import original, standing
+from docrag.serve.pictures import Pictures, open_picture
+from docrag.serve.searches import Searches
 from docrag.types import Hit, IndexedDocument, IndexedPage, Region, page_id
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from docrag.search.heatmap import Heatmap
 
 COVERS = 60
 """Documents that the first page shows."""
 LISTED = 200
 """Documents that the filter lists at once; the others are found by name."""
+LOOKED_AT = 40
+"""Pages at the beginning of a document among which is its first one that could be read."""
 AROUND = 20
 """Pages before and after one that its strip shows."""
 REMEMBERED = 5000
@@ -46,7 +42,7 @@ def routes(state: State) -> APIRouter:
     """The pages over an application's index.
 
     Args:
-        state: Holds `index`, `heatmap` and `settings`.
+        state: Holds `index`, `documents`, `searches` and `settings`.
     """
     pages = Pages(state)
     router = APIRouter(include_in_schema=False, route_class=HtmlRoute, default_response_class=HTMLResponse)
@@ -65,12 +61,14 @@ class Pages:
     """Makes the pages.
 
     Args:
-        state: Holds `index`, `heatmap` and `settings`.
+        state: Holds `index`, `documents`, `searches` and `settings`.
     """
 
     def __init__(self, state: State) -> None:
         self._index: Index = state.index
-        self._heatmap: Callable[[str, str], Heatmap] = state.heatmap
+        self._documents: Documents = state.documents
+        self._searches: Searches = state.searches
+        self._pictures = Pictures()
         self._matched: OrderedDict[tuple[str, str], tuple[Region, ...]] = OrderedDict()
         self._facts = {
             "allow_ingest": state.settings.allow_ingest,
@@ -81,33 +79,36 @@ class Pages:
         """The sign of a tab whose page names none, such as a PDF."""
         return FileResponse(MARK, headers={"Cache-Control": "public, max-age=86400"})
 
-    def home(self, request: Request) -> Response:
+    async def home(self, request: Request) -> Response:
         """The search page; the address says what it shows."""
-        asked = Asked.of(request.query_params)
-        return html("search.html", **{**self._form(asked), **self._found(asked)})
+        return await self._searches.in_turn(self._whole, request, Asked.of(request.query_params))
 
-    def results(self, request: Request) -> Response:
+    def _whole(self, request: Request, asked: Asked) -> Response:
+        return html("search.html", **{**self._form(asked), **self._found(request, asked)})
+
+    async def results(self, request: Request) -> Response:
         """The part of the search page that a new question changes, and the address to show for it."""
-        asked = Asked.of(request.query_params)
-        answer = html("main.html", **self._facts, asked=asked, **self._found(asked))
-        answer.headers["HX-Push-Url"] = asked.url()
+        return await self._searches.in_turn(self._part, request, Asked.of(request.query_params))
+
+    def _part(self, request: Request, asked: Asked) -> Response:
+        answer = html("main.html", **self._facts, asked=asked, **self._found(request, asked))
+        again = request.headers.get("HX-Current-URL", "").endswith(asked.url())  # one step back is enough
+        answer.headers["HX-Replace-Url" if again else "HX-Push-Url"] = asked.url()
         return answer
 
     async def by_image(self, request: Request) -> Response:
-        """Pages that look like an image, which is in no address: it is sent with a form."""
+        """Keep an image to search by, and go to the address that asks for pages that look like it."""
         async with request.form(max_files=1, max_fields=300) as form:
             asked = Asked.of(form)
             upload = form.get("image")
             if not isinstance(upload, UploadFile) or not upload.size:
                 raise QueryError("there is no image", "choose a PNG, JPEG, WebP or TIFF")
-            return await run_in_threadpool(self._alike, request, asked, upload)
-
-    def _alike(self, request: Request, asked: Asked, upload: UploadFile) -> Response:
-        picture = _open_picture(upload.file)
-        found = self._found(asked, picture, upload.filename or "an image")
+            name, content = upload.filename or "an image", await upload.read()
+        like = await run_in_threadpool(self._pictures.keep, name, content)
+        asked = replace(asked, like=like)
         if "HX-Request" in request.headers:
-            return html("main.html", **self._facts, asked=asked, **found)
-        return html("search.html", **{**self._form(asked), **found})
+            return await self._searches.in_turn(self._part, request, asked)
+        return RedirectResponse(asked.url(), 303)
 
     def listed(self, request: Request) -> Response:
         """The documents that the filter offers, those whose name holds some words."""
@@ -123,7 +124,7 @@ class Pages:
             **self._form(asked),
             **self._beside(page),
             page=page,
-            regions=self._regions(asked.q, page),
+            regions=self._regions(request, asked.q, page),
             words=shown.words_of(asked.q),
             there=standing(page.metadata["sources"]) is not None,
         )
@@ -134,14 +135,14 @@ class Pages:
         """A button for each word of the question, to show where it was found."""
         asked = Asked.of(request.query_params)
         try:
-            maps, why = self._heatmap(name, asked.q).words, ""
+            maps, why = self._searches.heatmap(name, asked.q).words, ""
         except QueryError as error:  # of models that see pages as a whole; the rest of the page stands
             maps, why = (), error.message
         return html("words.html", asked=asked, page_id=name, maps=maps, why=why)
 
     def pdf(self, document_id: str) -> Response:
         """The file that was ingested."""
-        document = next((one for one in self._index.documents() if one.id == document_id), None)
+        document = self._documents.get(document_id)
         if document is None:
             raise NotFound(f"no document {document_id[:40]} in the index", "search for it again")
         path = original(document)
@@ -160,7 +161,7 @@ class Pages:
 
     def _list(self, asked: Asked, find: str) -> dict[str, Any]:
         """The documents to choose from; those that are chosen always stand first."""
-        documents = self._index.documents()
+        documents = self._documents.all()
         words = find.casefold().split()
         chosen = [one for one in documents if one.id.startswith(asked.within or "-")]
         named = [one for one in documents if one not in chosen and _holds(one, words)]
@@ -168,28 +169,39 @@ class Pages:
             "chosen": chosen,
             "offered": [*chosen, *named[:LISTED]],
             "unlisted": max(0, len(named) - LISTED),
-            "total": (len(documents), sum(document.pages for document in documents)),
         }
 
-    def _found(self, asked: Asked, image: Image | None = None, image_name: str = "") -> dict[str, Any]:
+    def _found(self, request: Request, asked: Asked) -> dict[str, Any]:
         """What the question finds; without one, the documents that there are."""
-        documents = self._index.documents()
+        documents = self._documents.all()
         chosen = asked.chosen(documents)
-        if not documents or (image is None and not asked.q):
-            covers = chosen or documents
-            return {"view": "home.html", "covers": covers[:COVERS], "more": max(0, len(covers) - COVERS)}
-        started = time.perf_counter()
-        hits = self._index.search(asked.q, asked.k, asked.mode, filter_of(chosen), image=image)
+        within = chosen or documents
+        told = {"chosen": chosen, "pages": sum(document.pages for document in within)}
+        if not documents or not (asked.q or asked.like):
+            covers = [(document, self._first(document)) for document in within[:COVERS]]
+            return told | {"view": "home.html", "documents": within, "covers": covers}
+        like = self._pictures.get(asked.like) if asked.like else None
+        image = open_picture(like.content) if like else None
+        found = self._searches.search(
+            request.headers, asked.q, asked.k, asked.mode, filter_of(chosen), image=image
+        )
         if image is None:
-            self._remember(asked.q, hits)
-        return {
+            self._remember(asked.q, found.hits)
+        return told | {
             "view": "results.html",
-            "hits": hits,
-            "took": (time.perf_counter() - started) * 1000,
+            "hits": found.hits,
+            "took": found.seconds * 1000,
             "words": shown.words_of(asked.q),
-            "chosen": chosen,
-            "image_name": image_name,
+            "like": like.name if like else "",
         }
+
+    def _first(self, document: IndexedDocument) -> int:
+        """The number of a document's first page; those before it may have been lost."""
+        if document.pages == document.total_pages:
+            return 1
+        numbers = range(1, min(document.total_pages, LOOKED_AT) + 1)
+        there = self._index.pages([page_id(document.id, number) for number in numbers])
+        return there[0].page if there else 1
 
     def _remember(self, question: str, hits: Sequence[Hit]) -> None:
         for hit in hits:
@@ -197,11 +209,11 @@ class Pages:
         while len(self._matched) > REMEMBERED:
             self._matched.popitem(last=False)
 
-    def _regions(self, question: str, page: IndexedPage) -> tuple[Region, ...]:
+    def _regions(self, request: Request, question: str, page: IndexedPage) -> tuple[Region, ...]:
         """What a question matches on a page; nothing without a question in words."""
         if question and (question, page.page_id) not in self._matched:
             only: Filter = AllOf((Is("document_id", (page.document_id,)), Is("page", (page.page,))))
-            self._remember(question, self._index.search(question, 1, "late", only))
+            self._remember(question, self._searches.search(request.headers, question, 1, "late", only).hits)
         return self._matched.get((question, page.page_id), ())
 
     def _beside(self, page: IndexedPage) -> dict[str, Any]:
@@ -220,19 +232,3 @@ def _holds(document: IndexedDocument, words: list[str]) -> bool:
     """Whether the path or the title of a document holds all of some words, in lower case."""
     told = f"{document.file} {document.title}".casefold()
     return all(word in told for word in words)
-
-
-def _open_picture(file: BinaryIO) -> Image:
-    """An image that a person sent.
-
-    Raises:
-        QueryError: It is none, or has too many pixels.
-    """
-    hint = "choose a PNG, JPEG, WebP or TIFF"
-    try:
-        with pillow.open(file, formats=FORMATS) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                raise QueryError(f"an image of {opened.width} x {opened.height} pixels", "make it smaller")
-            return to_rgb(ImageOps.exif_transpose(opened))
-    except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
-        raise QueryError("this is no image that can be read", hint) from error

@@ -15,6 +15,12 @@ from docrag.types import Box, Hit, IndexedDocument, IndexedPage, Region, page_id
 
 SIGNALS = ("late", "cosine", "text")
 """In the order in which their scores are shown."""
+SCORE_HINTS = {
+    "score": "All signals together, 0 to 1: the list stands in this order",
+    "late": "Each word of the question beside the word or part of the page that comes closest, added up",
+    "cosine": "The question as a whole beside the page as a whole, -1 to 1",
+    "text": "Words of the question that stand on the page; rare ones count more (BM25)",
+}
 MODE_HINTS = {
     "hybrid": "All signals together",
     "late": "Every word of the question, by meaning, somewhere on the page",
@@ -41,6 +47,14 @@ class Bar(NamedTuple):
     number: str
     share: float
     """Of the best score among the hits, 0..1."""
+
+
+class Badge(NamedTuple):
+    """Where the number of a region stands, in the page's points."""
+
+    x: float
+    y: float
+    radius: float
 
 
 class Rect(NamedTuple):
@@ -106,8 +120,10 @@ def marked(parts: Sequence[Piece]) -> Markup:
 
 
 def bars(hit: Hit, hits: Sequence[Hit]) -> list[Bar]:
-    """The scores of a hit by signal, beside those of the others."""
-    return [
+    """The scores of a hit, beside those of the others: that by which they are ordered, and each signal's."""
+    best = max(other.score for other in hits)
+    whole = [Bar("score", f"{hit.score:.2f}", max(0.0, min(1.0, hit.score / best if best else 0.0)))]
+    return (whole if len(hit.scores) > 1 else []) + [
         Bar(signal, f"{hit.scores[signal]:.2f}", max(0.0, min(1.0, hit.scores[signal] / best)))
         for signal in SIGNALS
         if signal in hit.scores
@@ -131,6 +147,20 @@ def crop(region: Region, page: IndexedPage, around: float = 0.02) -> Rect:
     right, bottom = min(1.0, x1 + around), min(1.0, y1 + around)
     sides = left * width, top * height, (right - left) * width, (bottom - top) * height
     return Rect(*(round(side, 1) for side in sides))
+
+
+def badges(regions: Sequence[Region], page: IndexedPage) -> list[Badge]:
+    """A number for each region, on the left end of its upper edge and within the page."""
+    width, height = size(page)
+    radius = round(width / 70, 1)
+    return [
+        Badge(
+            round(min(max(rect(region.box).x * width, radius), width - radius), 1),
+            round(min(max(rect(region.box).y * height, radius), height - radius), 1),
+            radius,
+        )
+        for region in regions
+    ]
 
 
 def size(page: IndexedPage) -> tuple[int, int]:
@@ -157,6 +187,29 @@ def headline(title: str, source: str) -> str:
     return "" if _letters(title) in {stem, _letters(Path(source).name)} else title
 
 
+def about(metadata: Mapping[str, object], most: int = 140) -> str:
+    """What a page's caption says beside the title of its document: its headings; empty where it is no more.
+
+    >>> about({"title": "Annual report", "caption": "Annual report. Table 2: Fares"})
+    'Table 2: Fares'
+    >>> about({"title": "Annual report", "caption": "Annual report, page 3"})
+    ''
+    """
+    title, caption = str(metadata.get("title", "")), str(metadata.get("caption", ""))
+    told = caption.removeprefix(title) if title and caption.startswith(title) else ""
+    told = "" if told.startswith(", page ") else told.lstrip(" \u203a.")
+    return told if len(told) <= most else f"{told[:most].rpartition(' ')[0]} …"
+
+
+def count(number: int, of: str) -> str:
+    """A number of things in words.
+
+    >>> count(1945, "page"), count(1, "document")
+    ('1,945 pages', '1 document')
+    """
+    return f"{number:,} {of}{'' if number == 1 else 's'}"
+
+
 def picture(page: IndexedPage | IndexedDocument, width: int | None = None, number: int | None = None) -> str:
     """The address of a page's picture, the first page of a document by default."""
     document = page.id if isinstance(page, IndexedDocument) else page.document_id
@@ -164,9 +217,9 @@ def picture(page: IndexedPage | IndexedDocument, width: int | None = None, numbe
     return f"/pages/{document}/{at}.jpg{f'?w={width}' if width else ''}"
 
 
-def first_page(document: IndexedDocument) -> str:
-    """The id of a document's first page."""
-    return page_id(document.id, 1)
+def page_of(document: IndexedDocument, number: int) -> str:
+    """The id of a page of a document."""
+    return page_id(document.id, number)
 
 
 def heat(page: str, word: int, query: str) -> str:

@@ -1,5 +1,8 @@
+import os
 import re
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pymupdf
@@ -61,6 +64,20 @@ def test_a_picture_of_text_is_read_without_network(make_pdf, reader, monkeypatch
 
 def test_a_blank_picture_has_no_words(reader):
     assert reader.words(Image.new("RGB", (400, 600), "white")) == ((), ())
+
+
+def test_onnxruntime_keeps_no_device_id_and_no_queue_of_what_to_send(tmp_path):
+    script = """if True:
+        import time
+        from docrag.demo import documents
+        from docrag.read.ocr import Reader
+        from docrag.read.pdf import PdfSource  # PyMuPDF loads onnxruntime too
+        Reader().words(PdfSource(documents() / "scan_20240212.pdf").picture(1, 400, 10**6))
+        time.sleep(1)  # it is written by another thread
+    """
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.slow

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,8 +24,9 @@ from PIL import Image
 from docrag import Index, demo
 from docrag.serve.app import create_app
 from docrag.serve.settings import ServeSettings
+from docrag.settings import load_settings
 from tests.conftest import SHARED
-from tests.samples import write_pdf
+from tests.samples import make_image, write_pdf
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -56,7 +60,7 @@ class Visitor:
 
     def answered(self, question: str) -> None:
         """Wait until the page shows the answer to a question."""
-        there = "asked => document.title.startsWith(asked + ' ') && !document.querySelector('.htmx-request')"
+        there = "asked => document.title.startsWith(asked) && !document.querySelector('.htmx-request')"
         self.tab.wait_for_function(there, arg=question)
         self.tab.wait_for_selector(".told")
 
@@ -79,6 +83,26 @@ def home(demo_copy: Callable[[], Path]) -> Iterator[str]:
     index = Index.open(folder, create=False)
     if ULTA.is_file():
         assert not index.ingest(ULTA).failures
+    with serving(index, folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory, checkpoint) -> Iterator[str]:
+    """The address of a server over pictures without a word, seen by tiny models with random weights."""
+    folder = tmp_path_factory.mktemp("gallery")
+    for number in range(5):
+        make_image(number, 600, 800).save(folder / f"picture {number}.png")
+    settings = load_settings(late=checkpoint("colqwen2"), image=checkpoint("clip"), ocr=False)
+    index = Index.open(folder / "index", settings=settings)
+    assert not index.ingest(folder).failures
+    with serving(index, folder / "index") as address:
+        yield address
+
+
+@contextmanager
+def serving(index: Index, folder: Path) -> Iterator[str]:
+    """A server over an index, which it closes; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         app = create_app(index, ServeSettings(port=port, allow_ingest=True, folder=folder))
@@ -108,18 +132,20 @@ def visit(browser: Any, home: str) -> Iterator[Callable[..., Visitor]]:
     """Opens the search page; afterwards no tab may have complained or asked another machine."""
     visitors: list[Visitor] = []
 
-    def open_tab(path: str = "/", width: int = 1280, height: int = 800, **options: Any) -> Visitor:
+    def open_tab(
+        path: str = "/", width: int = 1280, height: int = 800, at: str = home, **options: Any
+    ) -> Visitor:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        visitor = Visitor(context.new_page(), home)
+        visitor = Visitor(context.new_page(), at)
         visitors.append(visitor)
-        visitor.tab.goto(home + path)
+        visitor.tab.goto(at + path)
         return visitor
 
     yield open_tab
     for visitor in visitors:
         visitor.tab.context.close()
         assert visitor.complaints == []
-        assert visitor.hosts == {urlsplit(home).netloc}
+        assert visitor.hosts == {urlsplit(visitor.home).netloc}
 
 
 def boxes_of(path: Path, number: int, text: str) -> list[tuple[float, ...]]:
@@ -273,6 +299,8 @@ def test_uploads_tell_how_far_they_are_and_are_found_then(visit, tmp_path: Path)
     path = write_pdf(tmp_path / "quokka census.pdf", *texts)
     note = tmp_path / "notes.pdf"
     note.write_text("no PDF at all")
+    nasty = [SHARED / "nasty" / f"{name}.pdf" for name in ("issue3371", "poppler-67295-0", "bad-xref")]
+    nasty = [file for file in nasty if file.is_file()]
     visitor = visit()
     visitor.tab.evaluate("""() => {
         window.told = [];
@@ -280,14 +308,20 @@ def test_uploads_tell_how_far_they_are_and_are_found_then(visit, tmp_path: Path)
         watch.observe(document.querySelector("#stage"), { childList: true });
     }""")
     visitor.tab.click("[data-open=upload]")
-    visitor.tab.set_input_files("#files input", [path, note])
+    visitor.tab.set_input_files("#files input", [path, note, *nasty])
     visitor.tab.wait_for_selector("#stage:has-text('Ready to search')", timeout=60_000)
     told = visitor.tab.evaluate("told")
     assert any(line.startswith("Sending") for line in told)
-    assert any("quokka census.pdf: 8 of 8 pages" in line for line in told)
+    assert any(re.search(r"Reading .+\.pdf: [1-9]\d* of [1-9]\d* pages", line) for line in told)
+    assert not any("of 0 pages" in line for line in told)
     rows = visitor.tab.locator("#done li").all_inner_texts()
     assert any("quokka census.pdf" in row and "added, 8 pages" in row for row in rows)
     assert any("neither a PDF nor an image" in row for row in rows)
+    assert len(rows) == 2 + len(nasty)
+    if nasty:
+        assert any("issue3371.pdf is encrypted" in row for row in rows)
+        assert any("poppler-67295-0.pdf is broken" in row for row in rows)
+        assert any("bad-xref.pdf" in row and "added" in row for row in rows)
     visitor.tab.wait_for_function("() => document.querySelector('.covers').textContent.includes('quokka')")
     visitor.tab.keyboard.press("Escape")
     visitor.search("quokka colony number 5")
@@ -308,6 +342,157 @@ def test_errors_are_said_and_a_person_can_go_on(visit):
     visitor.tab.wait_for_selector("#notice:has-text('does not answer')")
     assert visitor.complaints
     visitor.complaints.clear()
+
+
+@contextmanager
+def held(visitor: Visitor) -> Iterator[None]:
+    """Let the answers to questions that are asked within the block come when it has ended."""
+    waiting: list[Any] = []
+    ended = False
+
+    def hold(route: Any) -> None:
+        if ended:
+            route.continue_()
+        else:
+            waiting.append(route)
+
+    visitor.tab.route("**/results?*", hold)
+    yield
+    until = time.monotonic() + 10
+    while not waiting and time.monotonic() < until:
+        visitor.tab.wait_for_timeout(20)
+    ended = True
+    for route in waiting:
+        route.continue_()
+
+
+def ask(visitor: Visitor, question: str) -> None:
+    """Ask, and do not wait."""
+    visitor.tab.fill("#q", question)
+    visitor.tab.press("#q", "Enter")
+
+
+def test_questions_in_quick_order_end_with_the_last(visit):
+    visitor = visit()
+    with held(visitor):
+        for question in ("ferry", "ferry timetable", CATERING.text):
+            ask(visitor, question)
+    visitor.answered(CATERING.text)
+    assert visitor.files()[0] == CATERING.file
+    visitor.tab.wait_for_timeout(300)
+    assert visitor.tab.title().startswith(CATERING.text)  # nothing that is late comes after it
+
+
+def test_who_leaves_before_the_answer_comes_is_not_brought_back(visit):
+    visitor = visit()
+    visitor.search(LAMP.text)
+    visitor.search(CATERING.text)
+    with held(visitor):
+        ask(visitor, "another question")
+        visitor.tab.go_back()
+        visitor.tab.wait_for_function("asked => document.title.startsWith(asked)", arg=LAMP.text)
+    visitor.tab.wait_for_timeout(500)
+    assert visitor.tab.title().startswith(LAMP.text)
+    assert visitor.tab.input_value("#q") == LAMP.text
+    assert "another" not in visitor.tab.url
+    visitor.tab.wait_for_function("() => !document.querySelector('.htmx-request')")
+    visitor.search(CATERING.text)
+
+
+def test_a_page_can_be_opened_while_another_question_is_answered(visit):
+    visitor = visit()
+    visitor.search(CATERING.text)
+    visitor.tab.route("**/results?*", lambda route: None)  # no answer ever comes
+    ask(visitor, "one more question")
+    visitor.open_first()
+    visitor.tab.wait_for_timeout(300)
+    assert "/page/" in visitor.tab.url
+
+
+def test_a_page_of_a_question_can_be_sent_to_somebody(visit):
+    sender = visit()
+    sender.search(CATERING.text)
+    address = sender.tab.locator(".hit .open").first.get_attribute("href")
+    receiver = visit(address)
+    assert receiver.tab.locator(".large .regions rect").count() == 3
+    assert receiver.tab.locator(".large .numbers text").all_text_contents() == ["1", "2", "3"]
+    receiver.tab.wait_for_selector(".word")
+    receiver.tab.reload()
+    receiver.tab.keyboard.press("Escape")
+    receiver.tab.wait_for_selector(".hits")
+    assert receiver.tab.input_value("#q") == CATERING.text
+
+
+@pytest.mark.parametrize("question", ["\"fares\" & <b>'x'</b> #1 + 100 % ?", "ferry " * 330, "渡船 ⛴"])
+def test_questions_of_any_letters_are_kept_as_they_are(visit, question: str):
+    visitor = visit(width=375)
+    visitor.tab.fill("#q", question)
+    visitor.tab.press("#q", "Enter")
+    visitor.tab.wait_for_selector(".told")
+    assert not visitor.is_wide()
+    visitor.tab.reload()
+    assert visitor.tab.input_value("#q") == question.strip()
+    assert visitor.tab.locator(".hit").count() == 10
+
+
+DROP = """async address => {
+    const content = await (await fetch(address)).blob();
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([content], "found somewhere.jpg", { type: "image/jpeg" }));
+    for (const kind of ["dragenter", "dragover", "drop"]) {
+        const told = { dataTransfer, bubbles: true, cancelable: true };
+        document.body.dispatchEvent(new DragEvent(kind, told));
+    }
+}"""
+
+
+def test_an_image_that_is_dropped_finds_its_own_page_first(visit, gallery: str):
+    """Whatever the weights are: nothing is more like a picture than itself."""
+    visitor = visit(at=gallery)
+    pictures = visitor.tab.locator(".covers a")
+    for number in (1, 3):
+        source = pictures.nth(number).locator("img").get_attribute("src").partition("?")[0]
+        visitor.tab.evaluate(DROP, source)
+        visitor.tab.wait_for_url("**like=*")
+        visitor.tab.wait_for_selector(".hits")
+        assert visitor.files()[0] == f"picture {number}.png"
+        assert not visitor.tab.locator("#drop").is_visible()
+        visitor.tab.goto(gallery)
+    visitor.tab.go_back()
+    visitor.tab.wait_for_selector(".hits")
+    assert visitor.tab.locator(".like .file").inner_text() == "found somewhere.jpg"
+    visitor.tab.get_by_text("Cosine", exact=True).click()  # what narrows it keeps the image
+    visitor.tab.wait_for_url("**mode=cosine*")
+    assert "like=" in visitor.tab.url
+    assert visitor.files()[0] == "picture 3.png"
+    visitor.open_first()
+    visitor.tab.keyboard.press("Escape")
+    visitor.tab.wait_for_selector(".hits")
+    assert visitor.files()[0] == "picture 3.png"
+    visitor.tab.locator(".like a").click()
+    visitor.tab.wait_for_selector(".covers")
+
+
+def test_a_part_without_text_is_shown_as_it_looks(visit, gallery: str):
+    visitor = visit("/?q=a+red+box&k=1", at=gallery)
+    visitor.tab.wait_for_timeout(300)
+    crop = visitor.tab.locator(".hit .crop")
+    x, y, width, height = map(float, crop.get_attribute("viewBox").split())
+    rect = visitor.tab.locator(".hit .regions .r1")
+    box = [float(rect.get_attribute(name)) for name in ("x", "y", "width", "height")]
+    page = [float(crop.locator("image").get_attribute(name)) for name in ("width", "height")]
+    assert x <= box[0] * page[0] + 1
+    assert y <= box[1] * page[1] + 1
+    assert x + width >= (box[0] + box[2]) * page[0] - 1
+    assert y + height >= (box[1] + box[3]) * page[1] - 1
+    shown = np.asarray(Image.open(io.BytesIO(crop.screenshot())).convert("RGB").resize((40, 40)), np.float32)
+    number = int(visitor.files()[0].removeprefix("picture ").removesuffix(".png"))
+    whole = make_image(number, 600, 800)
+    part = [round(side * 600 / page[0]) for side in (x, y, x + width, y + height)]
+    there = np.asarray(whole.crop(part).resize((40, 40)), np.float32)
+    assert np.abs(shown - there)[3:-3, 3:-3].mean() < 25
+    visitor.open_first()
+    assert "A part without text" in visitor.tab.locator(".matched").inner_text()
 
 
 def test_the_keyboard_is_enough(visit):

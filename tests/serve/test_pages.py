@@ -201,7 +201,9 @@ def test_a_page_that_was_found_is_opened_without_asking_again(client: TestClient
     client.get("/?q=red+lamp")
     asked_again: list[str] = []
     search = index.search
-    monkeypatch.setattr(index, "search", lambda *given: asked_again.append(given[0]) or search(*given))
+    monkeypatch.setattr(
+        index, "search", lambda *given, **more: asked_again.append(given[0]) or search(*given, **more)
+    )
     page = client.get(f"/page/{hit.page_id}?q=red+lamp").text
     assert len(Elements(page).all("rect", "r1")) == 1
     assert asked_again == []
@@ -308,6 +310,18 @@ def test_errors_say_what_to_do(client: TestClient, address: str, status: int, sa
     assert not Elements(part.text).all("header")
     back = client.get(address, headers={**PARTS, "HX-History-Restore-Request": "true"})
     assert Elements(back.text).all("header")
+
+
+def test_what_fails_here_is_logged_and_shown(folder: Path, caplog: pytest.LogCaptureFixture):
+    index = Index.open(folder, create=False)
+    client = TestClient(create_app(index), base_url=HERE, raise_server_exceptions=False)
+    index.close()
+    answer = client.get("/?q=lamp")
+    assert answer.status_code == 500
+    assert "closed" in answer.text
+    [line] = [record.getMessage() for record in caplog.records if record.name == "docrag.serve.errors"]
+    assert line.startswith("GET '/': ")
+    assert "lamp" not in line
 
 
 def test_images_are_searched_by_where_an_encoder_sees(tmp_path: Path, checkpoint):

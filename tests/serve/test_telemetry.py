@@ -78,6 +78,26 @@ def test_an_upload_is_a_span_and_is_counted(spans, started, tmp_path):
     assert 'docrag_ingest_pages_total{status="added"} 2.0' in told
     assert 'docrag_ingest_documents_total{status="failed"} 1.0' in told
     assert "docrag_ingest_seconds_count 1.0" in told
+    assert "docrag_render_seconds_count 2.0" in told  # a picture a page
+    model = client.app.state.index.fingerprint["late"]["model"]
+    assert f'docrag_embed_seconds_count{{model="{model}"}} 1.0' in told  # one batch of both
+
+
+def test_searches_of_the_pages_are_measured_as_those_of_the_api_are(spans, demo_index: Index):
+    client = TestClient(create_app(demo_index), base_url=HERE)
+    hits = client.post("/v1/search", json={"query": "water", "k": 3}).json()["hits"]
+    client.get("/?q=water&k=3")
+    client.get("/results?q=water&k=3&mode=text", headers={"HX-Request": "true"})
+    client.get(f"/page/{hits[0]['page_id']}?q=snow")  # asks what matches on this page
+    client.get(f"/page/{hits[0]['page_id']}?q=water")  # was found by the first one: nothing is asked
+    told = client.get("/metrics").text.splitlines()
+    for stage in ("all", "encode", "retrieve", "regions"):
+        assert f'docrag_search_seconds_count{{stage="{stage}"}} 4.0' in told
+    assert "docrag_search_hits_count 4.0" in told
+    model = demo_index.fingerprint["late"]["model"]
+    assert f'docrag_embed_seconds_count{{model="{model}"}} 4.0' in told
+    modes = [span.attributes["docrag.mode"] for span in spans.get_finished_spans()]
+    assert modes == ["hybrid", "hybrid", "text", "late"]
 
 
 def test_metrics_count_searches_and_requests_by_route(demo_index: Index):

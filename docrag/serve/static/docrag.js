@@ -125,6 +125,19 @@ document.addEventListener("htmx:afterSwap", ({ detail }) => {
   document.body.classList.toggle("one", isReading());
 });
 
+// Who goes back while an answer is awaited has left that question: the answer comes to nothing
+let asking = null;
+document.addEventListener("htmx:beforeSend", ({ detail }) => {
+  if (detail.target?.id === "main") asking = detail.elt;
+});
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  if (detail.elt === asking) asking = null;
+});
+addEventListener("popstate", () => {
+  asking?.addEventListener("htmx:beforeOnLoad", (event) => event.preventDefault(), { once: true });
+  asking = null;
+});
+
 // What htmx cannot put into the page: answers that are no page
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const type = detail.xhr.getResponseHeader("Content-Type") ?? "";

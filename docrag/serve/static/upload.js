@@ -30,8 +30,11 @@ function send(form, count) {
 function watch(job) {
   const events = new EventSource(`/v1/ingest/${job}/events`);
   const on = (name, act) => events.addEventListener(name, ({ data }) => act(JSON.parse(data)));
-  tell("Waiting for its turn", 0);
-  on("progress", ({ pages, known, file }) => tell(`Reading ${file}: ${pages} of ${known} pages`, known ? pages / known : 0));
+  tell("Waiting for its turn");
+  on("progress", ({ pages, known, file }) => {
+    if (known) tell(`Reading ${file}: ${pages} of ${known} pages`, pages / known);
+    else tell("Looking at the files");
+  });
   on("file", (report) => find("#done").append(rowOf(report)));
   on("end", ({ state, summary, error }) => {
     events.close();
@@ -56,7 +59,8 @@ async function refresh() {
 
 function tell(text, share) {
   find("#stage").textContent = text;
-  find("#meter").value = share;
+  if (share === undefined) find("#meter").removeAttribute("value"); // it moves, and says no more
+  else find("#meter").value = share;
 }
 
 const SAID = { added: "added", updated: "updated", unchanged: "already there", failed: "failed" };

@@ -1,0 +1,101 @@
+"""Pictures in Qdrant's dashboard, as README.md of docker/ tells: shown to a browser that has logged in."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from docrag import Index
+from docrag.serve.app import create_app
+from docrag.serve.settings import ServeSettings
+from docrag.store.payload import image_address
+from tests.docker.compose import KEYS
+from tests.samples import FERRY, write_pdf
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine: apt-get install chromium"),
+    pytest.mark.allow_hosts(["127.0.0.1"]),
+]
+
+
+@contextmanager
+def docrag_with_a_key(index: Index) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        settings = ServeSettings(host="0.0.0.0", api_key=KEYS["DOCRAG_SERVE_KEY"])
+        server = uvicorn.Server(uvicorn.Config(create_app(index, settings), log_level="warning", ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def dashboard(picture: str) -> Iterator[int]:
+    """A page of another port that shows a picture as the dashboard does: by its address; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = f"<!doctype html><title>dashboard</title><img src='{picture}'>".encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def shown(tab: Any, host: str, port: int) -> bool:
+    """Whether the dashboard at a host shows the picture."""
+    tab.goto(f"http://{host}:{port}/", wait_until="load")
+    return bool(tab.evaluate("document.querySelector('img').naturalWidth"))
+
+
+def test_the_dashboard_shows_pictures_to_who_has_logged_in_at_docrag(tmp_path: Path):
+    write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY)
+    index = Index.open(tmp_path / "index")
+    index.ingest(tmp_path / "docs")
+    [document] = index.documents()
+    with (
+        docrag_with_a_key(index) as docrag,
+        dashboard(image_address(docrag, document.id, 1)) as port,
+        playwright.sync_playwright() as started,
+    ):
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        tab = browser.new_page()
+        assert not shown(tab, "127.0.0.1", port)
+        tab.goto(docrag)
+        tab.fill("#key", KEYS["DOCRAG_SERVE_KEY"])
+        tab.click("button")
+        tab.wait_for_selector("#q")
+        assert shown(tab, "127.0.0.1", port)
+        assert not shown(tab, "localhost", port)  # the same machine, and for a browser another site
+        browser.close()

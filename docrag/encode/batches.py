@@ -17,7 +17,9 @@ Result = TypeVar("Result")
 
 FIRST = 4
 """Items in the first batch, before anything is known of their size."""
-MOST = 256
+MOST = 32
+"""Items in any batch whose size is found out. ColQwen2.5-3B on an H100 took 35 ms a page in batches of 16 and
+37 in batches of 64, which held 20 GiB more."""
 ROOM = 0.85
 """Share of the memory at hand that a batch may be expected to use; the rest is for larger pages and gaps."""
 OUT_OF_MEMORY = (

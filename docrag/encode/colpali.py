@@ -76,6 +76,7 @@ class ColPaliModel:
 
         from docrag.encode.adapters import load_adapted
         from docrag.encode.loading import to_device
+        from docrag.encode.windows import attend_by_length
 
         self._torch = torch
         self._family = family
@@ -87,6 +88,7 @@ class ColPaliModel:
         guard(self._processor.tokenizer)
         self._words = QueryWords(self._processor.tokenizer, self._query_ids)
         self._model: Any = load_adapted(getattr(engine, checkpoint.architecture), checkpoint, options)
+        attend_by_length(self._model)
         if family.language_head:  # it stays on the meta device, from where nothing can be moved
             self._model.model.lm_head = torch.nn.Identity()
         self.device = to_device(self._model, options)

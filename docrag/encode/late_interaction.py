@@ -154,7 +154,10 @@ class MultiVectorModel:
     """A MultiVectorEncoder, with the place of each of its vectors."""
 
     def __init__(self, checkpoint: Checkpoint, grid: Grid, options: EncoderOptions) -> None:
+        from docrag.encode.windows import attend_by_length
+
         self._model: Any = load_modules("MultiVectorEncoder", checkpoint, options)
+        attend_by_length(self._model)
         self._processor = self._model.processor
         self._grid = grid
         self._thinnest = thinnest(grid.thinnest, options)

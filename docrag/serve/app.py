@@ -19,6 +19,7 @@ from docrag.index import Index
 from docrag.serve import api, health, images, ingest_api, login, pages
 from docrag.serve.documents import Documents
 from docrag.serve.errors import answer_errors
+from docrag.serve.html import nothing_here
 from docrag.serve.jobs import Jobs
 from docrag.serve.limits import BodyLimits
 from docrag.serve.metrics import Metrics, Watch
@@ -58,6 +59,7 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     changing = settings.allow_ingest
     state.jobs = Jobs(index, state.documents, settings, state.metrics) if changing else None
     answer_errors(app)
+    app.add_exception_handler(404, nothing_here)
     _add_routes(app)
     app.add_middleware(BodyLimits, settings=settings)
     app.add_middleware(Security, settings=settings, access=state.access)

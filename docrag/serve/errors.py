@@ -15,6 +15,7 @@ from docrag.errors import (
     DocragError,
     DocumentError,
     IndexInUse,
+    IndexNotFound,
     ModelError,
     NotFound,
     RemoteError,
@@ -36,6 +37,7 @@ STATUS: Mapping[type[DocragError], int] = {
     NotFound: 404,
     UnsupportedFile: 415,
     IndexInUse: 503,
+    IndexNotFound: 503,
     StorageFull: 507,
     ServerUnreachable: 503,
     ServerRefused: 502,
@@ -44,7 +46,6 @@ STATUS: Mapping[type[DocragError], int] = {
 
 FAILED = ("docrag failed", "the server's log says why")
 HINTS: Mapping[int, str] = {
-    404: "see /openapi.json",
     405: "see /openapi.json",
     400: "see /openapi.json",
 }

@@ -20,6 +20,7 @@ def ready(request: Request) -> JSONResponse:
     """The models are loaded and the index answers."""
     if not request.app.state.ready:
         return JSONResponse({"status": "not ready"}, 503)
+    request.app.state.searches.require_index()
     request.app.state.index.pages(["00000000-0000-0000-0000-000000000000"])
     return JSONResponse({"status": "ready"})
 

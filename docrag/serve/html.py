@@ -13,10 +13,10 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from docrag.errors import DocragError
+from docrag.errors import DocragError, NotFound
 from docrag.serve import shown
 from docrag.serve.asked import COUNTS, LONGEST, Asked
-from docrag.serve.errors import noted_status
+from docrag.serve.errors import error_answer, noted_status
 from docrag.types import MODES
 
 _templates = Environment(
@@ -52,6 +52,13 @@ def error_page(request: Request, error: DocragError) -> HTMLResponse:
     return html(
         "error.html" if part else "error_page.html", status, error=error, asked=Asked(), status=status
     )
+
+
+def nothing_here(request: Request, error: Any) -> Response:
+    """The answer at an address that leads nowhere: a page for people, JSON for programs."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return error_answer(404, str(error.detail), "see /openapi.json")
+    return error_page(request, NotFound("there is nothing at this address", "search from the start page"))
 
 
 class HtmlRoute(APIRoute):

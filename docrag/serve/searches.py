@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from docrag.errors import IndexNotFound
 from docrag.index import Index
 from docrag.search.conditions import Filter
 from docrag.serve.metrics import Metrics
@@ -29,9 +30,10 @@ T = TypeVar("T")
 HEATMAPS = 64
 """Questions whose heatmaps are kept: a browser asks for each word of one by itself."""
 AT_ONCE = (os.cpu_count() or 1) + 2
-"""Searches under way; the others wait in the order in which they came, without a thread. Half of a search is
-Python, which takes turns, and half the engine, which does not. Of fifty clients on two cores, forty at once
-took a fifth more CPU time a search than four at once, and 350 MiB more of memory."""
+"""Searches under way; the others wait in the order in which they came, without a thread. Most of a search
+holds the interpreter lock, also in the engine (qdrant-edge 0.9.0), so that more threads only wait for each
+other: of fifty clients on two cores, forty at once took a fifth more CPU time a search than four at once, and
+350 MiB more of memory."""
 
 
 class Found(NamedTuple):
@@ -55,6 +57,8 @@ class Searches:
         self._settings = settings
         self._metrics = metrics
         self._turns = CapacityLimiter(AT_ONCE)
+        there = settings.folder is not None and settings.folder.is_dir()
+        self._folder = settings.folder if there else None
         self._model: str = index.fingerprint["late"]["model"]
         self.heatmap = lru_cache(maxsize=HEATMAPS)(self._heatmap)
         """How well each place of a page matches each word of a question; the latest are kept."""
@@ -85,7 +89,9 @@ class Searches:
 
         Raises:
             QueryError: It cannot be asked so.
+            IndexNotFound: The index was removed meanwhile.
         """
+        self.require_index()
         started = time.perf_counter()
         with (
             retrieval(self._settings, headers, self._model, mode, k) as span,
@@ -97,6 +103,16 @@ class Searches:
         self._metrics.search_seconds.labels("all").observe(seconds)
         self._metrics.search_hits.observe(len(hits))
         return Found(hits, seconds)
+
+    def require_index(self) -> None:
+        """Refuse to answer from files that were removed and that this process alone still sees.
+
+        Raises:
+            IndexNotFound: They were.
+        """
+        if self._folder is not None and not self._folder.is_dir():
+            hint = "put it back, or ingest the documents again, and start docrag serve again"
+            raise IndexNotFound("the index is no longer where it was when the server started", hint)
 
     def _heatmap(self, page_id: str, query: str) -> Heatmap:
         with listening(self._metrics.stage):

@@ -16,7 +16,7 @@ from docrag.types import Box, Hit, IndexedDocument, IndexedPage, Region, page_id
 SIGNALS = ("late", "cosine", "text")
 """In the order in which their scores are shown."""
 SCORE_HINTS = {
-    "score": "All signals together, 0 to 1: the list stands in this order",
+    "score": "All signals together: the list stands in this order",
     "late": "Each word of the question beside the word or part of the page that comes closest, added up",
     "cosine": "The question as a whole beside the page as a whole, -1 to 1",
     "text": "Words of the question that stand on the page; rare ones count more (BM25)",

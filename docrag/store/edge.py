@@ -43,7 +43,7 @@ class EdgeStore:
         self._shard: edge.EdgeShard | None = shard
         self._lock = lock
         self._turns = Turns()
-        self._recent = Recent()
+        self._recent = Recent(halves=layout.halves)
         self._written = 0
 
     @classmethod

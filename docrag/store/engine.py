@@ -169,8 +169,12 @@ def require_space(folder: Path, size: int) -> None:
 
     Raises:
         StorageFull: There is too little space.
+        StoreError: The folder was removed.
     """
-    free = shutil.disk_usage(folder).free
+    try:
+        free = shutil.disk_usage(folder).free
+    except FileNotFoundError as error:
+        raise StoreError(f"the index in {folder} was removed", "open the index again") from error
     if free < 2 * size + RESERVE:
         raise StorageFull(
             f"{free >> 20} MiB left for the index in {folder}, {(2 * size + RESERVE) >> 20} needed",

@@ -95,6 +95,13 @@ class Layout:
         """Names of the vectors."""
         return frozenset(spec.name for spec in self.vectors)
 
+    @property
+    def halves(self) -> frozenset[str]:
+        """Names of those whose numbers are stored in 16 bits."""
+        return frozenset(
+            spec.name for spec in self.vectors if spec.kind == "multi" and spec.datatype == "float16"
+        )
+
 
 def check(record: PageRecord, layout: Layout) -> None:
     """Refuse what an engine would reject half-way through a batch, or accept and never find again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ are among them when questions about a document follow each other, and 30 % in an
 
 _ENTRY = 500
 """Bytes of an entry beside what is packed into it, about."""
+_DTYPES = {True: np.float16, False: np.float32}
 
 
 class Part(NamedTuple):
@@ -37,10 +38,12 @@ class _Packed:
     payload: bytes
 
     @classmethod
-    def of(cls, record: PageRecord) -> _Packed:
-        return cls(
-            {name: _narrow(vector) for name, vector in record.vectors.items()}, orjson.dumps(record.payload)
-        )
+    def of(cls, record: PageRecord, halves: Set[str]) -> _Packed:
+        vectors = {
+            name: vector if isinstance(vector, SparseVector) else vector.astype(_DTYPES[name in halves])
+            for name, vector in record.vectors.items()
+        }
+        return cls(vectors, orjson.dumps(record.payload))
 
     @property
     def size(self) -> int:
@@ -64,6 +67,7 @@ class Recent:
 
     Args:
         most: Bytes that are kept.
+        halves: Names of vectors whose numbers are such of 16 bits, and are kept so.
 
     >>> recent, part = Recent(), Part((), None)
     >>> recent.keep(part, [PageRecord("a", {}, {"page": 1})], recent.moment)
@@ -74,12 +78,12 @@ class Recent:
     {}
     """
 
-    def __init__(self, most: int = BYTES) -> None:
+    def __init__(self, most: int = BYTES, halves: Set[str] = frozenset()) -> None:
         self.size = 0
         """Bytes, about."""
         self.moment = 0
         """Changes with every write; note it before records are read that will be kept."""
-        self._most = most
+        self._most, self._halves = most, halves
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, Part], _Packed] = OrderedDict()
 
@@ -95,7 +99,7 @@ class Recent:
 
     def keep(self, part: Part, records: Sequence[PageRecord], moment: int) -> None:
         """Keep what was read, unless something was written since that moment; the oldest make room."""
-        packed = [(record.id, _Packed.of(record)) for record in records]
+        packed = [(record.id, _Packed.of(record, self._halves)) for record in records]
         with self._lock:
             if moment != self.moment:
                 return
@@ -117,12 +121,3 @@ class Recent:
     def _drop(self, key: tuple[str, Part]) -> None:
         if packed := self._kept.pop(key, None):
             self.size -= packed.size
-
-
-def _narrow(vector: Vector) -> NDArray[np.float16] | NDArray[np.float32] | SparseVector:
-    """Half as many bytes where no number changes: the engine stores most of them so."""
-    if isinstance(vector, SparseVector):
-        return vector
-    with np.errstate(over="ignore"):
-        half = vector.astype(np.float16)
-    return half if np.array_equal(half, vector) else vector.copy()

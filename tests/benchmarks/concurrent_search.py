@@ -3,8 +3,9 @@
 python -m tests.benchmarks.concurrent_search [--index DIR] [--threads 8] [--seconds 5]
 
 Without --index the demo is indexed. Rounds of one thread and of many follow each other, so that what else the
-machine does meets both. The queries of many threads are encoded in fewer passes, the rest of a search is
-the engine's, which uses all cores for one search, too: that is what bounds the ratio.
+machine does meets both. The queries of many threads are encoded in fewer passes; the rest of a search takes
+turns, for qdrant-edge 0.9.0 holds the interpreter lock while it searches and while it reads pages (a thread
+that only counts beside it waits for the lock three quarters of the time): that is what bounds the ratio.
 """
 
 from __future__ import annotations

@@ -115,10 +115,10 @@ def test_results_that_are_not_one_an_item_are_refused():
 
 def test_batches_grow_until_memory_is_nearly_used():
     model = Model(200)
-    batches = Batches(0, "cpu", memory=Counted(model, total=100, weights=20))
+    batches = Batches(0, "cpu", memory=Counted(model, total=100, weights=60))
     assert batches.run(range(400), model) == doubled(range(400))
-    assert model.passes[:6] == [4, 8, 16, 32, 64, 65]  # 20 + 65 = 85 of 100
-    assert batches.size == int(ROOM * 100) - 20
+    assert model.passes[:5] == [4, 8, 16, 25, 25]  # 60 + 25 = 85 of 100
+    assert batches.size == int(ROOM * 100) - 60
     assert not model.failures
 
 

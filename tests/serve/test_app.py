@@ -27,3 +27,17 @@ def test_the_description_loads_nothing_from_elsewhere(client: TestClient):
     assert {"/v1/search", "/v1/documents", "/v1/pages/{page_id}", "/healthz"} <= told["paths"].keys()
     assert "/v1/ingest" not in told["paths"]  # this server only reads
     assert told["components"]["schemas"]["SearchRequest"]["examples"]
+
+
+def test_an_index_that_was_removed_while_it_was_served_is_missed(started):
+    client = started()
+    assert client.post("/v1/search", json={"query": "ferry"}).status_code == 200
+    folder = client.app.state.settings.folder
+    folder.rename(folder.with_name("elsewhere"))
+    for answer in (client.get("/readyz"), client.post("/v1/search", json={"query": "ferry"})):
+        assert answer.status_code == 503
+        assert "start docrag serve again" in answer.json()["error"]["hint"]
+    page = client.get("/?q=ferry")
+    assert (page.status_code, "no longer where it was" in page.text) == (503, True)
+    folder.with_name("elsewhere").rename(folder)
+    assert client.get("/?q=ferry").status_code == 200

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pymupdf
 import pytest
 from fastapi.testclient import TestClient
+from markupsafe import Markup
 from PIL import Image
 
 from docrag import Index, demo
@@ -18,8 +20,9 @@ from docrag.serve import asked, shown
 from docrag.serve.app import create_app
 from docrag.serve.asked import Asked
 from docrag.serve.originals import original
-from docrag.types import page_id
-from tests.samples import make_image
+from docrag.serve.pictures import Pictures
+from docrag.types import IndexedDocument, page_id
+from tests.samples import make_image, write_pdf
 from tests.serve.conftest import HERE
 
 QUESTION = demo.QUESTIONS[0]
@@ -168,7 +171,7 @@ def test_the_right_page_comes_first_with_its_marks_text_and_scores(client: TestC
     assert QUESTION.file in first
     assert f"page {QUESTION.page} of 5" in first
     assert "<mark>catering</mark>" in first
-    assert re.findall(r'<div class="(\w+)"><dt>', first) == ["late", "cosine", "text"]
+    assert re.findall(r'<div class="(\w+)" title', first) == ["score", "late", "cosine", "text"]
     assert len(Elements(first).all("rect", "r1")) == 1
     hit = client.app.state.index.search(QUESTION.text, 1)[0]
     [rect] = Elements(first).all("rect", "r1")
@@ -312,6 +315,14 @@ def test_errors_say_what_to_do(client: TestClient, address: str, status: int, sa
     assert Elements(back.text).all("header")
 
 
+def test_an_address_that_leads_nowhere(client: TestClient):
+    page = client.get("/nothing", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (page.status_code, "there is nothing at this address" in page.text) == (404, True)
+    assert Elements(page.text).all("input")
+    told = client.get("/v1/nothing")
+    assert (told.status_code, told.json()["error"]["hint"]) == (404, "see /openapi.json")
+
+
 def test_what_fails_here_is_logged_and_shown(folder: Path, caplog: pytest.LogCaptureFixture):
     index = Index.open(folder, create=False)
     client = TestClient(create_app(index), base_url=HERE, raise_server_exceptions=False)
@@ -338,8 +349,91 @@ def test_images_are_searched_by_where_an_encoder_sees(tmp_path: Path, checkpoint
         assert "onerror=alert(1)>" not in page.text
         broken = {"image": ("a.png", b"\x89PNG but not really", "image/png")}
         told = client.post("/by-image", files=broken, headers={**PARTS, "Origin": HERE})
-        assert (told.status_code, "no image that can be read" in told.text) == (400, True)
+        assert (told.status_code, "the image cannot be read" in told.text) == (400, True)
         assert client.post("/by-image", data={"q": "a"}, headers={"Origin": HERE}).status_code == 400
+
+
+def test_the_address_of_a_search_by_an_image_holds_as_long_as_it_is_kept(tmp_path: Path, checkpoint):
+    with Index.open(tmp_path / "index", image=checkpoint("clip")) as index:
+        index.ingest(demo.documents() / "tarn12_manual.pdf")
+        client = TestClient(create_app(index), base_url=HERE, follow_redirects=False)
+        content = io.BytesIO()
+        make_image(1).save(content, "PNG")
+        sent = {"image": ("a.png", content.getvalue(), "image/png")}
+        answer = client.post(
+            "/by-image", files=sent, data={"q": "a lamp", "k": "5"}, headers={"Origin": HERE}
+        )
+        address = answer.headers["Location"]
+        assert (answer.status_code, address.partition("&like=")[0]) == (303, "/?q=a+lamp&k=5")
+        part = client.post("/by-image", files=sent, data={"q": "a lamp", "k": "5"}, headers=PARTS)
+        assert part.headers["HX-Push-Url"] == address
+        page = Elements(client.get(address).text)
+        assert [one["value"] for one in page.all("input") if one.get("name") == "like"] == [address[-32:]]
+        assert "a.png" in page.texts
+        gone = client.get("/?like=" + "0" * 32)
+        assert (gone.status_code, "choose or drop it again" in gone.text) == (404, True)
+
+
+def test_pictures_are_kept_as_long_as_there_is_room():
+    contents = []
+    for seed in range(3):
+        out = io.BytesIO()
+        make_image(seed).save(out, "PNG")
+        contents.append(out.getvalue())
+    pictures = Pictures(most=len(contents[0]) + len(contents[1]) + len(contents[2]) - 1)
+    keys = [pictures.keep(f"{n}.png", content) for n, content in enumerate(contents)]
+    with pytest.raises(NotFound, match="no longer kept"):
+        pictures.get(keys[0])
+    assert [pictures.get(key).content for key in keys[1:]] == contents[1:]
+    with pytest.raises(QueryError, match="cannot be read"):
+        pictures.keep("a.png", b"no image")
+    alone = Pictures(most=1)
+    assert alone.get(alone.keep("large.png", contents[0])).name == "large.png"
+
+
+def test_two_hundred_documents_are_listed_and_the_others_counted(client: TestClient, monkeypatch):
+    many = [
+        IndexedDocument(f"{n:064x}", (f"docs/report {n:03}.pdf",), f"Report of year {n}", n + 1, n + 1)
+        for n in range(230)
+    ]
+    index: Index = client.app.state.index
+    client.app.state.documents.changed()
+    with monkeypatch.context() as patched:
+        patched.setattr(index, "documents", lambda: many)
+        listed = client.get("/listed").text
+        assert len(Elements(listed).all("input")) == 200
+        assert "and 30 more" in listed
+        assert re.findall(r'class="pages">(\d+)<', listed)[:3] == ["1", "2", "3"]
+        found = Elements(client.get("/listed?find=report 229").text)
+        assert [one["value"] for one in found.all("input")] == [f"{229:064x}"[: asked.KEY]]
+        assert "230 documents, 26,565 pages" in client.get("/").text
+        assert "and 170 more documents" in client.get("/").text
+    client.app.state.documents.changed()
+
+
+def test_a_document_whose_first_page_was_lost_is_shown_by_its_next(tmp_path: Path, monkeypatch):
+    write_pdf(tmp_path / "a.pdf", "one", "two", "three")
+    with Index.open(tmp_path / "index") as index:
+        index.ingest(tmp_path / "a.pdf")
+        [document] = index.documents()
+        lost = replace(document, pages=2)
+        pages = index.pages
+        monkeypatch.setattr(index, "documents", lambda: [lost])
+        monkeypatch.setattr(index, "pages", lambda ids: [page for page in pages(ids) if page.page > 1])
+        page = TestClient(create_app(index), base_url=HERE).get("/").text
+        assert f"/pages/{document.id}/2.jpg" in page
+        assert f"/page/{page_id(document.id, 2)}" in page
+        assert "2 pages of 3" in page
+
+
+def test_a_page_says_what_it_is_about_beside_the_title_of_its_document(client: TestClient):
+    hit = client.app.state.index.search(QUESTION.text, 1)[0]
+    about = shown.about(hit.metadata)
+    assert about
+    assert about not in hit.metadata["title"]
+    assert Markup.escape(about) in client.get(Asked(QUESTION.text).url()).text
+    assert shown.about({"title": "A", "caption": "a vision model said this"}) == ""
+    assert shown.about({"title": "A", "caption": f"A. {'word ' * 90}"}, 20) == "word word word word …"
 
 
 def test_no_image_is_asked_for_where_no_encoder_sees(client: TestClient):

@@ -126,6 +126,7 @@ def test_a_broken_or_long_document_is_refused_by_its_job_and_not_kept(started, t
     errors = {file["file"]: file["error"] for file in told["files"]}
     assert "has 3 pages, and 2 are taken" in errors["long.pdf"]
     assert errors["broken.pdf"]
+    assert str(client.app.state.settings.uploads) not in str(told)  # where the server keeps it is its own
     assert list(client.app.state.settings.uploads.iterdir()) == []
     assert len(client.get("/v1/documents").json()["documents"]) == 1
 

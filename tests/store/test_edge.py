@@ -343,3 +343,11 @@ def test_create_makes_a_half_made_index_again(tmp_path: Path, layout: Layout):
     with EdgeStore.create(tmp_path / "shard", layout) as store:
         assert store.count() == 0
     assert not draft.exists()
+
+
+def test_a_folder_that_was_removed_takes_nothing(tmp_path: Path, layout: Layout, records: list[PageRecord]):
+    with EdgeStore.create(tmp_path / "index" / "shard", layout) as store:
+        (tmp_path / "index").rename(tmp_path / "elsewhere")
+        with pytest.raises(StoreError, match="was removed"):
+            store.upsert(records)
+        (tmp_path / "elsewhere").rename(tmp_path / "index")

@@ -111,15 +111,15 @@ class Shelf:
             IndexInUse: Another process is changing the index.
         """
         absolute = os.path.abspath(path)  # noqa: PTH100 (links are sources of their own)
-        files = self.manifest.files()
-        rows = (
-            [row for row in files if row.path == absolute]
-            or [row for row in files if row.source == str(path)]
-            or [row for row in files if row.document_id == str(path)]
-        )
-        if not rows:
-            raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
-        with self.alone():
+        with self.alone():  # what another thread is ingesting is there when it is this one's turn
+            files = self.manifest.files()
+            rows = (
+                [row for row in files if row.path == absolute]
+                or [row for row in files if row.source == str(path)]
+                or [row for row in files if row.document_id == str(path)]
+            )
+            if not rows:
+                raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
             before = self.store.count()
             self.manifest.forget([row.path for row in rows])
             self.settle()

@@ -111,7 +111,7 @@ class Shelf:
             IndexInUse: Another process is changing the index.
         """
         absolute = os.path.abspath(path)  # noqa: PTH100 (links are sources of their own)
-        with self.alone():  # what another thread is ingesting is there when it is this one's turn
+        with self.alone():
             files = self.manifest.files()
             rows = (
                 [row for row in files if row.path == absolute]

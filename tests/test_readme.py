@@ -103,6 +103,7 @@ def run(workplace: Path, environment: dict[str, str]) -> Iterator[Callable[[list
             assert done.returncode == 0, done.stderr
             return done.stdout
 
+        run_there(["docrag", "ingest", "docs"])  # so that each test works by itself, in any order
         yield run_there
 
 
@@ -130,9 +131,10 @@ PRINTED = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", COMMANDS)
-def test_commands(run: Callable[[list[str]], str], block: str):
-    run(["bash", "-euc", block])
+def test_commands(run: Callable[[list[str]], str]):
+    """In their order: one exports what another has ingested."""
+    for block in COMMANDS:
+        run(["bash", "-euc", block])
 
 
 @pytest.mark.slow
@@ -145,7 +147,6 @@ def test_python(run: Callable[[list[str]], str], workplace: Path, begins: str, p
 
 @pytest.mark.slow
 def test_serve(run: Callable[[list[str]], str], environment: dict[str, str], workplace: Path):
-    run(["docrag", "ingest", "docs"])
     [serve] = [block for block in blocks("sh") if block.startswith("docrag serve")]
     [asked] = [block for block in blocks("sh") if block.startswith("curl")]
     command = [*serve.split(), "--port", "0", "--json"]

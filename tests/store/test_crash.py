@@ -72,7 +72,7 @@ def test_a_second_process_is_told_that_the_index_is_in_use(tmp_path: Path, layou
     with start_writer(tmp_path / "shard") as writer:
         flushed(writer)
         for _ in range(5):
-            with pytest.raises(IndexInUse, match="close the other process"):
+            with pytest.raises(IndexInUse, match=f"end process {writer.pid}"):
                 EdgeStore.open(tmp_path / "shard", layout)
         # The attempts have not disturbed it: the engine's own lock comes too late for that.
         for _ in range(3):

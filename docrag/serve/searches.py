@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-HEATMAPS = 64
+HEATMAPS = 16
 """Questions whose heatmaps are kept: a browser asks for each word of one by itself."""
 AT_ONCE = (os.cpu_count() or 1) + 2
 """Searches under way; the others wait in the order in which they came, without a thread. Most of a search

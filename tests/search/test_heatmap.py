@@ -6,6 +6,7 @@ import io
 from itertools import pairwise
 
 import numpy as np
+import pymupdf
 import pytest
 from PIL import Image
 
@@ -141,3 +142,18 @@ def test_patches_of_a_grid_tile_the_page():
 
 def test_a_map_of_one_grey_is_a_picture_too():
     assert WordMap("ferry", np.zeros((4, 3), np.float32), 0.1).png().startswith(b"\x89PNG")
+
+
+def test_a_word_glows_within_its_own_line(page, flashes):
+    """Cells as high as a line light up the space between two lines."""
+    [red] = [word for word in flashes.words if word.word == "red"]
+    with pymupdf.open(page.file) as file:
+        paper = file[page.page - 1]
+        stands = [(x0, y0, x1, y1) for x0, y0, x1, y1 in paper.search_for("red")]
+        sides = np.array([paper.rect.width, paper.rect.height] * 2)
+    bright = np.argwhere(red.grid > 0.95)[:, ::-1]
+    assert len(bright)
+    cells = np.hstack([bright, bright + 1]) / np.tile(red.grid.shape[::-1], 2)
+    outer = np.array(stands) / sides + np.array([-1, -1, 1, 1]) / 300
+    within = (cells[:, None, :2] >= outer[:, :2]) & (cells[:, None, 2:] <= outer[:, 2:])
+    assert within.all(axis=2).any(axis=1).all()

@@ -51,7 +51,7 @@ class PdfSource:
             self.total_pages: int = self._file.page_count
         except RuntimeError as error:
             raise UnreadableDocument(
-                f"{path.name} is broken: {error}", "try to print it to a new PDF"
+                f"{path.name} is broken: {str(error).rstrip('.')}", "try to print it to a new PDF"
             ) from error
         if self.total_pages == 0:
             raise EmptyDocument(

@@ -18,8 +18,8 @@ from docrag.store.payload import boxes_of
 from docrag.types import PATCHES, MultiVector, SparseVector, is_page_id
 
 LONG_SIDE = 166
-"""Cells on the longer side of the page: words of a text layer are two cells high or more; with half as many, the
-glow of a word stood between its line and the next."""
+"""Cells on the longer side of the page: words of a text layer are two cells high or more. With half as many,
+the glow of a word stood between its line and the next."""
 
 
 @dataclass(frozen=True)

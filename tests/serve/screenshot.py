@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from docrag import Index, demo, serve
-from tests.serve.test_browser import CHROMIUM, serving
+from tests.serve.browser.visitor import CHROMIUM, serving
 
 TARGET = Path(serve.__file__).parent / "screenshot.png"
 QUESTION = demo.QUESTIONS[0]

@@ -52,6 +52,13 @@ function showHeat(button) {
   heat.toggleAttribute("hidden", !on);
 }
 
+// The strip begins many pages before the one that is open
+const here = find(".strip [aria-current]");
+if (here) {
+  const strip = here.closest(".strip");
+  strip.scrollLeft += here.getBoundingClientRect().left - strip.getBoundingClientRect().left - strip.clientWidth / 2;
+}
+
 // A matched part in the list lights up on the page
 for (const kind of ["pointerover", "focusin", "pointerout", "focusout", "click"]) {
   document.addEventListener(kind, ({ target }) => {

@@ -13,6 +13,7 @@ function send(form, count) {
   const request = new XMLHttpRequest();
   find("#done").replaceChildren();
   find("#progress").hidden = false;
+  find("#progress").classList.remove("broken");
   find("#files").hidden = true;
   tell(`Sending ${count === 1 ? "a file" : `${count} files`}`, 0);
   request.upload.onprogress = ({ loaded, total }) => tell("Sending", total ? loaded / total : 0);
@@ -21,7 +22,7 @@ function send(form, count) {
     if (request.status < 300) watch(answer.job);
     else failed(answer.error ?? { message: `The server answered ${request.status}`, hint: "" });
   };
-  request.onerror = () => failed({ message: "The server does not answer", hint: "Is docrag serve still running?" });
+  request.onerror = () => failed({ message: "The server does not answer", hint: "is docrag serve still running?" });
   request.open("POST", "/v1/ingest");
   request.send(form);
 }
@@ -38,7 +39,7 @@ function watch(job) {
   on("file", (report) => find("#done").append(rowOf(report)));
   on("end", ({ state, summary, error }) => {
     events.close();
-    if (state !== "done") return failed(error ?? { message: "The server ends", hint: "It goes on at its next start." });
+    if (state !== "done") return failed(error ?? { message: "The server ends", hint: "it goes on at its next start" });
     const added = summary.added + summary.updated;
     const took = `${summary.pages} ${summary.pages === 1 ? "page" : "pages"} in ${summary.seconds.toFixed(1)} s`;
     tell(added ? `Ready to search: ${took}` : "Nothing new was added", 1);
@@ -74,7 +75,8 @@ function rowOf({ file, status, pages, error, hint }) {
 }
 
 function failed({ message, hint }) {
-  tell([message, hint].filter(Boolean).join(". "), 0);
+  tell([message, hint].filter(Boolean).join(": "), 0);
+  find("#progress").classList.add("broken");
   ended();
 }
 

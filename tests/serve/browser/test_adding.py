@@ -1,0 +1,59 @@
+"""Uploads in a real browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.conftest import SHARED
+from tests.samples import write_pdf
+from tests.serve.browser.visitor import IN_CHROMIUM
+
+pytestmark = IN_CHROMIUM
+
+
+def test_uploads_tell_how_far_they_are_and_are_found_then(visit, tmp_path: Path):
+    texts = [f"Chapter {n}. The quokka colony number {n} of Rottnest was counted." for n in range(8)]
+    path = write_pdf(tmp_path / "quokka census.pdf", *texts)
+    note = tmp_path / "notes.pdf"
+    note.write_text("no PDF at all")
+    nasty = [SHARED / "nasty" / f"{name}.pdf" for name in ("issue3371", "poppler-67295-0", "bad-xref")]
+    nasty = [file for file in nasty if file.is_file()]
+    visitor = visit()
+    visitor.tab.evaluate("""() => {
+        window.told = [];
+        const watch = new MutationObserver(() => told.push(document.querySelector("#stage").textContent));
+        watch.observe(document.querySelector("#stage"), { childList: true });
+    }""")
+    visitor.tab.click("[data-open=upload]")
+    visitor.tab.set_input_files("#files input", [path, note, *nasty])
+    visitor.tab.wait_for_selector("#stage:has-text('Ready to search')", timeout=60_000)
+    told = visitor.tab.evaluate("told")
+    assert any(line.startswith("Sending") for line in told)
+    assert any(re.search(r"Reading .+\.pdf: [1-9]\d* of [1-9]\d* pages", line) for line in told)
+    assert not any("of 0 pages" in line for line in told)
+    rows = visitor.tab.locator("#done li").all_inner_texts()
+    assert any("quokka census.pdf" in row and "added, 8 pages" in row for row in rows)
+    assert any("neither a PDF nor an image" in row for row in rows)
+    assert len(rows) == 2 + len(nasty)
+    if nasty:
+        assert any("issue3371.pdf is encrypted" in row for row in rows)
+        assert any("poppler-67295-0.pdf is broken" in row for row in rows)
+        assert any("bad-xref.pdf" in row and "added" in row for row in rows)
+    visitor.tab.wait_for_function("() => document.querySelector('.covers').textContent.includes('quokka')")
+    visitor.tab.keyboard.press("Escape")
+    visitor.search("quokka colony number 5")
+    assert visitor.files()[0] == "quokka census.pdf"
+
+
+def test_an_upload_that_is_refused_says_why(visit, tmp_path: Path):
+    files = [write_pdf(tmp_path / f"{number}.pdf", "ferry") for number in range(51)]
+    visitor = visit()
+    visitor.tab.click("[data-open=upload]")
+    visitor.tab.set_input_files("#files input", files)
+    visitor.tab.wait_for_selector("#progress.broken")
+    assert "50 are taken at a time: send fewer" in visitor.tab.inner_text("#stage")
+    assert visitor.tab.locator("#files").is_visible()
+    [complaint] = visitor.complaints
+    assert "status of 413" in complaint
+    visitor.complaints.clear()

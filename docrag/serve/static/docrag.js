@@ -174,8 +174,8 @@ function fetchAhead(link) {
   document.head.append(hint);
 }
 
-// Dropping files anywhere: images are searched by, PDFs are added
-const dropped = { image: /^image\/(png|jpeg|webp|tiff)$/, files: /^application\/pdf$/ };
+// Dropping files anywhere: images are searched by where a model sees them, else added as PDFs are
+const dropped = { image: /^image\/(png|jpeg|webp|tiff)$/, files: /^(application\/pdf|image\/(png|jpeg|webp|tiff))$/ };
 const holdsFiles = (event) => find("#drop") && [...event.dataTransfer.types].includes("Files");
 let depth = 0;
 const cover = (by) => {
@@ -200,5 +200,5 @@ document.addEventListener("drop", (event) => {
     input.dispatchEvent(new Event("change", { bubbles: true }));
     return;
   }
-  notice("Only images and PDFs can be dropped here.");
+  notice(`Not these files. ${find("#drop").textContent}.`);
 });

@@ -57,3 +57,13 @@ def test_an_upload_that_is_refused_says_why(visit, tmp_path: Path):
     [complaint] = visitor.complaints
     assert "status of 413" in complaint
     visitor.complaints.clear()
+
+
+def test_an_image_that_is_dropped_where_no_model_sees_is_added(visit):
+    visitor = visit()
+    cover = visitor.tab.locator(".covers img").first.get_attribute("src").partition("?")[0]
+    visitor.drop(cover, "notes.txt", "text/plain")
+    assert visitor.tab.inner_text("#notice") == "Not these files. Drop PDFs to add them."
+    visitor.drop(cover, "copy.jpg", "image/jpeg")
+    visitor.tab.wait_for_selector("#stage:has-text('Ready to search')", timeout=60_000)
+    assert visitor.tab.inner_text("#done").startswith("copy.jpg")

@@ -139,24 +139,13 @@ def test_questions_of_any_letters_are_kept_as_they_are(visit, question: str):
     assert visitor.tab.locator(".hit").count() == 10
 
 
-DROP = """async address => {
-    const content = await (await fetch(address)).blob();
-    const dataTransfer = new DataTransfer();
-    dataTransfer.items.add(new File([content], "found somewhere.jpg", { type: "image/jpeg" }));
-    for (const kind of ["dragenter", "dragover", "drop"]) {
-        const told = { dataTransfer, bubbles: true, cancelable: true };
-        document.body.dispatchEvent(new DragEvent(kind, told));
-    }
-}"""
-
-
 def test_an_image_that_is_dropped_finds_its_own_page_first(visit, gallery: str):
     """Whatever the weights are: nothing is more like a picture than itself."""
     visitor = visit(at=gallery)
     pictures = visitor.tab.locator(".covers a")
     for number in (1, 3):
         source = pictures.nth(number).locator("img").get_attribute("src").partition("?")[0]
-        visitor.tab.evaluate(DROP, source)
+        visitor.drop(source, "found somewhere.jpg", "image/jpeg")
         visitor.tab.wait_for_url("**like=*")
         visitor.tab.wait_for_selector(".hits")
         assert visitor.files()[0] == f"picture {number}.png"

@@ -26,6 +26,15 @@ IN_CHROMIUM = [
     pytest.mark.allow_hosts(["127.0.0.1"]),
 ]
 CATERING, SCAN, LAMP = demo.QUESTIONS
+DROP = """async ([address, name, type]) => {
+    const content = await (await fetch(address)).blob();
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([content], name, { type }));
+    for (const kind of ["dragenter", "dragover", "drop"]) {
+        const told = { dataTransfer, bubbles: true, cancelable: true };
+        document.body.dispatchEvent(new DragEvent(kind, told));
+    }
+}"""
 ULTA = SHARED / "smoke" / "pdfs" / "ULTABEAUTY_2023Q4_EARNINGS.pdf"
 
 
@@ -61,6 +70,10 @@ class Visitor:
     def open_first(self) -> None:
         self.tab.locator(".hit .open").first.click()
         self.tab.wait_for_selector(".reader")
+
+    def drop(self, address: str, name: str, type: str) -> None:
+        """Drop what stands at an address of the server as a file."""
+        self.tab.evaluate(DROP, [address, name, type])
 
     def files(self) -> list[str]:
         return self.tab.locator(".hit .file").all_inner_texts()

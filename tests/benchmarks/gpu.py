@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,6 @@ def alone(function: Callable[..., None], *given: Any) -> None:
 
 def encode(model: str, directory: Path, args: argparse.Namespace) -> None:
     """Build the model where it is not there; encode the same pages in turns by docrag and by the library."""
-    import torch
-
     if not directory.is_dir():
         build(model, directory, args.device)
     if "encode" in args.skip:
@@ -101,26 +100,36 @@ def encode(model: str, directory: Path, args: argparse.Namespace) -> None:
             forward([decoded(jpeg) for jpeg in jpegs[start : start + size]])
 
     ways: dict[str, Callable[[], None]] = {"docrag": docrag}
-    ways |= {f"library {size}": lambda size=size: library(size) for size in args.batches}
+    ways |= {f"library {size}": partial(library, size) for size in args.batches}
     encoder.encode_pages(pages[:PART])
     forward([decoded(jpeg) for jpeg in jpegs[:2]])
+    rates, notes = in_turns(ways, len(jpegs), args.turns)
+    notes["docrag"] += f", batches of {encoder._batches.size}"
+    for way, found in rates.items():
+        ratio = statistics.median(found) / statistics.median(rates["docrag"])
+        told = " ".join(f"{rate:.1f}" for rate in found)
+        print(f"  {way:12} {told} pages/s, {ratio:.2f} of docrag; {notes[way]}")
+
+
+def in_turns(
+    ways: dict[str, Callable[[], None]], pages: int, turns: int
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Pages a second of each way in each turn, and what the GPU told of the last one."""
+    import torch
+
     rates: dict[str, list[float]] = {way: [] for way in ways}
     notes = dict.fromkeys(ways, "")
-    for _ in range(args.turns):
+    for _ in range(turns):
         for way, run in ways.items():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             with watched() as busy:
                 started = time.perf_counter()
                 run()
-                rates[way].append(len(jpegs) / (time.perf_counter() - started))
+                rates[way].append(pages / (time.perf_counter() - started))
             peak = torch.cuda.max_memory_allocated() / 2**30
             notes[way] = f"busy {busy()}, {peak:.1f} GiB with both models"
-    notes["docrag"] += f", batches of {encoder._batches.size}"
-    for way, found in rates.items():
-        ratio = statistics.median(found) / statistics.median(rates["docrag"])
-        told = " ".join(f"{rate:.1f}" for rate in found)
-        print(f"  {way:12} {told} pages/s, {ratio:.2f} of docrag; {notes[way]}")
+    return rates, notes
 
 
 def ingest(model: str, directory: Path, args: argparse.Namespace) -> None:

@@ -24,6 +24,13 @@ def client(demo_index: Index) -> TestClient:
     return TestClient(create_app(demo_index), base_url=HERE, raise_server_exceptions=False)
 
 
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[TestClient]:
+    """Asks a server over an index without a document."""
+    with Index.open(tmp_path / "empty") as index:
+        yield TestClient(create_app(index), base_url=HERE, raise_server_exceptions=False)
+
+
 @pytest.fixture(scope="session")
 def two_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of a document of two pages, ingested once; only copies of it are opened."""

@@ -1,3 +1,5 @@
+"""The documents of an index, read once while they stay the same."""
+
 import threading
 import time
 from typing import Any
@@ -67,10 +69,12 @@ def test_many_who_ask_at_once_are_answered_by_one_reading():
 def test_a_change_waits_for_no_reader():
     index: Any = Slow()
     documents = Documents(index, fresh=60)
-    go_on = threading.Event()
-    index.reading = lambda: go_on.wait(10)
+    began, go_on = threading.Event(), threading.Event()
+    index.reading = lambda: (began.set(), go_on.wait(10))
     reader = threading.Thread(target=documents.all)
     reader.start()
+    assert began.wait(10)
     documents.changed()
+    assert reader.is_alive()  # and still reading: the change did not wait for it
     go_on.set()
     reader.join()

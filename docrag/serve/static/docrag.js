@@ -116,6 +116,7 @@ document.addEventListener("keydown", (event) => {
   } else if (isWriting(target)) {
     if (target.id === "q" && key === "ArrowDown" && step(1)) event.preventDefault();
     if (target.id === "q" && key === "Escape") target.blur();
+    if (target.name === "find" && key === "Enter") event.preventDefault(); // it would ask again and close the list
   } else if (target.matches("[type=radio]") && key.startsWith("Arrow")) {
     return;
   } else if (/^[1-9]$/.test(key)) {

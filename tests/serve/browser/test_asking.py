@@ -37,6 +37,8 @@ def test_a_filter_acts_at_once_and_stands_in_the_address(visit):
     visitor.search("What has to be cleaned?")
     visitor.tab.click("#filter summary")
     visitor.tab.fill("#filter [name=find]", "tarn")
+    visitor.tab.press("#filter [name=find]", "Enter")
+    assert visitor.tab.locator("#listed").is_visible()
     visitor.tab.wait_for_function("() => document.querySelectorAll('#listed li').length === 1")
     assert visitor.tab.locator("#listed .pages").inner_text().split() == ["4", "pages"]
     visitor.tab.check("#listed input")

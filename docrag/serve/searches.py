@@ -60,8 +60,7 @@ class Searches:
         there = settings.folder is not None and settings.folder.is_dir()
         self._folder = settings.folder if there else None
         self._model: str = index.fingerprint["late"]["model"]
-        self.heatmap = lru_cache(maxsize=HEATMAPS)(self._heatmap)
-        """How well each place of a page matches each word of a question; the latest are kept."""
+        self._heatmaps = lru_cache(maxsize=HEATMAPS)(self._heatmap)
 
     async def in_turn(self, answer: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What a function that searches gives, once few enough are at it; in a thread."""
@@ -103,6 +102,16 @@ class Searches:
         self._metrics.search_seconds.labels("all").observe(seconds)
         self._metrics.search_hits.observe(len(hits))
         return Found(hits, seconds)
+
+    def heatmap(self, page_id: str, query: str) -> Heatmap:
+        """How well each place of a page matches each word of a question; the latest are kept.
+
+        Raises:
+            NotFound: The page is not in the index, or no longer.
+            QueryError: The query is empty, or the page shows no places.
+        """
+        self._index.page(page_id)  # what is kept of a removed page is not shown
+        return self._heatmaps(page_id, query)
 
     def require_index(self) -> None:
         """Refuse to answer from files that were removed and that this process alone still sees.

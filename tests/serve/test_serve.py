@@ -152,6 +152,24 @@ def test_a_notice_of_another_server_is_not_believed(tmp_path: Path):
     assert asked == [("/healthz", None)] * 2  # the token went nowhere
 
 
+def test_a_notice_that_leads_to_another_machine_is_not_followed(tmp_path: Path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(httpx, "get", lambda url, **_: asked.append(url))
+    for url in ("http://192.0.2.1:8000", "http://search.example", "http://[2001:db8::1]:80", "http://"):
+        with advertised(tmp_path, url, "run", "token"), holder_of(tmp_path) as holder:
+            assert holder is None
+    assert not asked
+
+
+def test_the_notice_of_the_next_server_stays(tmp_path: Path):
+    with advertised(tmp_path, "http://127.0.0.1:1", "first", ""):
+        next_one = advertised(tmp_path, "http://127.0.0.1:2", "next", "")
+        next_one.__enter__()
+    assert json.loads((tmp_path / NOTICE).read_text())["run"] == "next"
+    next_one.__exit__(None, None, None)
+    assert not (tmp_path / NOTICE).exists()
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"url": 1}', '{"url": "nonsense", "run": "a", "token": ""}']
 )

@@ -55,7 +55,8 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     state.failed = None
     state.run = secrets.token_hex(16)
     state.access, state.metrics = Access(settings.api_key), Metrics()
-    state.documents, state.searches = Documents(index), Searches(index, settings, state.metrics)
+    state.documents = Documents(index)
+    state.searches = Searches(index, state.documents, settings, state.metrics)
     changing = settings.allow_ingest
     state.jobs = Jobs(index, state.documents, settings, state.metrics) if changing else None
     answer_errors(app)

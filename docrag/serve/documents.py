@@ -46,6 +46,11 @@ class Documents:
         """One of them, None where it is not there."""
         return next((one for one in self.all() if one.id == document_id), None)
 
+    @property
+    def version(self) -> object:
+        """Another one after each change that this server makes."""
+        return self._version
+
     def changed(self) -> None:
         """Pages were added or removed: what is known is no longer true. Waits for nobody."""
         self._version = object()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ from anyio import CapacityLimiter, to_thread
 from docrag.errors import IndexNotFound
 from docrag.index import Index
 from docrag.search.conditions import Filter
+from docrag.serve.answered import Answered
+from docrag.serve.documents import FRESH, Documents
 from docrag.serve.metrics import Metrics
 from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import retrieval
@@ -48,12 +51,16 @@ class Searches:
 
     Args:
         index: Shared by all of them.
+        documents: Say when answers no longer hold.
         settings: Say how the index is called in traces, and whether queries are traced.
         metrics: Are told of each search.
     """
 
-    def __init__(self, index: Index, settings: ServeSettings, metrics: Metrics) -> None:
+    def __init__(self, index: Index, documents: Documents, settings: ServeSettings, metrics: Metrics) -> None:
         self._index = index
+        self._documents = documents
+        shared = "://" in index.status().uri  # with other processes, which write to it too
+        self._answered = Answered(FRESH if shared else math.inf)
         self._settings = settings
         self._metrics = metrics
         self._turns = CapacityLimiter(AT_ONCE)
@@ -96,7 +103,7 @@ class Searches:
             retrieval(self._settings, headers, self._model, mode, k) as span,
             listening(self._metrics.stage),
         ):
-            hits = self._index.search(query, k, mode, filter, image=image)
+            hits = self._answer(query, k, mode, filter, image)
             span.found(query, hits)
         seconds = time.perf_counter() - started
         self._metrics.search_seconds.labels("all").observe(seconds)
@@ -112,6 +119,18 @@ class Searches:
         """
         self._index.page(page_id)  # what is kept of a removed page is not shown
         return self._heatmaps(page_id, query)
+
+    def _answer(
+        self, query: str, k: int, mode: Mode, filter: Filter | None, image: Image | None
+    ) -> Sequence[Hit]:
+        """What the index finds; the same question is answered once while the documents stay the same."""
+        asked, version = (query, k, mode, repr(filter)), self._documents.version
+        hits = self._answered.get(asked, version) if image is None else None
+        if hits is None:
+            hits = self._index.search(query, k, mode, filter, image=image)
+            if image is None:
+                self._answered.keep(asked, version, hits)
+        return hits
 
     def require_index(self) -> None:
         """Refuse to answer from files that were removed and that this process alone still sees.

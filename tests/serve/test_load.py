@@ -11,7 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from docrag import Index
-from docrag.serve.app import AT_ONCE, create_app
+from docrag.serve.app import create_app
+from docrag.serve.searches import AT_ONCE
 from docrag.serve.settings import ServeSettings
 from docrag.settings import load_settings
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf

@@ -1,6 +1,8 @@
 import errno
 import io
 import json
+import os
+import stat
 import threading
 import time
 from pathlib import Path
@@ -290,6 +292,13 @@ def test_many_uploads_of_one_name_at_once_get_a_name_each(tmp_path: Path):
     assert len(set(paths)) == 20
     assert {path.read_bytes() for path in paths} == {b"%PDF-" + str(n).encode() for n in range(20)}
     assert set(uploads.waiting()) == set(paths)
+
+
+def test_a_document_and_its_name_are_on_disk_before_it_is_accepted(tmp_path: Path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(stat.S_ISDIR(os.fstat(file).st_mode)))
+    assert Uploads(tmp_path).accept("a.pdf", io.BytesIO(b"%PDF-1.7")).is_file()
+    assert flushed == [False, True]
 
 
 def test_contents_are_looked_at_and_not_names(tmp_path: Path):

@@ -124,7 +124,8 @@ class Searches:
         self, query: str, k: int, mode: Mode, filter: Filter | None, image: Image | None
     ) -> Sequence[Hit]:
         """What the index finds; the same question is answered once while the documents stay the same."""
-        asked, version = (query, k, mode, repr(filter)), self._documents.version
+        asked = (query, k, mode, repr(filter), self._index.changes)
+        version = self._documents.version
         hits = self._answered.get(asked, version) if image is None else None
         if hits is None:
             hits = self._index.search(query, k, mode, filter, image=image)

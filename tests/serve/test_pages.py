@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -19,8 +21,8 @@ from docrag.errors import NotFound, QueryError
 from docrag.serve import asked, shown
 from docrag.serve.app import create_app
 from docrag.serve.asked import Asked
-from docrag.serve.originals import original
-from docrag.serve.pictures import Pictures
+from docrag.serve.originals import original, standing
+from docrag.serve.pictures import Pictures, open_picture
 from docrag.types import IndexedDocument, page_id
 from tests.samples import make_image, write_pdf
 from tests.serve.conftest import HERE
@@ -239,25 +241,38 @@ def test_documents_are_found_by_name_and_the_chosen_ones_stay(client: TestClient
     assert "No document of that name" in client.get("/listed?find=xylophone").text
 
 
-def test_the_original_is_served_while_it_is_what_was_ingested(started):
-    client = started()
-    index: Index = client.app.state.index
-    [document] = index.documents()
-    address = f"/documents/{document.id}.pdf"
-    answer = client.get(address)
-    path = Path(document.file)
-    assert answer.content == path.read_bytes()
-    assert answer.headers["Content-Type"] == "application/pdf"
-    assert answer.headers["Content-Disposition"].startswith("inline")
-    assert client.get(address, headers={"Range": "bytes=0-4"}).content == b"%PDF-"
-    page = f"/page/{page_id(document.id, 1)}"
-    assert f'href="{address}#page=1"' in client.get(page).text
-    path.write_bytes(path.read_bytes() + b"\n% changed")
-    told = client.get(address)
-    assert (told.status_code, "has changed since" in told.text) == (404, True)
-    path.unlink()
-    assert "is not there any more" in client.get(address).text
-    assert "The original is no longer at" in client.get(page).text
+def test_the_original_is_served_while_it_is_what_was_ingested(tmp_path: Path):
+    path = write_pdf(tmp_path / "ferry.pdf", "The ferry leaves at nine.")
+    with Index.open(tmp_path / "index") as index:
+        index.ingest(path)
+        client = TestClient(create_app(index), base_url=HERE)
+        [document] = index.documents()
+        address = f"/documents/{document.id}.pdf"
+        answer = client.get(address)
+        assert answer.content == path.read_bytes()
+        assert answer.headers["Content-Type"] == "application/pdf"
+        assert answer.headers["Content-Disposition"].startswith("inline")
+        assert client.get(address, headers={"Range": "bytes=0-4"}).content == b"%PDF-"
+        page = f"/page/{page_id(document.id, 1)}"
+        assert f'href="{address}#page=1"' in client.get(page).text
+        path.write_bytes(path.read_bytes() + b"\n% changed")
+        told = client.get(address)
+        assert (told.status_code, "has changed since" in told.text) == (404, True)
+        path.unlink()
+        assert "is not there any more" in client.get(address).text
+        assert "The original is no longer at" in client.get(page).text
+
+
+def test_an_original_where_nothing_can_be_seen_is_gone(tmp_path: Path):
+    """As in the home of another user, whose index is served by somebody else."""
+    hidden = tmp_path / ("n" * 300)  # the disk refuses to look, also to the administrator, who runs tests
+    with pytest.raises(OSError, match="too long"):
+        hidden.stat()
+    assert standing([str(hidden)]) is None
+    path = write_pdf(tmp_path / "a.pdf", "Behind a name that cannot be looked at.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    document = IndexedDocument(digest, (str(hidden), str(path)), "", 1, 1)
+    assert original(document) == path
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "%2e%2e%2fmanifest", "x" * 300, "ab" * 32])
@@ -372,6 +387,17 @@ def test_the_address_of_a_search_by_an_image_holds_as_long_as_it_is_kept(tmp_pat
         assert "a.png" in page.texts
         gone = client.get("/?like=" + "0" * 32)
         assert (gone.status_code, "choose or drop it again" in gone.text) == (404, True)
+
+
+@pytest.mark.parametrize("tag", [256, 282])
+def test_a_picture_with_broken_notes_is_refused(tag: int):
+    """Pillow turns it, writes the notes anew, and fails with struct.error or TypeError."""
+    turned, words = struct.pack("<HHII", 274, 3, 1, 6), struct.pack("<HHI4s", tag, 2, 2, b"ab")
+    notes = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + turned + words + bytes(4)
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "JPEG", exif=notes)
+    with pytest.raises(QueryError, match="cannot be read"):
+        open_picture(out.getvalue())
 
 
 def test_pictures_are_kept_as_long_as_there_is_room():

@@ -142,6 +142,11 @@ class Reader:
         """The models that the index is built with, and what else decides its vectors."""
         return self._encoders.fingerprint()
 
+    @property
+    def changes(self) -> int:
+        """How often this process has changed the index; others that write to it are not counted."""
+        return self._pages.changes
+
     def status(self) -> Status:
         """What the index holds."""
         return status_of(self._place, self._shelf, self._encoders)

@@ -48,7 +48,7 @@ class Draft:
         """
         try:
             told = json.loads(self._mark.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter where the index is said to be a file
             return None
         except ValueError as error:
             raise StoreError(f"{self._mark} is damaged: {error}", "remove it, and migrate again") from error

@@ -20,6 +20,8 @@ class PageCount:
     def __init__(self, count: Callable[[], int]) -> None:
         self._count = count
         self._known: tuple[float, int] | None = None
+        self.changes = 0
+        """How often this process has changed them."""
 
     def __call__(self) -> int:
         """As they were a minute ago, at most, unless this process changed them since."""
@@ -35,3 +37,4 @@ class PageCount:
             yield
         finally:
             self._known = None
+            self.changes += 1

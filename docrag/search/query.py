@@ -73,7 +73,7 @@ def open_image(path: str | os.PathLike[str]) -> Image:
             return to_rgb(ImageOps.exif_transpose(opened))
     except FileNotFoundError:
         raise QueryError(f"{path} does not exist", "give the path of an image file") from None
-    except (OSError, ValueError, pillow.DecompressionBombError) as error:
+    except Exception as error:  # what is broken fails in any way: TypeError and struct.error are among them
         hint = "give a PNG, JPEG, WebP or TIFF"
         raise QueryError(f"{path} is no image that can be read: {error}", hint) from error
 

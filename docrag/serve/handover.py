@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,8 @@ def advertised(folder: Path, url: str, run: str, token: str) -> Iterator[None]:
     try:
         yield
     finally:
-        notice.unlink(missing_ok=True)
+        if (_read(notice) or {}).get("run") == run:  # the index is closed by now: another may have it
+            notice.unlink(missing_ok=True)
 
 
 class Holder:
@@ -117,10 +120,22 @@ def _read(path: Path) -> dict[str, str] | None:
 def _answers(notice: Mapping[str, str]) -> bool:
     """Whether what listens there is the server that wrote the notice; it is asked without the token."""
     try:
+        if not _is_here(httpx.URL(notice["url"]).host):
+            return False
         told = httpx.get(f"{notice['url']}/healthz", timeout=ALIVE, trust_env=False).json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False
     return isinstance(told, dict) and told.get("run") == notice["run"]
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is this machine's own: a directory that came from elsewhere could name any other."""
+    with suppress(ValueError, OSError):  # no address, or one of another machine
+        family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
+        with socket.socket(family) as tried:
+            tried.bind((host, 0))
+            return True
+    return False
 
 
 def _error_of(answer: httpx.Response) -> DocragError:

@@ -51,14 +51,23 @@ def picture(
 ) -> Response:
     """The picture of a page, as JPEG."""
     page = request.app.state.index.page(page_id(document_id, number))
-    if page.image_path is None or not page.image_path.is_file():
-        raise NotFound(f"no image of {page.file}, page {page.page}", "ingest the file again")
-    stat = page.image_path.stat()
-    tag = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}-{w or 0}"'
+    missing = NotFound(f"no image of {page.file}, page {page.page}", "ingest the file again")
+    if page.image_path is None:
+        raise missing
+    try:
+        return _jpeg(page.image_path, w, request.headers.get("if-none-match", ""))
+    except FileNotFoundError:  # its document may just have been removed
+        raise missing from None
+
+
+def _jpeg(path: Path, width: int | None, known: str) -> Response:
+    """A picture, unless the browser has it; with whatever else HTTP says of it."""
+    stat = path.stat()
+    tag = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}-{width or 0}"'
     headers = {**CACHED, "ETag": tag}
-    if tag in request.headers.get("if-none-match", ""):
+    if tag in known:
         return Response(status_code=304, headers=headers)
-    content = page.image_path.read_bytes() if w is None else narrowed(page.image_path, stat.st_mtime_ns, w)
+    content = path.read_bytes() if width is None else narrowed(path, stat.st_mtime_ns, width)
     return Response(content, media_type="image/jpeg", headers=headers)
 
 

@@ -12,10 +12,10 @@ from fastapi import Path as InPath
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
-from docrag.errors import DocumentError
+from docrag.errors import DocumentError, StoreError
 from docrag.ingest.report import FileReport
 from docrag.serve.answers import BODY_ERRORS, ErrorAnswer
-from docrag.serve.errors import Refused, status_of
+from docrag.serve.errors import Refused
 from docrag.serve.images import DocumentId
 from docrag.serve.jobs import Job, Jobs
 from docrag.serve.uploads import safe_name
@@ -82,9 +82,9 @@ def ingest(
     for file in files:
         try:
             paths.append(jobs.uploads.accept(file.filename or "", file.file))
-        except DocumentError as error:
+        except (DocumentError, StoreError) as error:  # on a full disk, what was kept before is ingested
             if file is files[-1] and not paths:
-                raise Refused(status_of(error), error.message, error.hint) from error
+                raise
             name = safe_name(file.filename or "", "")
             refused.append(FileReport(name, "failed", 0, error.message, error.hint))
     job = Job(tuple(dict.fromkeys(paths)), refused)

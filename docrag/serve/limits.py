@@ -1,10 +1,11 @@
-"""How much of a request is taken, and how long it may take to come."""
+"""How much of a request is taken, how long it may take to come, and in which letters."""
 
 from __future__ import annotations
 
 import time
 
 import anyio
+from python_multipart.multipart import parse_options_header
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from docrag.serve.errors import Refused, error_answer
@@ -12,10 +13,12 @@ from docrag.serve.settings import MIB, ServeSettings
 
 UPLOAD = "/v1/ingest"
 _CLOSE = {"Connection": "close"}
+_LETTERS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+"""Of forms. The framework reads them in any that Python knows by name: some fail, some give half letters."""
 
 
 class BodyLimits:
-    """ASGI middleware: a body that is too large or too slow is refused while it comes.
+    """ASGI middleware: a body that is too large or too slow is refused while it comes, odd letters before.
 
     Args:
         app: Gets the rest.
@@ -35,10 +38,10 @@ class BodyLimits:
         upload = scope["path"].rstrip("/") == UPLOAD and settings.allow_ingest
         most = settings.most_upload if upload else settings.most_body
         seconds = settings.upload_seconds if upload else settings.body_seconds
-        if _declared(scope) > most:
-            error = too_large(most)
-            answer = error_answer(413, str(error.detail), error.hint, error.headers)
-            await answer(scope, receive, send)
+        refused = too_large(most) if _declared(scope) > most else _unread(scope)
+        if refused:
+            detail, hint = str(refused.detail), refused.hint
+            await error_answer(refused.status_code, detail, hint, refused.headers)(scope, receive, send)
             return
         await self._app(scope, _limited(receive, most, seconds), send)
 
@@ -73,7 +76,19 @@ def _limited(receive: Receive, most: int, seconds: float) -> Receive:
     return limited
 
 
+def _unread(scope: Scope) -> Refused | None:
+    """Why a form is not read; None where it is."""
+    kind, told = parse_options_header(_header(scope, b"content-type"))
+    if kind != b"multipart/form-data" or told.get(b"charset", b"utf-8").lower() in _LETTERS:
+        return None
+    return Refused(415, "the form is not in UTF-8", "send it in UTF-8, as browsers do", _CLOSE)
+
+
 def _declared(scope: Scope) -> int:
     """The length that a request names; 0 for none, and for nonsense, which the server refuses itself."""
-    value = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    value = _header(scope, b"content-length")
     return int(value[:18]) if value.isdigit() else 0
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    return next((value for name, value in scope["headers"] if name == wanted), b"")

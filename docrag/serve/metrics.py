@@ -8,6 +8,7 @@ from functools import partial
 
 import anyio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from docrag.serve.errors import FAILED, error_answer
@@ -97,6 +98,8 @@ class Watch:
         self._metrics.under_way += 1
         try:
             await self._app(scope, receive, noting)
+        except ClientDisconnect:  # gone within its request: nobody to answer, and nothing failed here
+            pass
         except Exception:
             logger.exception("%s %a failed", scope["method"], scope["path"])
             if not status:

@@ -67,8 +67,7 @@ class Searches:
         there = settings.folder is not None and settings.folder.is_dir()
         self._folder = settings.folder if there else None
         self._model: str = index.fingerprint["late"]["model"]
-        self.heatmap = lru_cache(maxsize=HEATMAPS)(self._heatmap)
-        """How well each place of a page matches each word of a question; the latest are kept."""
+        self._heatmaps = lru_cache(maxsize=HEATMAPS)(self._heatmap)
 
     async def in_turn(self, answer: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What a function that searches gives, once few enough are at it; in a thread."""
@@ -111,11 +110,22 @@ class Searches:
         self._metrics.search_hits.observe(len(hits))
         return Found(hits, seconds)
 
+    def heatmap(self, page_id: str, query: str) -> Heatmap:
+        """How well each place of a page matches each word of a question; the latest are kept.
+
+        Raises:
+            NotFound: The page is not in the index, or no longer.
+            QueryError: The query is empty, or the page shows no places.
+        """
+        self._index.page(page_id)  # what is kept of a removed page is not shown
+        return self._heatmaps(page_id, query)
+
     def _answer(
         self, query: str, k: int, mode: Mode, filter: Filter | None, image: Image | None
     ) -> Sequence[Hit]:
         """What the index finds; the same question is answered once while the documents stay the same."""
-        asked, version = (query, k, mode, repr(filter)), self._documents.version
+        asked = (query, k, mode, repr(filter), self._index.changes)
+        version = self._documents.version
         hits = self._answered.get(asked, version) if image is None else None
         if hits is None:
             hits = self._index.search(query, k, mode, filter, image=image)

@@ -111,6 +111,7 @@ class Uploads:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
+            _flush_names(self.folder)
         except OSError:
             draft.unlink(missing_ok=True)
             _mark(path).unlink(missing_ok=True)
@@ -172,6 +173,15 @@ def _numbered(path: Path) -> Iterator[Path]:
 
 def _mark(path: Path) -> Path:
     return path.with_name(f".{path.name}.waiting")
+
+
+def _flush_names(folder: Path) -> None:
+    """Let the names of files survive a power cut, too: what was written into them does already."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _holds(path: Path, digest: bytes) -> bool:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from docrag import Index, demo
 from docrag.serve.answered import Answered
+from docrag.serve.app import create_app
 from docrag.serve.documents import Documents
 from docrag.serve.metrics import Metrics
 from docrag.serve.searches import Searches
 from docrag.serve.settings import ServeSettings
 from docrag.types import Hit
+from tests.samples import CLOCK, FERRY, write_pdf
+from tests.serve.conftest import HERE
 
 QUESTION = demo.QUESTIONS[0].text
 
@@ -78,3 +83,14 @@ def test_the_index_is_asked_once_until_documents_change(demo_index: Index, monke
     documents.changed()
     searches.search({}, QUESTION, 3, "hybrid")
     assert len(asked) == 7
+
+
+def test_what_else_this_process_ingests_is_found_at_once(tmp_path: Path):
+    """A program that serves its index may change it by itself, of which the server is not told."""
+    question = {"query": "pendulum of a clock", "k": 1}
+    with Index.open(tmp_path / "index") as index:
+        client = TestClient(create_app(index), base_url=HERE)
+        for name, text in (("ferry.pdf", FERRY), ("clock.pdf", CLOCK)):
+            index.ingest(write_pdf(tmp_path / name, text))
+            [hit] = client.post("/v1/search", json=question).json()["hits"]
+            assert hit["file"].endswith(name)

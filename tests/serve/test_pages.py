@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from dataclasses import replace
@@ -17,7 +18,7 @@ from docrag.errors import NotFound, QueryError
 from docrag.serve import asked, shown
 from docrag.serve.app import create_app
 from docrag.serve.asked import Asked
-from docrag.serve.originals import original
+from docrag.serve.originals import original, standing
 from docrag.types import IndexedDocument, page_id
 from tests.samples import make_image, write_pdf
 from tests.serve.conftest import HERE
@@ -112,25 +113,38 @@ def test_documents_are_found_by_name_and_the_chosen_ones_stay(client: TestClient
     assert "No document of that name" in client.get("/listed?find=xylophone").text
 
 
-def test_the_original_is_served_while_it_is_what_was_ingested(started):
-    client = started()
-    index: Index = client.app.state.index
-    [document] = index.documents()
-    address = f"/documents/{document.id}.pdf"
-    answer = client.get(address)
-    path = Path(document.file)
-    assert answer.content == path.read_bytes()
-    assert answer.headers["Content-Type"] == "application/pdf"
-    assert answer.headers["Content-Disposition"].startswith("inline")
-    assert client.get(address, headers={"Range": "bytes=0-4"}).content == b"%PDF-"
-    page = f"/page/{page_id(document.id, 1)}"
-    assert f'href="{address}#page=1"' in client.get(page).text
-    path.write_bytes(path.read_bytes() + b"\n% changed")
-    told = client.get(address)
-    assert (told.status_code, "has changed since" in told.text) == (404, True)
-    path.unlink()
-    assert "is not there any more" in client.get(address).text
-    assert "The original is no longer at" in client.get(page).text
+def test_the_original_is_served_while_it_is_what_was_ingested(tmp_path: Path):
+    path = write_pdf(tmp_path / "ferry.pdf", "The ferry leaves at nine.")
+    with Index.open(tmp_path / "index") as index:
+        index.ingest(path)
+        client = TestClient(create_app(index), base_url=HERE)
+        [document] = index.documents()
+        address = f"/documents/{document.id}.pdf"
+        answer = client.get(address)
+        assert answer.content == path.read_bytes()
+        assert answer.headers["Content-Type"] == "application/pdf"
+        assert answer.headers["Content-Disposition"].startswith("inline")
+        assert client.get(address, headers={"Range": "bytes=0-4"}).content == b"%PDF-"
+        page = f"/page/{page_id(document.id, 1)}"
+        assert f'href="{address}#page=1"' in client.get(page).text
+        path.write_bytes(path.read_bytes() + b"\n% changed")
+        told = client.get(address)
+        assert (told.status_code, "has changed since" in told.text) == (404, True)
+        path.unlink()
+        assert "is not there any more" in client.get(address).text
+        assert "The original is no longer at" in client.get(page).text
+
+
+def test_an_original_where_nothing_can_be_seen_is_gone(tmp_path: Path):
+    """As in the home of another user, whose index is served by somebody else."""
+    hidden = tmp_path / ("n" * 300)  # the disk refuses to look, also to the administrator, who runs tests
+    with pytest.raises(OSError, match="too long"):
+        hidden.stat()
+    assert standing([str(hidden)]) is None
+    path = write_pdf(tmp_path / "a.pdf", "Behind a name that cannot be looked at.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    document = IndexedDocument(digest, (str(hidden), str(path)), "", 1, 1)
+    assert original(document) == path
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "%2e%2e%2fmanifest", "x" * 300, "ab" * 32])

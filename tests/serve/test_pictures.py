@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from docrag import Index, demo
 from docrag.errors import NotFound, QueryError
 from docrag.serve.app import create_app
-from docrag.serve.pictures import Pictures
+from docrag.serve.pictures import Pictures, open_picture
 from tests.samples import make_image
 from tests.serve.conftest import HERE
 from tests.serve.elements import HOSTILE, PARTS, Elements
@@ -54,6 +56,17 @@ def test_the_address_of_a_search_by_an_image_holds_as_long_as_it_is_kept(tmp_pat
         assert "a.png" in page.texts
         gone = client.get("/?like=" + "0" * 32)
         assert (gone.status_code, "choose or drop it again" in gone.text) == (404, True)
+
+
+@pytest.mark.parametrize("tag", [256, 282])
+def test_a_picture_with_broken_notes_is_refused(tag: int):
+    """Pillow turns it, writes the notes anew, and fails with struct.error or TypeError."""
+    turned, words = struct.pack("<HHII", 274, 3, 1, 6), struct.pack("<HHI4s", tag, 2, 2, b"ab")
+    notes = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + turned + words + bytes(4)
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "JPEG", exif=notes)
+    with pytest.raises(QueryError, match="cannot be read"):
+        open_picture(out.getvalue())
 
 
 def test_pictures_are_kept_as_long_as_there_is_room():

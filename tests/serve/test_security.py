@@ -161,6 +161,18 @@ def test_a_browser_gives_the_key_in_a_form(keyed: TestClient):
     assert keyed.get("/", headers={"HX-Request": "true"}).headers["hx-redirect"] == "/login"
 
 
+@pytest.mark.parametrize("path", ["/login", "/by-image", "/v1/ingest"])
+@pytest.mark.parametrize("letters", ["unicode_escape", "punycode", "undefined"])
+def test_a_form_in_odd_letters_is_refused(keyed: TestClient, path: str, letters: str):
+    body = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\n\\ud800 \xff\r\n--x--\r\n'
+    kind = f"multipart/form-data; boundary=x; charset={letters}"
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": kind}
+    answer = keyed.post(path, content=body, headers=headers)
+    assert (answer.status_code, "UTF-8" in answer.json()["error"]["hint"]) == (415, True)
+    plain = keyed.post(path, content=body, headers=headers | {"Content-Type": kind.partition("; charset")[0]})
+    assert plain.status_code in (400, 401, 403, 422)
+
+
 def test_the_login_of_another_site_is_refused(keyed: TestClient):
     assert (
         keyed.post("/login", data={"key": KEY}, headers={"Origin": "http://evil.example"}).status_code == 403
@@ -220,6 +232,37 @@ def test_a_slow_body_is_given_up(demo_index: Index):
     assert time.monotonic() - started < 5
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
+
+
+@pytest.mark.parametrize("path", ["/by-image", "/v1/search", "/login"])
+def test_a_client_that_goes_within_its_request_is_no_failure(demo_index: Index, path: str, caplog):
+    import anyio
+
+    app, sent = create_app(demo_index, ServeSettings(api_key=KEY)), []
+    coming = [{"type": "http.request", "body": b"--x\r\n", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive():
+        return coming.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    headers = {
+        "host": "127.0.0.1",
+        "authorization": f"Bearer {KEY}",
+        "content-type": "multipart/form-data; boundary=x" if path != "/v1/search" else "application/json",
+    }
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    anyio.run(app, scope, receive, send)
+    assert not coming
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    assert all(message.get("status", 400) == 400 for message in sent)
 
 
 def test_a_large_body_is_refused_whatever_it_says_of_its_length(demo_index: Index):

@@ -152,6 +152,24 @@ def test_a_notice_of_another_server_is_not_believed(tmp_path: Path):
     assert asked == [("/healthz", None)] * 2  # the token went nowhere
 
 
+def test_a_notice_that_leads_to_another_machine_is_not_followed(tmp_path: Path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(httpx, "get", lambda url, **_: asked.append(url))
+    for url in ("http://192.0.2.1:8000", "http://search.example", "http://[2001:db8::1]:80", "http://"):
+        with advertised(tmp_path, url, "run", "token"), holder_of(tmp_path) as holder:
+            assert holder is None
+    assert not asked
+
+
+def test_the_notice_of_the_next_server_stays(tmp_path: Path):
+    with advertised(tmp_path, "http://127.0.0.1:1", "first", ""):
+        next_one = advertised(tmp_path, "http://127.0.0.1:2", "next", "")
+        next_one.__enter__()
+    assert json.loads((tmp_path / NOTICE).read_text())["run"] == "next"
+    next_one.__exit__(None, None, None)
+    assert not (tmp_path / NOTICE).exists()
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"url": 1}', '{"url": "nonsense", "run": "a", "token": ""}']
 )
@@ -190,6 +208,8 @@ def test_errors_have_hints(folder: Path):
         for flags, says, hint in (
             (["--port", port], f"cannot listen on 127.0.0.1:{port}: Address already in use", "--port 0"),
             (["--index", folder / "nowhere"], "there is no index", "docrag ingest"),
+            (["--index", folder / "fingerprint.json"], "there is no index", "docrag ingest"),
+            (["--index", folder / "manifest.sqlite", "--allow-ingest"], "is no index", "not there yet"),
             (["--host", "0.0.0.0"], "others could read", "DOCRAG_SERVE_KEY"),
             (["--host", "192.0.2.1", "--api-key", KEY], "cannot listen", "an address of this machine"),
         ):

@@ -1,8 +1,12 @@
+import errno
 import io
 import json
+import os
+import stat
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from fastapi.testclient import TestClient
@@ -112,6 +116,39 @@ def test_what_is_no_document_is_refused_at_once(started, name: str, content: byt
     assert not client.app.state.settings.uploads.exists() or not list(
         client.app.state.settings.uploads.iterdir()
     )
+
+
+def test_what_was_kept_before_the_disk_was_full_is_ingested(started, tmp_path: Path, monkeypatch):
+    """Else it would lie there, unknown to the client, until the next start."""
+    client, content = started(), pdf(tmp_path, CLOCK)
+    write = Uploads._write
+
+    def full(self: Uploads, path: Path, given: BinaryIO) -> None:
+        if path.name != "a.pdf":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, path, given)
+
+    monkeypatch.setattr(Uploads, "_write", full)
+    told = ended(client, send(client, ("a.pdf", content), ("b.pdf", pdf(tmp_path, FERRY))).json()["job"])
+    assert [(file["file"], file["status"]) for file in told["files"]] == [
+        ("b.pdf", "failed"),
+        ("a.pdf", "added"),
+    ]
+    assert "no space" in told["files"][0]["error"]
+    assert send(client, ("c.pdf", pdf(tmp_path, "Another."))).status_code == 507
+
+
+def test_nothing_is_shown_of_a_removed_page(started, tmp_path: Path):
+    client = started()
+    hit = client.post("/v1/search", json={"query": "apple", "k": 1}).json()["hits"][0]
+    shows = [
+        hit["image_url"],
+        f"/v1/pages/{hit['page_id']}/heatmap?q=apple",
+        f"/page/{hit['page_id']}?q=apple",
+    ]
+    assert [client.get(show).status_code for show in shows] == [200] * 3
+    client.delete(f"/v1/documents/{hit['document_id']}")
+    assert [client.get(show).status_code for show in shows] == [404] * 3
 
 
 def test_several_files_that_are_all_no_documents_are_refused_at_once(started):
@@ -255,6 +292,13 @@ def test_many_uploads_of_one_name_at_once_get_a_name_each(tmp_path: Path):
     assert len(set(paths)) == 20
     assert {path.read_bytes() for path in paths} == {b"%PDF-" + str(n).encode() for n in range(20)}
     assert set(uploads.waiting()) == set(paths)
+
+
+def test_a_document_and_its_name_are_on_disk_before_it_is_accepted(tmp_path: Path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(stat.S_ISDIR(os.fstat(file).st_mode)))
+    assert Uploads(tmp_path).accept("a.pdf", io.BytesIO(b"%PDF-1.7")).is_file()
+    assert flushed == [False, True]
 
 
 def test_contents_are_looked_at_and_not_names(tmp_path: Path):

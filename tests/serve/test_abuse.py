@@ -134,22 +134,23 @@ def test_files_that_were_made_to_break_readers(shared: Path, tmp_path: Path, cap
 
 
 def test_many_clients_at_once_while_one_uploads(abused, tmp_path: Path):
-    client = TestClient(abused, base_url=HERE)
-    content = write_pdf(tmp_path / "a.pdf", *[f"page {n} of clocks" for n in range(30)]).read_bytes()
-    accepted = send(client, ("a.pdf", content))
-    assert accepted.status_code == 202, accepted.text
-    job = accepted.json()["job"]
-    statuses: list[int] = []
+    """In one event loop, as of a server: a client outside a with block has one for each call."""
+    with TestClient(without_lifespan(abused), base_url=HERE) as client:
+        content = write_pdf(tmp_path / "a.pdf", *[f"page {n} of clocks" for n in range(30)]).read_bytes()
+        accepted = send(client, ("a.pdf", content))
+        assert accepted.status_code == 202, accepted.text
+        job = accepted.json()["job"]
+        statuses: list[int] = []
 
-    def ask(n: int) -> None:
-        asked = {"query": f"clocks {n}", "k": 5}
-        statuses.append(client.post("/v1/search", json=asked).status_code)
-        statuses.append(client.get("/v1/documents").status_code)
+        def ask(n: int) -> None:
+            asked = {"query": f"clocks {n}", "k": 5}
+            statuses.append(client.post("/v1/search", json=asked).status_code)
+            statuses.append(client.get("/v1/documents").status_code)
 
-    threads = [threading.Thread(target=ask, args=(n,)) for n in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert statuses == [200] * 40
-    assert ended(client, job)["state"] == "done"
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert statuses == [200] * 40
+        assert ended(client, job)["state"] == "done"

@@ -247,7 +247,9 @@ class Jobs:
             logger.warning("upload %s", report.error)
         self._metrics.ingest_documents.labels(report.status).inc()
         self._metrics.ingest_pages.labels(report.status).inc(report.pages)
-        self.uploads.settled(Path(report.file), keep=report.status != "failed")
+        # One that was sent again and failed now may be the original of what is in the index.
+        keep = report.status != "failed" or any(report.file in one.files for one in self._documents.all())
+        self.uploads.settled(Path(report.file), keep=keep)
         self._documents.changed()
 
     def _told(self, report: FileReport) -> FileReport:

@@ -168,6 +168,18 @@ def test_a_broken_or_long_document_is_refused_by_its_job_and_not_kept(started, t
     assert len(client.get("/v1/documents").json()["documents"]) == 1
 
 
+def test_the_original_of_what_is_indexed_stays_where_it_fails_when_it_is_sent_again(started, tmp_path: Path):
+    client, content = started(), pdf(tmp_path, CLOCK, FERRY)
+    told = ended(client, send(client, ("two.pdf", content)).json()["job"])
+    assert told["files"][0]["status"] == "added"
+    client.__exit__(None, None, None)
+    client = started(most_pages=1)
+    told = ended(client, send(client, ("two.pdf", content)).json()["job"])
+    assert told["files"][0]["status"] == "failed"
+    [name] = (client.app.state.settings.folder / "uploads").iterdir()  # and no mark
+    assert name.read_bytes() == content
+
+
 def test_an_image_is_a_document_too(started):
     client = started()
     content = io.BytesIO()

@@ -81,7 +81,8 @@ def run(face: Any, settings: Settings, serve_settings: Any, *, as_json: bool) ->
 
     with face.listen(serve_settings.host, serve_settings.port) as listening:
         url = face.url_of(listening)
-        if "image_base_url" not in settings.model_fields_set:  # pages that are uploaded are shown here
+        new = "://" not in settings.index and not serve_settings.folder.exists()
+        if new and "image_base_url" not in settings.model_fields_set:  # an old one keeps what its pages say
             settings = settings.model_copy(update={"image_base_url": url})
         with Index.open(settings=settings, create=serve_settings.allow_ingest) as opened:
             app = face.create_app(opened, serve_settings)

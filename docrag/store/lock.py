@@ -59,7 +59,7 @@ def _who_holds(pid: bytes) -> str:
     if pid == str(os.getpid()).encode():
         return "this process has it open: use that, or close it first"
     holder = f"process {pid.decode()}" if pid.isdigit() else "the other process"
-    return f"end {holder}, which has it open; docrag serve lets many use one index"
+    return f"end {holder}, which has it open; if it is docrag serve, search and upload there"
 
 
 class Turns:

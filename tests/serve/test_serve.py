@@ -17,7 +17,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from docrag import Index
+from docrag import Index, Settings
 from docrag.cli import app
 from docrag.serve.handover import NOTICE, advertised, holder_of
 from tests.samples import CLOCK, write_pdf
@@ -41,6 +41,14 @@ class Server:
         line = self.process.stdout.readline()
         assert line, self.process.communicate()[1]
         self.url = json.loads(line)["url"]
+
+    def upload(self, path: Path) -> None:
+        """Add a document, and wait until it can be found."""
+        sent = httpx.post(f"{self.url}/v1/ingest", files={"files": (path.name, path.read_bytes())})
+        where = self.url + sent.headers["Location"]
+        while (job := httpx.get(where).json())["state"] != "done":
+            assert job["state"] in {"waiting", "running"}, job
+            time.sleep(0.1)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Stop it: its exit code, and what it wrote on stderr."""
@@ -104,6 +112,8 @@ def test_a_server_with_a_key_gives_commands_of_its_owner_a_token(serve, folder: 
     assert KEY not in notice
     assert httpx.post(f"{server.url}/v1/search", json={"query": "x"}).status_code == 401
     assert told(docrag("search", QUESTION, "--index", folder, "--json", "-k", 1))["hits"]
+    refused = docrag("status", "--index", folder)
+    assert f"end process {server.process.pid}, which has it open; if it is docrag serve" in refused.stderr
     secret = "secretquestion"
     httpx.get(f"{server.url}/", params={"q": secret}, headers={"Authorization": f"Bearer {KEY}"})
     httpx.get(f"{server.url}/v1/pages/{'0' * 8}-0000-0000-0000-{'0' * 12}/heatmap", params={"q": secret})
@@ -252,3 +262,25 @@ def test_slow_and_broken_clients_are_cut_off(serve, monkeypatch):
     code, err = server.end()
     assert code == 0
     assert "Traceback" not in err
+
+
+def test_an_upload_leaves_the_addresses_of_the_pages_that_are_there(serve, folder: Path, tmp_path: Path):
+    with Index.open(folder, create=False, settings=Settings(image_base_url="https://pages.example")) as index:
+        index.ingest(write_pdf(tmp_path / "bells.pdf", "The bells of the ferry."))
+    server = serve("--allow-ingest")
+    server.upload(write_pdf(tmp_path / "clock.pdf", CLOCK))
+    server.end()
+    with Index.open(folder, create=False) as index:
+        addresses = [hit.image_url for hit in index.search("ferry clock", k=10)]
+    assert len(addresses) == 4
+    assert all(address.startswith("https://pages.example/pages/") for address in addresses)
+
+
+def test_a_new_index_says_that_its_pages_are_served_here(tmp_path: Path):
+    server = Server(tmp_path / "new", "--allow-ingest")
+    try:
+        server.upload(write_pdf(tmp_path / "clock.pdf", CLOCK))
+    finally:
+        server.end()
+    with Index.open(tmp_path / "new", create=False) as index:
+        assert index.search("clock", k=1)[0].image_url.startswith(f"{server.url}/pages/")

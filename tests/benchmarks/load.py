@@ -1,6 +1,7 @@
 """Ask a server as one client and as many, and again while it ingests; one JSON object says what came of it.
 
-python -m tests.benchmarks.load --index DIR [--queries FILE] [--clients 50] [--seconds 60] [--ingest FOLDER]
+python -m tests.benchmarks.load --index DIR [--queries FILE] [--clients 50] [--seconds 60] [--anew]
+    [--ingest FOLDER]
 
 A `docrag serve` of its own works on a copy of the index. Clients ask `POST /v1/search` in the default mode,
 each its next question as soon as the last is answered, or after --pause seconds; all questions of the file
@@ -115,15 +116,16 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60.0, help="for which the many ask")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between answer and next question")
+    parser.add_argument("--anew", action="store_true", help="no question twice: the server keeps answers")
     parser.add_argument("--ingest", type=Path, help="ask again while the PDFs of this folder are uploaded")
     args = parser.parse_args()
     asked = read_queries(args.queries or data("dev", "queries.jsonl")).values()
-    bodies = [json.dumps({"query": one.text}).encode() for one in asked]
+    questions = worded([one.text for one in asked], anew=args.anew)
     before = [round(part, 2) for part in os.getloadavg()]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(args.index, Path(folder, "index")))
         with started(copy, allow_ingest=args.ingest is not None) as server:
-            told = asyncio.run(measure(server, bodies, args))
+            told = asyncio.run(measure(server, questions, args))
     print(json.dumps({"cores": os.cpu_count(), "load_before": before, **told}, indent=1))
 
 
@@ -140,9 +142,15 @@ def started(index: Path, *, allow_ingest: bool) -> Iterator[Server]:
         process.wait()
 
 
-async def measure(server: Server, bodies: Sequence[bytes], args: argparse.Namespace) -> dict[str, Any]:
+def worded(texts: Sequence[str], *, anew: bool) -> Iterator[bytes]:
+    """Requests without end; anew, spaces behind a question make it another one that finds the same."""
+    for turn in count():
+        for text in texts:
+            yield json.dumps({"query": text + " " * turn if anew else text}).encode()
+
+
+async def measure(server: Server, questions: Iterator[bytes], args: argparse.Namespace) -> dict[str, Any]:
     """All rounds: quiet, and beside an ingest where a folder is given."""
-    questions = cycle(bodies)
     few = min(FEW_SECONDS, args.seconds)
     told: dict[str, Any] = {}
     await ask(server, questions, 2, WARM_UP, 0.0)

@@ -101,23 +101,22 @@ class Index(Reader):
             NotFound: A path does not exist; nothing is changed then.
             StoreError: The index cannot be written; what was reported before is safe.
         """
-        from docrag.ingest.sync import sync
+        from docrag.ingest.sync import How, sync
 
         settings = self._settings
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
         with self._pages.changing(), closing(captioner_of(settings, self._place.folder)) as captioner:
-            return sync(
-                self._shelf,
-                [Path(path) for path in named],
+            how = How(
                 make_pipeline=lambda base_url: pipeline_of(settings, self._encoders, captioner, base_url),
                 options=read_options_of(settings, self._encoders.image_side, passwords),
                 image_base_url=settings.image_base_url,
                 workers=settings.workers or None,
+                listener=listener or (lambda event: None),
                 prune=prune,
                 again=again,
-                listener=listener or (lambda event: None),
                 should_stop=should_stop,
             )
+            return sync(self._shelf, [Path(path) for path in named], how)
 
     def tune(
         self,

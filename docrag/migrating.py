@@ -209,24 +209,22 @@ def _read_again(
     from docrag.ingest.draft import MANIFEST
     from docrag.ingest.manifest import Manifest
     from docrag.ingest.rebuild import plan_again
-    from docrag.ingest.sync import carry_out
+    from docrag.ingest.sync import How, carry_out
 
     draft.reconcile()
     with (
         closing(captioner_of(settings, place.folder)) as captioner,
         closing(Manifest(place.folder / MANIFEST)) as old,
     ):
-        return carry_out(
-            draft,
-            plan_again(old, draft.manifest),
+        how = How(
             make_pipeline=lambda base_url: pipeline_of(settings, encoders, captioner, base_url),
             options=read_options_of(settings, encoders.image_side, passwords),
             image_base_url=image_base_url,
             workers=settings.workers or None,
-            prune=True,
-            again=False,
             listener=listener or (lambda event: None),
+            prune=True,
         )
+        return carry_out(draft, plan_again(old, draft.manifest), how)
 
 
 def _compare(settings: Settings, stored: Fingerprint, draft: Shelf, report: IngestReport) -> list[Lost]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from docrag.errors import DocumentError
@@ -21,33 +22,35 @@ from docrag.read.pool import ReaderPool
 Listener = Callable[[Progress | FileReport], None]
 
 
-def sync(
-    shelf: Shelf,
-    paths: Sequence[Path],
-    *,
-    make_pipeline: Callable[[str], Pipeline],
-    options: ReadOptions,
-    image_base_url: str | None,
-    workers: int | None,
-    prune: bool,
-    again: bool,
-    listener: Listener,
-    should_stop: Callable[[], bool] | None = None,
-) -> IngestReport:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How files are read into an index."""
+
+    make_pipeline: Callable[[str], Pipeline]
+    """Called only when there is something to encode, since models take seconds to load; with the address
+    where page images are served."""
+    options: ReadOptions
+    image_base_url: str | None
+    """That address; None leaves it as it is."""
+    workers: int | None
+    """Reading processes; None chooses by the number of cores."""
+    listener: Listener
+    """Hears of every file, and of progress in between."""
+    prune: bool = False
+    """Whether to remove files that are gone."""
+    again: bool = False
+    """Whether to read files that did not change, and pages that an interrupted ingest wrote."""
+    should_stop: Callable[[], bool] | None = None
+    """Once it says yes, what is encoded is stored, and the rest is left to the next run."""
+
+
+def sync(shelf: Shelf, paths: Sequence[Path], how: How) -> IngestReport:
     """Bring the index up to date with some files and folders.
 
     Args:
         shelf: The index.
-        paths: Files and folders.
-        make_pipeline: Called only when there is something to encode, since models take seconds to load; with
-            the address where page images are served.
-        options: How pages are read.
-        image_base_url: That address; None leaves it as it is.
-        workers: Reading processes; None chooses by the number of cores.
-        prune: Whether to remove files of these folders that are gone.
-        again: Whether to read files that did not change, too.
-        listener: Hears of every file, and of progress in between.
-        should_stop: Once it says yes, what is encoded is stored, and the rest is left to the next run.
+        paths: Files and folders; only files of theirs are pruned.
+        how: It is done.
 
     Raises:
         NotFound: A path does not exist; nothing is changed then.
@@ -57,53 +60,23 @@ def sync(
     started = time.perf_counter()
     unreadable: dict[Path, DocumentError] = {}
     files = find_files(paths, unreadable.__setitem__)
-    with shelf.alone(should_stop) as mine:
+    with shelf.alone(how.should_stop) as mine:
         if not mine:
             return IngestReport(seconds=time.perf_counter() - started, stopped=True)
         shelf.reconcile()
-        plan = make_plan(paths, files, shelf.manifest, sha256, again=again, unreadable=unreadable)
-        report = carry_out(
-            shelf,
-            plan,
-            make_pipeline=make_pipeline,
-            options=options,
-            image_base_url=image_base_url,
-            workers=workers,
-            prune=prune,
-            again=again,
-            listener=listener,
-            should_stop=should_stop,
-        )
+        plan = make_plan(paths, files, shelf.manifest, sha256, again=how.again, unreadable=unreadable)
+        report = carry_out(shelf, plan, how)
     report.seconds = time.perf_counter() - started
     return report
 
 
-def carry_out(
-    shelf: Shelf,
-    plan: Plan,
-    *,
-    make_pipeline: Callable[[str], Pipeline],
-    options: ReadOptions,
-    image_base_url: str | None,
-    workers: int | None,
-    prune: bool,
-    again: bool,
-    listener: Listener,
-    should_stop: Callable[[], bool] | None = None,
-) -> IngestReport:
+def carry_out(shelf: Shelf, plan: Plan, how: How) -> IngestReport:
     """Do what a plan says.
 
     Args:
         shelf: An index that nobody else changes meanwhile.
         plan: Made by its manifest.
-        make_pipeline: As for `sync`, like all that follow.
-        options: How pages are read.
-        image_base_url: Where page images are served.
-        workers: Reading processes.
-        prune: Whether to remove files that are gone.
-        again: Whether pages that an interrupted ingest wrote are read again, too.
-        listener: Hears of every file, and of progress in between.
-        should_stop: Once it says yes, what is encoded is stored, and the rest is left.
+        how: It is done.
 
     Raises:
         StoreError: The index cannot be written; what was reported before is safe.
@@ -113,19 +86,19 @@ def carry_out(
     def tell(event: Progress | FileReport) -> None:
         if isinstance(event, FileReport):
             report.files.append(event)
-        listener(event)
+        how.listener(event)
 
     _forget_abandoned(shelf, plan)
     shelf.settle()
-    if image_base_url:
-        report.addressed = address_images(shelf.store, image_base_url)
-    for event in _apply_without_reading(shelf, plan, prune):
+    if how.image_base_url:
+        report.addressed = address_images(shelf.store, how.image_base_url)
+    for event in _apply_without_reading(shelf, plan, how.prune):
         tell(event)
     if plan.contents:
-        jobs = [_job(shelf, document_id, rows, again) for document_id, rows in plan.contents.items()]
-        with ReaderPool(options, workers) as pool, Writer(shelf) as writer:
-            pipeline = make_pipeline(image_base_url or base_url_of(shelf.store) or BASE_URL)
-            for told in pipeline.run(pool.read(jobs), plan.contents, writer, report, should_stop):
+        jobs = [_job(shelf, document_id, rows, how.again) for document_id, rows in plan.contents.items()]
+        with ReaderPool(how.options, how.workers) as pool, Writer(shelf) as writer:
+            pipeline = how.make_pipeline(how.image_base_url or base_url_of(shelf.store) or BASE_URL)
+            for told in pipeline.run(pool.read(jobs), plan.contents, writer, report, how.should_stop):
                 tell(told)
         if not report.stopped:
             shelf.store.optimize()

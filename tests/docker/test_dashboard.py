@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,38 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from docrag import Index
-from docrag.serve.app import create_app
-from docrag.serve.settings import ServeSettings
 from docrag.store.payload import image_address
 from tests.docker.compose import KEYS
 from tests.samples import FERRY, write_pdf
+from tests.serve.browser.visitor import CHROMIUM, serving
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine: apt-get install chromium"),
     pytest.mark.allow_hosts(["127.0.0.1"]),
 ]
-
-
-@contextmanager
-def docrag_with_a_key(index: Index) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        settings = ServeSettings(host="0.0.0.0", api_key=KEYS["DOCRAG_SERVE_KEY"])
-        server = uvicorn.Server(uvicorn.Config(create_app(index, settings), log_level="warning", ws="none"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            while not server.started:
-                assert thread.is_alive()
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @contextmanager
@@ -85,7 +62,7 @@ def test_the_dashboard_shows_pictures_to_who_has_logged_in_at_docrag(tmp_path: P
     index.ingest(tmp_path / "docs")
     [document] = index.documents()
     with (
-        docrag_with_a_key(index) as docrag,
+        serving(index, host="0.0.0.0", api_key=KEYS["DOCRAG_SERVE_KEY"]) as docrag,
         dashboard(image_address(docrag, document.id, 1)) as port,
         playwright.sync_playwright() as started,
     ):

@@ -21,7 +21,7 @@ def main() -> None:
         index = Index.open(folder)
         index.ingest(demo.documents())
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        with serving(index, Path(folder)) as address:
+        with serving(index, allow_ingest=True, folder=Path(folder)) as address:
             page = chromium.new_page(viewport={"width": 1240, "height": 860}, color_scheme="light")
             page.goto(f"{address}/?q={QUESTION.text}")
             page.wait_for_load_state("networkidle")

@@ -29,7 +29,7 @@ def reports(demo_copy: Callable[[], Path]) -> Path:
 def home(reports: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server over a copy of the reports."""
     folder = copy_index(reports, tmp_path_factory.mktemp("home") / "index")
-    with serving(Index.open(folder, create=False), folder) as address:
+    with serving(Index.open(folder, create=False), allow_ingest=True, folder=folder) as address:
         yield address
 
 
@@ -42,7 +42,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory, checkpoint) -> Iterator[st
     settings = load_settings(late=checkpoint("colqwen2"), image=checkpoint("clip"), ocr=False)
     index = Index.open(folder / "index", settings=settings)
     assert not index.ingest(folder).failures
-    with serving(index, folder / "index") as address:
+    with serving(index, allow_ingest=True, folder=folder / "index") as address:
         yield address
 
 

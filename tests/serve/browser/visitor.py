@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -84,11 +83,11 @@ class Visitor:
 
 
 @contextmanager
-def serving(index: Index, folder: Path) -> Iterator[str]:
+def serving(index: Index, **settings: Any) -> Iterator[str]:
     """A server over an index, which it closes; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        app = create_app(index, ServeSettings(port=port, allow_ingest=True, folder=folder))
+        app = create_app(index, ServeSettings(port=port, **settings))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from docrag.encode.options import EncoderOptions
     from docrag.encode.registry import page_encoder, text_encoder
     from docrag.errors import DocragError
-    from docrag.index import Index
+    from docrag.index.index import Index
+    from docrag.index.status import Status
     from docrag.ingest.report import FileReport, IngestReport, Progress
-    from docrag.labelling import label_files
+    from docrag.operations.label import label_files
     from docrag.settings import Settings
-    from docrag.status import Status
     from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, MultiVector, Page, Region
 
 _HOMES = {
@@ -29,7 +29,7 @@ _HOMES = {
     "FileReport": "docrag.ingest.report",
     "Hit": "docrag.types",
     "EncoderOptions": "docrag.encode.options",
-    "Index": "docrag.index",
+    "Index": "docrag.index.index",
     "IndexedDocument": "docrag.types",
     "IndexedPage": "docrag.types",
     "IngestReport": "docrag.ingest.report",
@@ -41,9 +41,9 @@ _HOMES = {
     "Progress": "docrag.ingest.report",
     "Region": "docrag.types",
     "Settings": "docrag.settings",
-    "Status": "docrag.status",
+    "Status": "docrag.index.status",
     "TextEncoder": "docrag.encode.base",
-    "label_files": "docrag.labelling",
+    "label_files": "docrag.operations.label",
     "page_encoder": "docrag.encode.registry",
     "text_encoder": "docrag.encode.registry",
 }

@@ -17,9 +17,9 @@ from typing import Any
 from docrag.caption import Caption
 from docrag.caption.cache import CaptionCache
 from docrag.caption.text_layer import caption as text_layer_caption
+from docrag.common.http import JsonClient, data_url
+from docrag.common.images import fit, jpeg_within
 from docrag.errors import PageFailed, RemoteError, SettingsError
-from docrag.http import JsonClient, data_url
-from docrag.rgb import fit, jpeg_within
 from docrag.types import Page, PageImage
 
 PROMPT = (

@@ -8,13 +8,13 @@ from typing import Any
 
 from docrag.cli.console import IndexOption, JsonOption, print_json, results
 from docrag.cli.search import shorten, write_marked
-from docrag.search.contract import hit_json
+from docrag.search.hit_json import hit_json
 
 
 def demo(index: IndexOption = None, as_json: JsonOption = False) -> None:
     """Ingest five small PDFs and show the pages that answer three questions."""
     from docrag.demo import QUESTIONS, documents
-    from docrag.index import Index
+    from docrag.index.index import Index
     from docrag.settings import load_settings
 
     where = index or str(Path(tempfile.mkdtemp(prefix="docrag-demo-")) / "index")

@@ -54,7 +54,7 @@ def check_torch() -> str:
     """Version, device, precision and threads."""
     import torch
 
-    from docrag.encode.device import best_device, best_dtype
+    from docrag.encode.runtime.device import best_device, best_dtype
 
     device = best_device()
     dtype = str(best_dtype(device)).removeprefix("torch.")
@@ -63,7 +63,7 @@ def check_torch() -> str:
 
 def check_minilm() -> str:
     """The weights have the digest that docrag was made for, and encode."""
-    from docrag.encode.minilm import MiniLMText
+    from docrag.encode.models.minilm import MiniLMText
 
     encoder = MiniLMText()
     encoder.encode_queries(["is it there?"])
@@ -80,7 +80,7 @@ def check_colpali() -> str:
 
 def check_store(where: Path) -> str:
     """What stands at the index's place."""
-    from docrag.index import Index
+    from docrag.index.index import Index
     from docrag.settings import load_settings
 
     engine = f"qdrant-edge {version('qdrant-edge-py')}"

@@ -21,7 +21,7 @@ from docrag.cli.options import (
 from docrag.errors import SettingsError
 
 if TYPE_CHECKING:
-    from docrag.estimate import Estimate
+    from docrag.operations.estimate import Estimate
 
 
 def estimate(
@@ -40,7 +40,7 @@ def estimate(
     as_json: JsonOption = False,
 ) -> None:
     """Say what an index of these pages will take on disk, in memory and for a search; reads no weights."""
-    from docrag.estimate import count_pages, estimate_for
+    from docrag.operations.estimate import count_pages, estimate_for
     from docrag.settings import load_settings
 
     if (pages is None) == (not paths):

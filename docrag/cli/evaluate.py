@@ -17,7 +17,7 @@ from docrag.types import Hit, Mode
 
 if TYPE_CHECKING:
     from docrag.evaluate.qrels import JudgedQuery, Qrels
-    from docrag.index import Index
+    from docrag.index.index import Index
 
 DEPTH = 10
 """Pages asked of each query: no reported metric looks further."""
@@ -35,7 +35,7 @@ def evaluate(
     """Search for judged questions and report nDCG, recall, MRR and latency."""
     from docrag.evaluate.measure import report
     from docrag.evaluate.qrels import read_qrels, read_queries
-    from docrag.index import Index
+    from docrag.index.index import Index
     from docrag.settings import load_settings
 
     asked = read_queries(queries)

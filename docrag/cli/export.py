@@ -20,7 +20,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write pages, vectors and images into a folder of npz files; what is there already is left alone."""
-    from docrag.moving import export_index
+    from docrag.operations.transfer import export_index
     from docrag.settings import load_settings
 
     settings = load_settings(index=index)

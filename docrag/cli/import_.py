@@ -21,7 +21,7 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Make an index from an export, or bring one up to date with it; needs no model."""
-    from docrag.moving import import_index
+    from docrag.operations.transfer import import_index
     from docrag.settings import load_settings
 
     settings = load_settings(index=index, datatype=datatype, image_base_url=image_base_url)

@@ -88,7 +88,7 @@ def ingest(
     as_json: JsonOption = False,
 ) -> None:
     """Read, embed and store every page; files that did not change cost nothing."""
-    from docrag.index import Index
+    from docrag.index.index import Index
     from docrag.settings import Settings, load_settings
 
     given = {name: value for name, value in context.params.items() if name in Settings.model_fields}

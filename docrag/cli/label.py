@@ -40,8 +40,8 @@ def label(
     as_json: JsonOption = False,
 ) -> None:
     """Say which of some labels each page looks like, without training (zero-shot)."""
-    from docrag.index import Index
-    from docrag.labelling import label_files
+    from docrag.index.index import Index
+    from docrag.operations.label import label_files
     from docrag.settings import load_settings
 
     settings = load_settings(

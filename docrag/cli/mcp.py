@@ -36,7 +36,7 @@ def mcp(
     config: ConfigOption = False,
 ) -> None:
     """Let an assistant search an index and look at its pages (MCP: Claude, Cursor, VS Code and others)."""
-    from docrag.index import Index
+    from docrag.index.index import Index
     from docrag.settings import load_settings
 
     settings = load_settings(index=index, device=device, dtype=dtype)

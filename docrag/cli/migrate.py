@@ -27,7 +27,7 @@ from docrag.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from docrag.migrating import Migration
+    from docrag.operations.migrate import Migration
 
 
 def migrate(
@@ -63,7 +63,7 @@ def migrate(
     as_json: JsonOption = False,
 ) -> None:
     """Read all files again with other models or another layout; the old index answers until it is done."""
-    from docrag.migrating import abandon_migration, migrate_index
+    from docrag.operations.migrate import abandon_migration, migrate_index
     from docrag.settings import Settings, load_settings
 
     given = {name: value for name, value in context.params.items() if name in Settings.model_fields}

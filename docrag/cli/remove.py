@@ -16,7 +16,7 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Forget a file; the file itself stays where it is."""
-    from docrag.index import Index
+    from docrag.index.index import Index
     from docrag.settings import load_settings
 
     with Index.open(settings=load_settings(index=index), create=False) as opened:

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from docrag.cli.console import IndexOption, JsonOption, print_json, results
-from docrag.cli.elsewhere import search_there
 from docrag.cli.options import DeviceOption, DtypeOption, FilterOption, LookAlikeOption, RecordingOption
+from docrag.cli.remote_search import search_there
 from docrag.errors import IndexInUse, QueryError
-from docrag.search.contract import hit_json
+from docrag.search.hit_json import hit_json
 from docrag.types import Hit, Mode
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _search_here(
     settings: Settings, asked: dict[str, Any], image: Path | None, audio: Path | None
 ) -> tuple[list[Hit], float]:
     """Hits, and how many milliseconds they took."""
-    from docrag.index import Index
+    from docrag.index.index import Index
 
     with Index.open(settings=settings, create=False) as opened:
         started = time.perf_counter()

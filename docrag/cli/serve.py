@@ -54,7 +54,7 @@ def serve(
     as_json: UrlOption = False,
 ) -> None:
     """Search an index from a browser, and from programs by a JSON API."""
-    from docrag.place import folder_of
+    from docrag.location.directory import folder_of
     from docrag.settings import load_settings
 
     face = _face()
@@ -76,7 +76,7 @@ def serve(
 
 def run(face: Any, settings: Settings, serve_settings: Any, *, as_json: bool) -> signal.Signals | None:
     """Open the index and serve it until a signal comes; which one."""
-    from docrag.index import Index
+    from docrag.index.index import Index
     from docrag.serve.handover import advertised
 
     with face.listen(serve_settings.host, serve_settings.port) as listening:
@@ -106,7 +106,8 @@ class _Face:
     """What of docrag.serve the command needs."""
 
     def __init__(self) -> None:
-        from docrag.serve import app, running, settings
+        from docrag.serve import app, settings
+        from docrag.serve import server as running
 
         self.create_app = app.create_app
         self.ServeSettings = settings.ServeSettings

@@ -9,7 +9,7 @@ from docrag.cli.console import IndexOption, JsonOption, print_json, results
 
 def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
     """Say what the index holds and which models built it."""
-    from docrag.index import Index
+    from docrag.index.index import Index
     from docrag.settings import load_settings
 
     with Index.open(settings=load_settings(index=index), create=False) as opened:

@@ -14,8 +14,8 @@ from docrag.cli.console import IndexOption, JsonOption, errors, print_json, resu
 from docrag.cli.options import DeviceOption, DtypeOption
 
 if TYPE_CHECKING:
-    from docrag.search.alternatives import Alternative
-    from docrag.search.tune import Trial, Tuning
+    from docrag.tuning.alternatives import Alternative
+    from docrag.tuning.tune import Trial, Tuning
 
 
 def tune(
@@ -37,7 +37,7 @@ def tune(
 ) -> None:
     """Measure how many pages need exact comparison, and let the index search so from now on."""
     from docrag.evaluate.qrels import read_queries
-    from docrag.index import Index
+    from docrag.index.index import Index
     from docrag.settings import load_settings
 
     questions = [one.text for one in read_queries(queries).values()] if queries else []
@@ -99,7 +99,7 @@ def print_tuning(tuning: Tuning, recall: float) -> None:
 
 def print_alternatives(tried: Sequence[Alternative]) -> None:
     """A table with a row for each pooling, each datatype and each quantization."""
-    from docrag.search.alternatives import OVERSAMPLING
+    from docrag.tuning.alternatives import OVERSAMPLING
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("on a sample of pages")

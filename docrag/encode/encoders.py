@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from docrag.common.images import to_rgb
+from docrag.common.timing import timed
 from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, PageEncoder, TextEncoder
-from docrag.encode.bm25 import Bm25Encoder
-from docrag.encode.inked import keep_inked
-from docrag.encode.norms import normalised
-from docrag.encode.pooling import POOLINGS, fitted
-from docrag.encode.together import Together
-from docrag.rgb import to_rgb
-from docrag.timing import timed
+from docrag.encode.models.bm25 import Bm25Encoder
+from docrag.encode.runtime.request_batcher import Together
+from docrag.encode.vectors.inked import keep_inked
+from docrag.encode.vectors.norms import normalised
+from docrag.encode.vectors.pooling import POOLINGS, fitted
 from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, MultiVector, Page, SparseVector, Vector
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING
 
+from docrag.common.images import fit
 from docrag.errors import PageFailed
-from docrag.rgb import fit
 from docrag.types import Page
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Any, cast
 
 from docrag.encode.base import PageEncoder
-from docrag.encode.formats import LIBRARIES
+from docrag.encode.checkpoints.formats import LIBRARIES
 from docrag.encode.options import EncoderOptions
 from docrag.errors import DocragError, ModelUnavailable
 

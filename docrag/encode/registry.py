@@ -15,23 +15,23 @@ from typing import Any, cast
 
 from docrag.encode.base import ModelSpec, PageEncoder, TextEncoder
 from docrag.encode.catalogue import CATALOGUE
-from docrag.encode.checkpoint import locate
-from docrag.encode.formats import LIBRARIES, recognise
+from docrag.encode.checkpoints.checkpoint import locate
+from docrag.encode.checkpoints.formats import LIBRARIES, recognise
+from docrag.encode.models.pair import halves, open_pair, pinned
 from docrag.encode.options import EncoderOptions
-from docrag.encode.pair import halves, open_pair, pinned
 from docrag.encode.plugins import Plugin, find_plugins
 from docrag.errors import DocragError, ModelUnavailable, UnknownModel
 
 PAGE_ENCODERS: Mapping[str, str] = {
-    "minilm": "docrag.encode.minilm:MiniLMPages",
-    "voyage-multimodal-3": "docrag.encode.voyage:voyage_3",
-    "voyage-multimodal-3.5": "docrag.encode.voyage:voyage_3_5",
-    "voyage-multimodal-3.5-256": "docrag.encode.voyage:voyage_3_5_256",
-    "voyage-multimodal-3.5-512": "docrag.encode.voyage:voyage_3_5_512",
-    "voyage-multimodal-3.5-2048": "docrag.encode.voyage:voyage_3_5_2048",
+    "minilm": "docrag.encode.models.minilm:MiniLMPages",
+    "voyage-multimodal-3": "docrag.encode.models.voyage:voyage_3",
+    "voyage-multimodal-3.5": "docrag.encode.models.voyage:voyage_3_5",
+    "voyage-multimodal-3.5-256": "docrag.encode.models.voyage:voyage_3_5_256",
+    "voyage-multimodal-3.5-512": "docrag.encode.models.voyage:voyage_3_5_512",
+    "voyage-multimodal-3.5-2048": "docrag.encode.models.voyage:voyage_3_5_2048",
 }
 TEXT_ENCODERS: Mapping[str, str] = {
-    "minilm": "docrag.encode.minilm:MiniLMText",
+    "minilm": "docrag.encode.models.minilm:MiniLMText",
 }
 OPTIONS = {"late": "--late", "single": "--image", "text": "--text"}
 """What takes a model of which kind."""
@@ -59,7 +59,7 @@ def page_encoder(name: str, options: EncoderOptions | None = None) -> PageEncode
     """
     options = options or EncoderOptions()
     if len(options.devices) > 1:
-        from docrag.encode.replicas import Replicas
+        from docrag.encode.runtime.replicas import Replicas
 
         return Replicas(name, options)
     plugin = None if name in _own_names() else find_plugins().get(name)

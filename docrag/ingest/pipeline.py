@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from docrag.caption import Captioner, title_of
+from docrag.common.timing import tell
 from docrag.encode.encoders import Encoders, PageVectors
 from docrag.errors import DocumentError, PageFailed
+from docrag.ingest.batch_size import Pace
 from docrag.ingest.manifest import FileRow
-from docrag.ingest.pace import Pace
-from docrag.ingest.prefetch import Prefetch
+from docrag.ingest.read_ahead import Prefetch
 from docrag.ingest.report import FileReport, IngestReport, Progress
 from docrag.ingest.writer import Batch, Finished, Writer
 from docrag.read.jobs import Closed, Event, Opened, PageLost, PageRead, Refused, TextLost
 from docrag.store.payload import image_address, page_payload
-from docrag.timing import tell
 from docrag.types import Document, Page, PageRecord
 
 READ_AHEAD = 64

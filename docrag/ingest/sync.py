@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docrag.errors import DocumentError
-from docrag.ingest.addresses import BASE_URL, address_images, base_url_of
+from docrag.ingest.image_urls import BASE_URL, address_images, base_url_of
 from docrag.ingest.manifest import FileRow
 from docrag.ingest.pipeline import Pipeline
 from docrag.ingest.plan import Plan, make_plan
 from docrag.ingest.report import FileReport, IngestReport, Progress, Status
-from docrag.ingest.shelf import Shelf
+from docrag.ingest.storage import Shelf
 from docrag.ingest.writer import Writer
 from docrag.read.files import find_files, sha256
 from docrag.read.jobs import Job, ReadOptions

@@ -15,7 +15,7 @@ from typing import Self
 
 from docrag.ingest.manifest import FileRow
 from docrag.ingest.report import FileReport, Status
-from docrag.ingest.shelf import Shelf
+from docrag.ingest.storage import Shelf
 from docrag.types import Document, Page, PageRecord
 
 FLUSH_EVERY = 100

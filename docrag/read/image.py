@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from docrag.common.images import to_rgb
 from docrag.errors import UnreadableDocument, UnsupportedFile
 from docrag.read.files import IMAGE_SUFFIXES
 from docrag.read.source import TextLayer, size_in_pixels
-from docrag.rgb import to_rgb
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 _LIKELY_DPI = range(30, 2401)

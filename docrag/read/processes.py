@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from docrag import spawn
+from docrag.common import spawn
 from docrag.read import worker
 from docrag.read.jobs import ReadOptions
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from docrag.common.timing import timed
 from docrag.encode.encoders import Encoders
 from docrag.errors import QueryError
+from docrag.search.boosts import TitleMatch
 from docrag.search.browse import page_fields
 from docrag.search.fields import require_fields
 from docrag.search.fusion import fuse, weights_for
@@ -20,11 +22,9 @@ from docrag.search.plan import Signal, queries
 from docrag.search.query import Query
 from docrag.search.regions import matched_regions
 from docrag.search.stages import Stages
-from docrag.search.title_match import TitleMatch
 from docrag.store.base import Store
 from docrag.store.images import PageImages
 from docrag.store.payload import blocks_of, boxes_of
-from docrag.timing import timed
 from docrag.types import PATCHES, Hit, PageRecord, Region, ScoredId, SparseVector, Vector
 
 

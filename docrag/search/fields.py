@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from qdrant_client import models
 
 from docrag.errors import QueryError
-from docrag.search.conditions import AllOf, AnyOf, Between, Condition, Filter, Is, Not, condition_of
+from docrag.search.filters import AllOf, AnyOf, Between, Condition, Filter, Is, Not, condition_of
 from docrag.search.plan import field_of
 from docrag.store.base import Store
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from docrag.encode.encoders import Encoders
-from docrag.encode.norms import normalised
+from docrag.encode.vectors.norms import normalised
 from docrag.errors import NotFound, QueryError
 from docrag.store.base import Store
 from docrag.store.payload import boxes_of

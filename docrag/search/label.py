@@ -9,7 +9,7 @@ import numpy as np
 
 from docrag.encode.base import MixedEncoder, PageEncoder
 from docrag.errors import QueryError
-from docrag.search.conditions import Filter
+from docrag.search.filters import Filter
 from docrag.search.plan import metadata_filter
 from docrag.store.base import Store
 from docrag.types import IMAGE, Page

@@ -11,7 +11,7 @@ import numpy as np
 from qdrant_client import models
 
 from docrag.errors import QueryError
-from docrag.search.conditions import AllOf, AnyOf, Between, Condition, Filter, Is, Not, Value, condition_of
+from docrag.search.filters import AllOf, AnyOf, Between, Condition, Filter, Is, Not, Value, condition_of
 from docrag.search.stages import SIEVE_ROWS, Stages, shortened
 from docrag.types import BM25, CAPTION, IMAGE, MODES, PATCHES, POOLED, Mode, SparseVector, Vector
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docrag.common.images import to_rgb
 from docrag.errors import QueryError
-from docrag.rgb import to_rgb
-from docrag.search.conditions import Filter
+from docrag.search.filters import Filter
 from docrag.types import Mode
 
 if TYPE_CHECKING:

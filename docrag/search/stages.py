@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from docrag.encode.pooling import clusters, sums_of
+from docrag.encode.vectors.pooling import clusters, sums_of
 from docrag.types import BM25, CAPTION, IMAGE, POOLED
 
 PREFETCH: Mapping[str, int] = {POOLED: 100, BM25: 50, CAPTION: 50, IMAGE: 50}

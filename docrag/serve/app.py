@@ -15,14 +15,15 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from docrag.errors import DocragError
-from docrag.index import Index
-from docrag.serve import api, health, images, ingest_api, login, pages
-from docrag.serve.documents import Documents
+from docrag.index.index import Index
+from docrag.serve.document_list import Documents
 from docrag.serve.errors import answer_errors
-from docrag.serve.html import nothing_here
 from docrag.serve.jobs import Jobs
 from docrag.serve.limits import BodyLimits
 from docrag.serve.metrics import Metrics, Watch
+from docrag.serve.rendering import nothing_here
+from docrag.serve.routes import api, health, images, login, pages
+from docrag.serve.routes import ingest as ingest_api
 from docrag.serve.searches import Searches
 from docrag.serve.security import Access, Security
 from docrag.serve.settings import ServeSettings

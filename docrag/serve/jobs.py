@@ -15,17 +15,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from docrag.common.timing import listening
 from docrag.errors import DocragError, DocumentError, NotFound
-from docrag.index import Index
+from docrag.index.index import Index
 from docrag.ingest.report import FileReport, Progress
-from docrag.serve.checks import refusals
-from docrag.serve.documents import Documents
+from docrag.serve.document_list import Documents
 from docrag.serve.errors import FAILED, Refused
 from docrag.serve.metrics import Metrics
 from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import PAGES, ingestion
+from docrag.serve.upload_checks import refusals
 from docrag.serve.uploads import Uploads
-from docrag.timing import listening
 
 logger = logging.getLogger(__name__)
 

@@ -54,7 +54,7 @@ class Metrics:
         gauge.set_function(lambda: self.under_way)
 
     def stage(self, stage: str, model: str, seconds: float) -> None:
-        """Hear how long a stage took, as `docrag.timing` tells it; of a search, or of an ingest."""
+        """Hear how long a stage took, as `docrag.common.timing` tells it; of a search, or of an ingest."""
         if stage == "embed":
             self.embed_seconds.labels(model).observe(seconds)
         elif stage == "render":

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from docrag.common.timing import listening
 from docrag.errors import IndexNotFound
-from docrag.index import Index
-from docrag.search.conditions import Filter
-from docrag.serve.answered import Answered
-from docrag.serve.documents import FRESH, Documents
+from docrag.index.index import Index
+from docrag.search.filters import Filter
+from docrag.serve.cache import Answered
+from docrag.serve.document_list import FRESH, Documents
 from docrag.serve.metrics import Metrics
 from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import retrieval
-from docrag.timing import listening
 from docrag.types import Hit, Mode
 
 if TYPE_CHECKING:

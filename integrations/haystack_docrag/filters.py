@@ -9,7 +9,7 @@ from typing import Any
 from haystack import Document
 
 from docrag.errors import QueryError
-from docrag.search.conditions import COMPARISONS, AllOf, AnyOf, Condition, Not, compare
+from docrag.search.filters import COMPARISONS, AllOf, AnyOf, Condition, Not, compare
 
 EXAMPLE = 'such as {"field": "meta.file_name", "operator": "==", "value": "report.pdf"}'
 

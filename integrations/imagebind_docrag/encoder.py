@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from docrag.encode.base import ModelSpec
-from docrag.encode.digests import sha256_of
-from docrag.encode.norms import normalised
+from docrag.encode.checkpoints.digests import sha256_of
+from docrag.encode.models.towers import TwoTowerEncoder
 from docrag.encode.options import EncoderOptions, refuse_knobs
-from docrag.encode.towers import TwoTowerEncoder
+from docrag.encode.vectors.norms import normalised
 from docrag.errors import ModelUnavailable
 from docrag.types import MultiVector
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
-from docrag.encode.torchvision import mend_torchvision
+from docrag.encode.checkpoints.torchvision import mend_torchvision
 from docrag.errors import ModelUnavailable
 
 VOCABULARY = "bpe/bpe_simple_vocab_16e6.txt.gz"

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from docrag.encode.batches import must_fit
-from docrag.encode.device import choose_device, choose_dtype
-from docrag.encode.norms import softmax
 from docrag.encode.options import EncoderOptions
+from docrag.encode.runtime.batches import must_fit
+from docrag.encode.runtime.device import choose_device, choose_dtype
+from docrag.encode.vectors.norms import softmax
 from imagebind_docrag.inputs import clips_of, pixels_of
 from imagebind_docrag.library import load_library
 from imagebind_docrag.weights import SCALE, load_model

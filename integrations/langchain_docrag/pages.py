@@ -10,8 +10,8 @@ from langchain_core.embeddings import Embeddings
 from qdrant_client import models
 
 from docrag import Index
-from docrag.opening import layout_of
-from docrag.place import Place
+from docrag.index.opening import layout_of
+from docrag.location.directory import Place
 from docrag.search.browse import page_fields
 from docrag.search.plan import metadata_filter
 from docrag.store.base import Store

@@ -13,7 +13,7 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from docrag import Index, Settings
-from docrag.folder import open_folder
+from docrag.operations.follow import open_folder
 from docrag.types import Hit
 from langchain_docrag.documents import page_document
 from langchain_docrag.ranking import in_runs, neighbours_of

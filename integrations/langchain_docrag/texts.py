@@ -14,7 +14,7 @@ from langchain_core.embeddings import Embeddings
 from qdrant_client import models
 
 from docrag.errors import IndexMismatch, StoreError
-from docrag.place import DirectoryPlace, Place
+from docrag.location.directory import DirectoryPlace, Place
 from docrag.store.base import Store
 from docrag.store.layout import TEXTS, Fingerprint, Layout
 from docrag.types import CAPTION, PageRecord, SparseVector, Vector

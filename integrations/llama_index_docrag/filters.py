@@ -11,7 +11,7 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
-from docrag.search.conditions import AllOf, AnyOf, Condition, Filter, Not, compare
+from docrag.search.filters import AllOf, AnyOf, Condition, Filter, Not, compare
 
 
 def docrag_filter(filter: MetadataFilters | Filter | None) -> Filter | None:

@@ -13,8 +13,8 @@ from llama_index.core.vector_stores.types import MetadataFilters
 
 from docrag import Index
 from docrag.errors import QueryError
-from docrag.folder import open_folder
-from docrag.search.conditions import Filter
+from docrag.operations.follow import open_folder
+from docrag.search.filters import Filter
 from docrag.settings import Settings
 from docrag.types import MODES, Hit, Mode
 from llama_index_docrag.filters import docrag_filter
@@ -32,7 +32,7 @@ class DocragRetriever(BaseRetriever):
         index: An open index.
         k: How many pages, 1 or more.
         mode: hybrid, late, cosine or text.
-        filter: MetadataFilters, a mapping of metadata, or a condition of docrag.search.conditions.
+        filter: MetadataFilters, a mapping of metadata, or a condition of docrag.search.filters.
         score_threshold: Pages with a lower score are left out; scores of different modes do not compare.
         callback_manager: Hears of every retrieval.
         verbose: As in LlamaIndex.
@@ -97,7 +97,7 @@ class DocragRetriever(BaseRetriever):
 
         Args:
             path: A folder, a PDF or an image; what changed is read, and files that are gone are forgotten.
-            index: Where the index is; by default one of its own for each path (`docrag.folder.index_of`).
+            index: Where the index is; by default one of its own for each path (`index_of`).
             settings: By default from the environment and docrag.toml.
             options: Of the retriever.
 

@@ -16,8 +16,8 @@ from qdrant_client import models
 
 from docrag.search.plan import queries
 from docrag.search.stages import Stages
-from docrag.store.edge import EdgeStore
 from docrag.store.layout import Datatype, Layout
+from docrag.store.local.store import EdgeStore
 from docrag.types import PATCHES, Vector
 from tests.benchmarks.synthetic import DIM
 

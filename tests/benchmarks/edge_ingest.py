@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import qdrant_edge as edge
 
-from docrag.store import engine
-from docrag.store.edge import BATCH, EdgeStore
 from docrag.store.layout import Layout
+from docrag.store.local import engine
+from docrag.store.local.store import BATCH, EdgeStore
 from docrag.types import PageRecord, SparseVector
 from tests.benchmarks.synthetic import DIM, World
 

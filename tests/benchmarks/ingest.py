@@ -32,12 +32,12 @@ SAMPLE_SECONDS = 0.2
 REPEATS = 3
 UNCHANGED_NEEDS = (
     "docrag.cli",
-    "docrag.encode.minilm",
-    "docrag.index",
+    "docrag.encode.models.minilm",
+    "docrag.index.index",
     "docrag.ingest.pipeline",
     "docrag.ingest.sync",
     "docrag.settings",
-    "docrag.store.edge",
+    "docrag.store.local.store",
 )
 """What a run over unchanged files imports, and so the least it can take."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from docrag.encode.torchvision import mend_torchvision
+from docrag.encode.checkpoints.torchvision import mend_torchvision
 from tests.checkpoints.colpali import GEMMA_TOKENS, IDEFICS_TOKENS, QWEN_IDS, QWEN_TOKENS
 from tests.checkpoints.tokens import letter_tokenizer
 

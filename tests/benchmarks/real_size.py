@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from docrag.encode.torchvision import mend_torchvision
+from docrag.encode.checkpoints.torchvision import mend_torchvision
 
 
 def build(model: str, directory: Path) -> None:

@@ -26,11 +26,11 @@ import numpy as np
 from qdrant_client import QdrantClient
 from qdrant_client import grpc as proto
 
-from docrag.store.address import Address
-from docrag.store.connection import connect
 from docrag.store.layout import Layout
-from docrag.store.server import ServerStore
-from docrag.store.wire import ModelWire
+from docrag.store.server.address import Address
+from docrag.store.server.connection import connect
+from docrag.store.server.store import ServerStore
+from docrag.store.server.wire import ModelWire
 from docrag.types import PageRecord
 from tests.benchmarks.synthetic import DIM, World
 

@@ -15,8 +15,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from docrag.encode.grid import grid_boxes
-from docrag.encode.pooling import pool_rows
+from docrag.encode.vectors.grid import grid_boxes
+from docrag.encode.vectors.pooling import pool_rows
 from docrag.store.payload import page_payload
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, MultiVector, PageRecord, SparseVector, Vector
 from tests.samples import make_page

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docrag.search.stages import Stages
-from docrag.store.edge import EdgeStore
+from docrag.store.local.store import EdgeStore
 from docrag.types import PATCHES, POOLED, PageRecord
 from tests.benchmarks.asking import Clock, Query, exact, in_new_process, layout, plan, rss_anon, timed, top
 from tests.benchmarks.synthetic import DIM, World, page_id

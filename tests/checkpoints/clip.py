@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
 
-from docrag.encode.torchvision import mend_torchvision
+from docrag.encode.checkpoints.torchvision import mend_torchvision
 from tests.checkpoints.tokens import letter_tokenizer
 
 DIM = 24

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from docrag.encode.torchvision import mend_torchvision
+from docrag.encode.checkpoints.torchvision import mend_torchvision
 from tests.checkpoints.tokens import letter_tokenizer
 
 QWEN_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]

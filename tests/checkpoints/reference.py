@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from docrag.encode.colpali_families import FAMILIES as ARCHITECTURES
+from docrag.encode.models.colpali_families import FAMILIES as ARCHITECTURES
 from docrag.encode.options import EncoderOptions
 from docrag.types import MultiVector
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from docrag.encode.torchvision import mend_torchvision
+from docrag.encode.checkpoints.torchvision import mend_torchvision
 from tests.checkpoints.multi_vector import save_idefics3
 from tests.checkpoints.tokens import letter_tokenizer
 

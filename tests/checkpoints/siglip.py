@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from docrag.encode.torchvision import mend_torchvision
+from docrag.encode.checkpoints.torchvision import mend_torchvision
 from tests.checkpoints.tokens import LETTERS, letter_tokenizer
 
 DIM = 32

@@ -1,7 +1,7 @@
 import numpy as np
 
-from docrag.encode.bm25 import Bm25Encoder
 from docrag.encode.encoders import Encoders
+from docrag.encode.models.bm25 import Bm25Encoder
 from docrag.encode.registry import page_encoder, text_encoder
 from docrag.types import BM25, CAPTION, PATCHES, POOLED
 from tests.samples import FERRY, make_page

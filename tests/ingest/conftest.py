@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from docrag import Index, Settings
-from docrag.ingest import transfer
-from docrag.ingest.shelf import Shelf
+from docrag.ingest.storage import Shelf
+from docrag.operations import archive as transfer
 from docrag.store.archive import Archive
 from tests.ingest.moved import PART, empty_shelf, fill
 from tests.samples import APPLE, FERRY, write_pdf

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from docrag.ingest.manifest import FileRow, Manifest
-from docrag.ingest.shelf import Shelf
+from docrag.ingest.storage import Shelf
 from docrag.store.archive import Archive
-from docrag.store.edge import EdgeStore
 from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint, Layout
+from docrag.store.local.store import EdgeStore
 from docrag.types import PageRecord, SparseVector
 from tests.store.conftest import make_record
 

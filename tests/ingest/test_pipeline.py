@@ -11,8 +11,8 @@ import pytest
 
 from docrag import Index, Settings
 from docrag.caption import Caption, TextLayerCaptioner
-from docrag.encode.minilm import MiniLMPages
-from docrag.encode.pooling import fitted
+from docrag.encode.models.minilm import MiniLMPages
+from docrag.encode.vectors.pooling import fitted
 from docrag.errors import ModelError, PageFailed
 from docrag.store.payload import boxes_of
 from docrag.types import PATCHES, MultiVector, Page
@@ -53,7 +53,7 @@ def docs(tmp_path):
 
 
 def test_a_page_that_cannot_be_encoded_costs_only_itself(docs, tmp_path, monkeypatch):
-    monkeypatch.setattr("docrag.encode.minilm.MiniLMPages", NoApples)
+    monkeypatch.setattr("docrag.encode.models.minilm.MiniLMPages", NoApples)
     with Index.open(tmp_path / "index", settings=Settings(workers=1)) as index:
         report = index.ingest(docs)
         assert index.status().pages == report.pages == 3
@@ -65,7 +65,7 @@ def test_a_page_that_cannot_be_encoded_costs_only_itself(docs, tmp_path, monkeyp
 
 
 def test_a_page_whose_caption_fails_is_found_by_its_text(docs, tmp_path, monkeypatch):
-    monkeypatch.setattr("docrag.index.captioner_of", lambda settings, home: NoAppleCaptions())
+    monkeypatch.setattr("docrag.index.index.captioner_of", lambda settings, home: NoAppleCaptions())
     with Index.open(tmp_path / "index", settings=Settings(workers=1)) as index:
         report = index.ingest(docs)
         assert report.pages == 4

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from docrag import Index
 from docrag.errors import DocumentError, IndexInUse, IndexNotFound, NotFound
-from docrag.folder import index_of
+from docrag.operations.follow import index_of
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
 

@@ -18,10 +18,10 @@ from qdrant_client import QdrantClient
 
 from docrag import Index, Settings
 from docrag.errors import IndexInUse, IndexMismatch, ModelUnavailable, SettingsError, StoreError
-from docrag.moving import export_index
-from docrag.server_place import ServerPlace
-from docrag.store.connection import Connection
-from docrag.store.edge import EdgeStore
+from docrag.location.server import ServerPlace
+from docrag.operations.transfer import export_index
+from docrag.store.local.store import EdgeStore
+from docrag.store.server.connection import Connection
 from tests.integrations import vectorstores
 from tests.integrations.vectorstores import FAKE, contents
 from tests.samples import make_image

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from docrag.common.images import to_rgb
 from docrag.errors import UnreadableDocument
 from docrag.read.image import ImageSource
-from docrag.rgb import to_rgb
 
 LIMIT = 4_000_000
 

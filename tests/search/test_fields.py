@@ -6,7 +6,7 @@ import pytest
 
 from docrag import Index
 from docrag.errors import QueryError
-from docrag.search.conditions import AnyOf, Between, Filter, Is, Not
+from docrag.search.filters import AnyOf, Between, Filter, Is, Not
 
 
 @pytest.mark.parametrize(

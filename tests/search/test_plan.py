@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from docrag.errors import QueryError
-from docrag.search.conditions import COMPARISONS, AllOf, AnyOf, Between, Is, Not, compare
+from docrag.search.filters import COMPARISONS, AllOf, AnyOf, Between, Is, Not, compare
 from docrag.search.plan import metadata_filter, queries
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
 

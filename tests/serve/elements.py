@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from fastapi.testclient import TestClient
 
 from docrag import demo
-from docrag.serve.asked import Asked
+from docrag.serve.search_form import Asked
 from docrag.types import page_id
 
 QUESTION = demo.QUESTIONS[0]

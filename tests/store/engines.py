@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from docrag.store.address import Address
 from docrag.store.base import Store
-from docrag.store.connection import Connection, connect
-from docrag.store.edge import EdgeStore
 from docrag.store.layout import KEYWORDS, Fingerprint, Layout
-from docrag.store.server import ServerStore
-from docrag.store.wire import GrpcWire, JsonWire
+from docrag.store.local.store import EdgeStore
+from docrag.store.server.address import Address
+from docrag.store.server.connection import Connection, connect
+from docrag.store.server.store import ServerStore
+from docrag.store.server.wire import GrpcWire, JsonWire
 from tests.store.fake_grpc import FakeGrpc
 from tests.store.fake_qdrant import FakeQdrant
 

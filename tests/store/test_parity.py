@@ -18,11 +18,12 @@ from qdrant_client import models
 
 from docrag.errors import InvalidRecord, StoreError
 from docrag.search import plan
-from docrag.search.conditions import AllOf, AnyOf, Between, Is, Not
+from docrag.search.filters import AllOf, AnyOf, Between, Is, Not
 from docrag.search.stages import Stages
-from docrag.store import edge, server
 from docrag.store.base import Store
 from docrag.store.layout import Layout
+from docrag.store.local import store as edge
+from docrag.store.server import store as server
 from docrag.types import MODES, PageRecord, ScoredId, SparseVector, Vector
 from tests.store.engines import OPENERS
 from tests.store.oracle import Oracle

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from docrag.encode.grid import grid_boxes
+from docrag.encode.vectors.grid import grid_boxes
 from docrag.store.payload import blocks_of, boxes_of, page_payload
 from docrag.types import Block, Document, Page, PageImage
 

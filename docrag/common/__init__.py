@@ -1,0 +1,1 @@
+"""What several stages use: HTTP, images, worker processes, timing."""

@@ -1,0 +1,1 @@
+"""How models are run: devices, batches, replicas, and requests of many threads."""

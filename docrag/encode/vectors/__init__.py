@@ -1,0 +1,1 @@
+"""What is done with vectors once a model has made them; numpy alone."""

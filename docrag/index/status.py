@@ -1,0 +1,67 @@
+"""What an index holds, in figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from docrag.encode.encoders import Encoders
+    from docrag.ingest.storage import Shelf
+    from docrag.location.directory import Place
+
+
+BEGUN = "begun and not finished: the same docrag migrate goes on, docrag migrate --abandon ends it"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an index holds."""
+
+    uri: str
+    documents: int
+    files: int
+    pages: int
+    disk_bytes: int
+    fingerprint: Mapping[str, Any]
+    incomplete: tuple[str, ...]
+    """Files of which some pages could not be read, with the reason."""
+    tuning: str = ""
+    """What `docrag tune` chose and whether it still fits; empty where the index was not tuned."""
+    migration: str = ""
+    """What to do of a migration that was begun and not finished; empty where there is none."""
+    takes: tuple[str, ...] = ("words",)
+    """What a query may be made of: words, images, recordings."""
+
+
+def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
+    """What an index holds, with what it was built."""
+    from docrag.ingest.staging import Draft
+    from docrag.tuning.plan import load_plan
+
+    built = place.fingerprint()
+    rows, pages, plan = shelf.manifest.documents(), shelf.store.count(), load_plan(place.folder)
+    return Status(
+        uri=place.uri,
+        documents=len([row for row in rows if row.state != "writing"]),
+        files=len(shelf.manifest.files()),
+        pages=pages,
+        disk_bytes=_size_of(place.folder),
+        fingerprint={**(built.values if built else {}), **encoders.fingerprint()},
+        incomplete=tuple(f"{row.source}: {row.lost}" for row in rows if row.lost),
+        tuning=plan.describe(pages) if plan else "",
+        migration=BEGUN if Draft(place.folder).folder.exists() else "",
+        takes=_takes(encoders),
+    )
+
+
+def _takes(encoders: Encoders) -> tuple[str, ...]:
+    kinds = {"words": True, "images": encoders.takes_images, "recordings": encoders.takes_recordings}
+    return tuple(kind for kind, taken in kinds.items() if taken)
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes on this machine's disk."""
+    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())

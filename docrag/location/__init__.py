@@ -1,0 +1,1 @@
+"""Where an index stands: in a directory, or in a collection on a Qdrant server."""

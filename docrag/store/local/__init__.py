@@ -1,0 +1,1 @@
+"""Pages in a directory, searched in this process by qdrant-edge."""

@@ -1,0 +1,1 @@
+"""How few pages a search needs to compare exactly, measured on the index itself."""

@@ -1,0 +1,124 @@
+"""One vector of some pages in a shard of its own, stored in ways in which no index of docrag is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qdrant_edge as edge
+from numpy.typing import NDArray
+
+from docrag.store.layout import Datatype
+from docrag.store.local.engine import named_errors
+
+BATCH = 8
+_NAME = "tried"
+_AT_ONCE_KB = 1
+"""The engine quantizes a segment that has more than this, when it is told to optimize."""
+
+Floats = NDArray[np.float32]
+
+QUANTIZATIONS: Mapping[str, Callable[[], Any]] = {
+    "int8": lambda: edge.ScalarQuantizationConfig(edge.ScalarType.Int8),
+    "turbo 4 bits": lambda: edge.TurboQuantQuantizationConfig(bits=edge.TurboQuantBitSize.Bits4),
+    "binary": edge.BinaryQuantizationConfig,
+}
+"""Kinds of smaller copies that the engine can keep beside the vectors, and compare instead of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How the vectors are stored."""
+
+    dim: int
+    datatype: Datatype = "float16"
+    multi: bool = True
+    """Whether a page has several, compared by MaxSim; else one, compared by the dot product."""
+    quantization: str = ""
+    """A name in QUANTIZATIONS; empty for none."""
+
+
+class Trial:
+    """Pages in a folder that goes when the trial ends; use `trial`."""
+
+    def __init__(self, folder: Path, shard: edge.EdgeShard) -> None:
+        self._folder = folder
+        self._shard = shard
+
+    def nearest(self, query: Floats, limit: int, oversampling: float = 0.0) -> list[int]:
+        """Numbers of the best pages, all of them compared.
+
+        Args:
+            query: (q, dim), or (dim,) where a page has one vector.
+            limit: How many.
+            oversampling: Of a quantized storage: so many times as many pages are scored again by their own
+                vectors; with 0 the quantized ones have the last word.
+        """
+        quantized = edge.QuantizationSearchParams(rescore=oversampling > 0, oversampling=oversampling or None)
+        request = edge.QueryRequest(
+            query=edge.Query.Nearest(query.tolist(), _NAME),
+            params=edge.SearchParams(quantization=quantized),
+            limit=limit,
+            with_payload=False,
+            with_vector=False,
+        )
+        with named_errors(self._folder):
+            return [int(point.id) for point in self._shard.query(request)]
+
+    @property
+    def bytes(self) -> int:
+        """Of the vectors on disk, with their quantized copies."""
+        files = [file for file in self._folder.rglob("*") if file.is_file() and f"-{_NAME}/" in str(file)]
+        return sum(file.stat().st_blocks * 512 for file in files)
+
+
+@contextmanager
+def trial(pages: Sequence[Floats], storage: Storage) -> Iterator[Trial]:
+    """Store the vectors of some pages, and forget them in the end.
+
+    Args:
+        pages: (n, dim) each, or (dim,) where `multi` is false.
+        storage: How.
+
+    Raises:
+        StorageFull: There is no space for them among the temporary files.
+        StoreError: The engine does not take them.
+    """
+    with tempfile.TemporaryDirectory(prefix="docrag-tune-") as home:
+        folder = Path(home)
+        with named_errors(folder):
+            shard = edge.EdgeShard.create(str(folder), _config(storage))
+        try:
+            with named_errors(folder):
+                for start in range(0, len(pages), BATCH):
+                    some = enumerate(pages[start : start + BATCH], start)
+                    points = [edge.Point(number, {_NAME: vectors.tolist()}, {}) for number, vectors in some]
+                    shard.update(edge.UpdateOperation.upsert_points(points))
+                shard.flush()
+                if storage.quantization:
+                    shard.optimize()
+                    shard.close()  # until then the segment as it was before stays on the disk
+                    shard = edge.EdgeShard.load(str(folder), _config(storage))
+            yield Trial(folder, shard)
+        finally:
+            shard.close()
+
+
+def _config(storage: Storage) -> edge.EdgeConfig:
+    multi = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim) if storage.multi else None
+    quantization = QUANTIZATIONS[storage.quantization]() if storage.quantization else None
+    params = edge.EdgeVectorParams(
+        storage.dim,
+        edge.Distance.Dot,
+        multivector_config=multi,
+        datatype=getattr(edge.VectorStorageDatatype, storage.datatype.capitalize()),
+        quantization_config=quantization,
+        hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000),
+    )
+    optimizers = edge.EdgeOptimizersConfig(indexing_threshold=_AT_ONCE_KB)
+    return edge.EdgeConfig(vectors={_NAME: params}, wal_enabled=True, optimizers=optimizers)

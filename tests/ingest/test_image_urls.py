@@ -1,0 +1,137 @@
+"""Where page images are served: asked once, remembered by the pages, changed without encoding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from docrag import Index, Settings
+from docrag.encode.encoders import Encoders
+from docrag.errors import SettingsError
+from docrag.ingest.image_urls import address_images, base_url_of
+from docrag.operations.transfer import export_index, import_index
+from docrag.settings import load_settings
+from tests.samples import APPLE, CLOCK, write_pdf
+from tests.store.fake_qdrant import FakeQdrant
+
+ELSEWHERE = "https://pages.example/docrag"
+SHOWN = re.compile(r"\.(jpg|jpeg|png|webp|gif|svg)$")
+"""Of the path, in lower case: what the dashboard takes for a picture."""
+
+
+@pytest.fixture(params=["edge", "server"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch) -> Iterator[str]:
+    monkeypatch.setenv("DOCRAG_FILES", str(tmp_path / "files"))
+    monkeypatch.setenv("DOCRAG_WORKERS", "1")
+    if request.param == "edge":
+        yield str(tmp_path / "index")
+        return
+    with FakeQdrant() as server:
+        yield server.uri
+
+
+def addresses(uri: str) -> set[str]:
+    """What the pages say, without the part that is the page's own."""
+    with Index.open(uri, create=False) as index:
+        records = list(index._shelf.store.scroll())
+    found = set()
+    for record in records:
+        metadata = record.payload["metadata"]
+        own = f"/pages/{metadata['document_id']}/{metadata['page'] + 1}.jpg"
+        url = record.payload["image_url"]
+        parts = urlsplit(url)
+        assert url.endswith(own)
+        assert SHOWN.search(parts.path)
+        assert parts.scheme in ("http", "https")
+        found.add(url.removesuffix(own))
+    return found
+
+
+def ingest(uri: str, folder: Path, base_url: str | None = None) -> int:
+    with Index.open(uri, settings=load_settings(index=uri, image_base_url=base_url)) as index:
+        report = index.ingest(folder)
+    assert not report.failures
+    return report.addressed
+
+
+def test_a_new_address_is_told_to_all_pages_without_encoding(uri: str, folder: Path, monkeypatch):
+    assert ingest(uri, folder) == 0
+    assert addresses(uri) == {"http://127.0.0.1:8000"}
+    write_pdf(folder / "clock.pdf", CLOCK)
+    ingest(uri, folder, ELSEWHERE + "/")
+    assert addresses(uri) == {ELSEWHERE}
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoders, "encode_pages", None)
+        assert ingest(uri, folder, ELSEWHERE) == 0
+        assert ingest(uri, folder, "http://localhost:8000") == 4
+        assert ingest(uri, folder, ELSEWHERE) == 4
+    write_pdf(folder / "orchard.pdf", f"{APPLE} Again.")
+    assert ingest(uri, folder) == 0  # not asked: as the pages say
+    assert addresses(uri) == {ELSEWHERE}
+
+
+def test_an_address_that_was_half_told_is_told_to_the_rest(uri: str, folder: Path, monkeypatch):
+    ingest(uri, folder)
+    with Index.open(uri) as index:
+        store = index._shelf.store
+        kind, tell, told = type(store), type(store).set_payload, []
+
+        def set_payload(self, values, filter, *, key=None):
+            if len(told) == 2:
+                raise KeyboardInterrupt
+            told.append(values["image_url"])
+            tell(self, values, filter, key=key)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "set_payload", set_payload)
+            with pytest.raises(KeyboardInterrupt):
+                address_images(store, ELSEWHERE)
+        assert base_url_of(store) == "http://127.0.0.1:8000"
+        assert address_images(store, ELSEWHERE) == 1
+        assert address_images(store, ELSEWHERE) == 0
+    assert addresses(uri) == {ELSEWHERE}
+
+
+def test_an_import_keeps_the_address_of_the_index_or_takes_the_one_asked_for(
+    uri: str, folder: Path, tmp_path: Path
+):
+    here = str(tmp_path / "here")
+    ingest(here, folder, ELSEWHERE)
+    export_index(here, tmp_path / "export")
+    assert import_index(tmp_path / "export", uri).addressed == 0
+    assert addresses(uri) == {ELSEWHERE}
+    done = import_index(tmp_path / "export", uri, image_base_url="http://localhost:8000")
+    assert (done.addressed, done.written) == (3, 0)
+    write_pdf(folder / "clock.pdf", CLOCK)
+    ingest(here, folder, "http://other.example")
+    export_index(here, tmp_path / "export")
+    done = import_index(tmp_path / "export", uri)
+    assert (done.addressed, done.pages) == (0, 4)
+    assert addresses(uri) == {"http://localhost:8000"}
+    new = str(tmp_path / "new")
+    import_index(tmp_path / "export", new)  # some parts were written before the address changed
+    assert addresses(new) == {"http://other.example"}
+
+
+BAD = ("pages.example", "ftp://pages.example", "file:///pages", "http://", "http://a b/", "http://x/?token=1")
+WORSE = ("http://x/#top", "http://me:secret@x/", "http://x:99999/", "")
+
+
+@pytest.mark.parametrize("bad", [*BAD, *WORSE])
+def test_what_the_dashboard_could_not_read_is_refused(bad: str):
+    with pytest.raises(SettingsError, match="image_base_url") as caught:
+        load_settings(image_base_url=bad)
+    assert "--image-base-url" in caught.value.hint
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("HTTP://Pages.Example:80/", "http://pages.example"), ("http://[::1]:8000/a/", "http://[::1]:8000/a")],
+)
+def test_an_address_is_kept_as_browsers_read_it(given: str, kept: str):
+    assert Settings(image_base_url=given).image_base_url == kept

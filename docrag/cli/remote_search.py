@@ -32,9 +32,9 @@ def search_there(
         DocragError: The server fails.
     """
     from docrag.location.directory import folder_of
-    from docrag.serve.handover import holder_of
+    from docrag.serve.handover import find_holder
 
-    with holder_of(folder_of(settings)) as holder:
+    with find_holder(folder_of(settings)) as holder:
         if holder is None:
             return None
         errors.print(f"the index is open in docrag serve: asking {holder.url}")

@@ -25,7 +25,7 @@ KeyOption = Annotated[
         "--api-key",
         envvar="DOCRAG_SERVE_KEY",
         show_envvar=True,
-        help="Asked of everybody; others on this machine can see flags, and not variables.",
+        help="SearchForm of everybody; others on this machine can see flags, and not variables.",
     ),
 ]
 IngestOption = Annotated[

@@ -15,7 +15,7 @@ from docrag.cli.options import DeviceOption, DtypeOption
 
 if TYPE_CHECKING:
     from docrag.tuning.alternatives import Alternative
-    from docrag.tuning.tune import Trial, Tuning
+    from docrag.tuning.tune import MeasuredStages, Tuning
 
 
 def tune(
@@ -66,7 +66,7 @@ def tuning_json(tuning: Tuning, recall: float) -> dict[str, Any]:
     }
 
 
-def trial_json(trial: Trial) -> dict[str, Any]:
+def trial_json(trial: MeasuredStages) -> dict[str, Any]:
     """One plan and what it gave."""
     return {
         "prefetch": dict(trial.stages.prefetch),

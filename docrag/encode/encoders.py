@@ -14,7 +14,7 @@ from docrag.common.images import to_rgb
 from docrag.common.timing import timed
 from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, PageEncoder, TextEncoder
 from docrag.encode.models.bm25 import Bm25Encoder
-from docrag.encode.runtime.request_batcher import Together
+from docrag.encode.runtime.request_batcher import RequestBatcher
 from docrag.encode.vectors.inked import keep_inked
 from docrag.encode.vectors.norms import normalised
 from docrag.encode.vectors.pooling import POOLINGS, fitted
@@ -61,10 +61,10 @@ class Encoders:
     """inked: patches on blank paper are not stored; for a late-interaction encoder that sees."""
     pooling: str = "rows"
     """How the patches of a page become fewer for the first stage of a search: a name in POOLINGS."""
-    _together: Together[str, QueryVectors] = field(init=False, repr=False, compare=False)
+    _batcher: RequestBatcher[str, QueryVectors] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_together", Together(self.encode_queries, QUERIES_AT_ONCE))
+        object.__setattr__(self, "_batcher", RequestBatcher(self.encode_queries, QUERIES_AT_ONCE))
 
     @property
     def image_side(self) -> int:
@@ -163,7 +163,7 @@ class Encoders:
             audio: A recording, for encoders that hear.
         """
         vectors: dict[str, Vector] = {}
-        said = [self._together(text)] if text else []
+        said = [self._batcher(text)] if text else []
         for words in said:
             vectors |= {CAPTION: words.dense, BM25: words.terms}
         late = [words.late for words in said]
@@ -178,7 +178,7 @@ class Encoders:
 
     def encode_words(self, text: str) -> MultiVector:
         """The query's vectors for late interaction, with the words that they stand for."""
-        return self._together(text).late
+        return self._batcher(text).late
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryVectors]:
         """What all encoders give for each text, in order; none of them is empty."""

@@ -8,11 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from docrag.index.model_selection import captioner_of, choose_encoders, pipeline_of, read_options_of
-from docrag.index.opening import open_shelf
+from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
+from docrag.index.opening import open_storage
 from docrag.index.reader import Reader
 from docrag.ingest.report import IngestReport
-from docrag.location.directory import place_of, require_index
+from docrag.location.directory import locate, require_index
 from docrag.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -66,12 +66,14 @@ class Index(Reader):
         flags = {"index": uri, "late": late, "image": image, "text": text}
         given = {name: str(value) for name, value in flags.items() if value is not None}
         settings = settings.model_copy(update=given) if settings else load_settings(**given)
-        place = place_of(settings)
+        location = locate(settings)
         try:
-            encoders = choose_encoders(settings, place.fingerprint() if create else require_index(place))
-            return cls(place, open_shelf(place, encoders, settings.datatype), encoders, settings)
+            encoders = choose_encoders(
+                settings, location.fingerprint() if create else require_index(location)
+            )
+            return cls(location, open_storage(location, encoders, settings.datatype), encoders, settings)
         except BaseException:
-            place.close()
+            location.close()
             raise
 
     def ingest(
@@ -101,14 +103,14 @@ class Index(Reader):
             NotFound: A path does not exist; nothing is changed then.
             StoreError: The index cannot be written; what was reported before is safe.
         """
-        from docrag.ingest.sync import How, sync
+        from docrag.ingest.sync import SyncOptions, sync
 
         settings = self._settings
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
-        with self._pages.changing(), closing(captioner_of(settings, self._place.folder)) as captioner:
-            how = How(
-                make_pipeline=lambda base_url: pipeline_of(settings, self._encoders, captioner, base_url),
-                options=read_options_of(settings, self._encoders.image_side, passwords),
+        with self._pages.changing(), closing(make_captioner(settings, self._location.folder)) as captioner:
+            how = SyncOptions(
+                make_pipeline=lambda base_url: make_pipeline(settings, self._encoders, captioner, base_url),
+                options=make_read_options(settings, self._encoders.image_side, passwords),
                 image_base_url=settings.image_base_url,
                 workers=settings.workers or None,
                 listener=listener or (lambda event: None),
@@ -116,7 +118,7 @@ class Index(Reader):
                 again=again,
                 should_stop=should_stop,
             )
-            return sync(self._shelf, [Path(path) for path in named], how)
+            return sync(self._storage, [Path(path) for path in named], how)
 
     def tune(
         self,
@@ -137,12 +139,12 @@ class Index(Reader):
         Raises:
             StoreError: There are too few pages to tune, or nothing to ask.
         """
-        from docrag.tuning.plan import Plan, save_plan
+        from docrag.tuning.plan import TunedPlan, save_plan
         from docrag.tuning.tune import tune
 
-        tuning = tune(self._shelf.store, self._encoders, questions, recall, compare=compare)
+        tuning = tune(self._storage.store, self._encoders, questions, recall, compare=compare)
         if write and tuning.chosen:
-            save_plan(self._place.folder, Plan(tuning.chosen.stages, tuning.measured()))
+            save_plan(self._location.folder, TunedPlan(tuning.chosen.stages, tuning.measured()))
         return tuning
 
     def remove(self, path: str | os.PathLike[str]) -> int:
@@ -152,13 +154,13 @@ class Index(Reader):
             path: The path as ingested, or as seen from the working directory; or the id of a document.
 
         Returns:
-            How many pages were removed.
+            SyncOptions many pages were removed.
 
         Raises:
             NotFound: No such file was ingested.
         """
         with self._pages.changing():
-            return self._shelf.forget(path)
+            return self._storage.forget(path)
 
     def as_retriever(self, **fields: Any) -> DocragRetriever:
         """A LangChain retriever over the index, which stays open when the retriever is closed.

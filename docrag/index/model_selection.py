@@ -45,7 +45,7 @@ def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
     if stored:
         require_pages(stored)
     built: Mapping[str, Any] = stored.values if stored else {}
-    plain = options_of(settings)
+    plain = encoder_options(settings)
     asked = replace(plain, resolution=settings.resolution or 0, max_patches=settings.max_patches or 0)
     late = _open(page_encoder, "late", settings.late, built, asked, DEFAULT_ENCODER)
     _require_kind(late, "late", "--late")
@@ -83,7 +83,7 @@ def _require_kind(encoder: PageEncoder, kind: str, option: str) -> None:
         raise SettingsError(f"{encoder.spec.family} is no model for {option}", f"give it as {right}")
 
 
-def captioner_of(settings: Settings, home: Path) -> Captioner:
+def make_captioner(settings: Settings, home: Path) -> Captioner:
     """What gives pages their captions; those of a vision model are kept beside the index.
 
     Raises:
@@ -115,17 +115,19 @@ def captioner_of(settings: Settings, home: Path) -> Captioner:
     )
 
 
-def pipeline_of(
+def make_pipeline(
     settings: Settings, encoders: Encoders, captioner: Captioner, image_base_url: str
 ) -> Pipeline:
     """What an ingest does with pages once they are read; page images are served at that address."""
-    from docrag.ingest.batch_size import Pace
+    from docrag.ingest.batch_size import AdaptiveBatchSize
     from docrag.ingest.pipeline import Pipeline
 
-    return Pipeline(encoders, captioner, image_base_url, Pace.of(encoders, options_of(settings)))
+    return Pipeline(
+        encoders, captioner, image_base_url, AdaptiveBatchSize.of(encoders, encoder_options(settings))
+    )
 
 
-def options_of(settings: Settings) -> EncoderOptions:
+def encoder_options(settings: Settings) -> EncoderOptions:
     """How models are run, without what changes their vectors."""
     from docrag.encode.options import EncoderOptions
 
@@ -133,7 +135,7 @@ def options_of(settings: Settings) -> EncoderOptions:
     return EncoderOptions(device=settings.device, dtype=settings.dtype, batch_size=size)
 
 
-def read_options_of(settings: Settings, encoders_side: int, passwords: Sequence[str]) -> ReadOptions:
+def make_read_options(settings: Settings, encoders_side: int, passwords: Sequence[str]) -> ReadOptions:
     """How files are read; the encoders may want larger page images than are set."""
     from docrag.read.jobs import ReadOptions
 

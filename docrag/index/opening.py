@@ -8,18 +8,18 @@ from docrag.ingest.manifest import Manifest
 
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
-    from docrag.ingest.storage import Shelf
-    from docrag.location.directory import Place, Site
+    from docrag.ingest.storage import Storage
+    from docrag.location.directory import IndexLocation, Location
     from docrag.store.layout import Datatype, Fingerprint, Layout
 
 
-def open_shelf(place: Place, encoders: Encoders, datatype: Datatype | None = None) -> Shelf:
+def open_storage(location: IndexLocation, encoders: Encoders, datatype: Datatype | None = None) -> Storage:
     """Open or make the three parts of an index; patches are stored as asked, else as they were."""
-    stored = place.fingerprint()
-    return open_parts(place, stored, fingerprint_of(encoders, datatype, stored))
+    stored = location.fingerprint()
+    return open_parts(location, stored, fingerprint_for(encoders, datatype, stored))
 
 
-def fingerprint_of(
+def fingerprint_for(
     encoders: Encoders, datatype: Datatype | None = None, stored: Fingerprint | None = None
 ) -> Fingerprint:
     """What an index of some encoders is built with; patches are stored as asked, else as they were."""
@@ -41,20 +41,22 @@ def layout_of(fingerprint: Fingerprint) -> Layout:
     return Layout.for_dims(late=dims["late"], image=dims["image"], text=dims["text"], datatype=datatype)
 
 
-def open_parts(place: Site, stored: Fingerprint | None, asked: Fingerprint) -> Shelf:
+def open_parts(location: Location, stored: Fingerprint | None, asked: Fingerprint) -> Storage:
     """Open or make the three parts of an index; the points come first since they hold the lock.
 
     Raises:
         IndexMismatch: It was built with something else than was asked for.
     """
-    from docrag.ingest.storage import Shelf
+    from docrag.ingest.storage import Storage
     from docrag.store.images import PageImages
     from docrag.store.layout import require_equal
 
     layout = layout_of(asked)
     if stored is None:
-        store = place.make(asked, layout)
+        store = location.make(asked, layout)
     else:
         require_equal(stored, asked)
-        store = place.open(asked, layout)
-    return Shelf(store, PageImages(place.folder / "images"), Manifest(place.folder / "manifest.sqlite"))
+        store = location.open(asked, layout)
+    return Storage(
+        store, PageImages(location.folder / "images"), Manifest(location.folder / "manifest.sqlite")
+    )

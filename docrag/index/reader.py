@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from docrag.encode.encoders import Encoders
-    from docrag.ingest.storage import Shelf
-    from docrag.location.directory import Place
+    from docrag.ingest.storage import Storage
+    from docrag.location.directory import IndexLocation
     from docrag.search.filters import Filter
     from docrag.search.heatmap import Heatmap
     from docrag.search.label import LabelledPage
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 class Reader:
     """Searches an index and tells what it holds; `docrag.Index` is one that writes, too."""
 
-    def __init__(self, place: Place, shelf: Shelf, encoders: Encoders, settings: Settings) -> None:
-        self._place = place
-        self._shelf = shelf
+    def __init__(
+        self, location: IndexLocation, storage: Storage, encoders: Encoders, settings: Settings
+    ) -> None:
+        self._location = location
+        self._storage = storage
         self._encoders = encoders
         self._settings = settings
-        self._pages = PageCount(shelf.store.count)
+        self._pages = PageCount(storage.store.count)
 
     def search(
         self,
@@ -66,16 +68,16 @@ class Reader:
 
         asked, stages = (
             ask(query, image, audio, k, mode, filter),
-            stages_for(self._place.folder, self._pages),
+            stages_for(self._location.folder, self._pages),
         )
-        return answer(self._shelf.store, self._shelf.images, self._encoders, asked, stages)
+        return answer(self._storage.store, self._storage.images, self._encoders, asked, stages)
 
     async def asearch(self, query: str = "", **wanted: Any) -> list[Hit]:
         """The same as search, in a thread, so that an event loop goes on meanwhile."""
         return await asyncio.to_thread(self.search, query, **wanted)
 
     def heatmap(self, page_id: str, query: str) -> Heatmap:
-        """How well each place of a page matches each word of a query.
+        """How well each location of a page matches each word of a query.
 
         Raises:
             NotFound: The page is not in the index.
@@ -83,7 +85,7 @@ class Reader:
         """
         from docrag.search.heatmap import heatmap
 
-        return heatmap(self._shelf.store, self._encoders, page_id, query)
+        return heatmap(self._storage.store, self._encoders, page_id, query)
 
     def label(
         self,
@@ -107,13 +109,13 @@ class Reader:
         """
         from docrag.search.label import label_stored
 
-        return label_stored(self._shelf.store, self._encoders.image, labels, template, filter)
+        return label_stored(self._storage.store, self._encoders.image, labels, template, filter)
 
     def documents(self) -> list[IndexedDocument]:
         """What is indexed, by path."""
         from docrag.search.browse import documents
 
-        return documents(self._shelf.store)
+        return documents(self._storage.store)
 
     def pages(self, page_ids: Sequence[str]) -> list[IndexedPage]:
         """Pages in the order of their ids; those that are not in the index are left out.
@@ -125,7 +127,9 @@ class Reader:
         """
         from docrag.search.browse import pages
 
-        return pages(self._shelf.store, self._shelf.images, [name for name in page_ids if is_page_id(name)])
+        return pages(
+            self._storage.store, self._storage.images, [name for name in page_ids if is_page_id(name)]
+        )
 
     def page(self, page_id: str) -> IndexedPage:
         """One page.
@@ -149,12 +153,12 @@ class Reader:
 
     def status(self) -> Status:
         """What the index holds."""
-        return status_of(self._place, self._shelf, self._encoders)
+        return status_of(self._location, self._storage, self._encoders)
 
     def close(self) -> None:
         """Let go of the index, so that another process can open it."""
         self._encoders.close()
-        self._shelf.close()
+        self._storage.close()
 
     def __enter__(self) -> Self:
         return self

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
-    from docrag.ingest.storage import Shelf
-    from docrag.location.directory import Place
+    from docrag.ingest.storage import Storage
+    from docrag.location.directory import IndexLocation
 
 
 BEGUN = "begun and not finished: the same docrag migrate goes on, docrag migrate --abandon ends it"
@@ -36,23 +36,23 @@ class Status:
     """What a query may be made of: words, images, recordings."""
 
 
-def status_of(place: Place, shelf: Shelf, encoders: Encoders) -> Status:
+def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> Status:
     """What an index holds, with what it was built."""
-    from docrag.ingest.staging import Draft
+    from docrag.ingest.staging import Staging
     from docrag.tuning.plan import load_plan
 
-    built = place.fingerprint()
-    rows, pages, plan = shelf.manifest.documents(), shelf.store.count(), load_plan(place.folder)
+    built = location.fingerprint()
+    rows, pages, plan = storage.manifest.documents(), storage.store.count(), load_plan(location.folder)
     return Status(
-        uri=place.uri,
+        uri=location.uri,
         documents=len([row for row in rows if row.state != "writing"]),
-        files=len(shelf.manifest.files()),
+        files=len(storage.manifest.files()),
         pages=pages,
-        disk_bytes=_size_of(place.folder),
+        disk_bytes=_size_of(location.folder),
         fingerprint={**(built.values if built else {}), **encoders.fingerprint()},
         incomplete=tuple(f"{row.source}: {row.lost}" for row in rows if row.lost),
         tuning=plan.describe(pages) if plan else "",
-        migration=BEGUN if Draft(place.folder).folder.exists() else "",
+        migration=BEGUN if Staging(location.folder).folder.exists() else "",
         takes=_takes(encoders),
     )
 

@@ -13,7 +13,7 @@ QUICK, SLOW = 1.0, 10.0
 """Seconds; what was encoded is safe only when its batch is written, so that no batch should take long."""
 
 
-class Pace:
+class AdaptiveBatchSize:
     """The size of the next batch.
 
     Args:
@@ -21,10 +21,10 @@ class Pace:
         least: No batch is smaller: what the devices take at once.
         most: No batch is larger.
 
-    >>> pace = Pace(4, 1, 128)
-    >>> pace.took(4, 60)  # with the loading of the model
-    >>> pace.took(4, 0.2)
-    >>> pace.pages
+    >>> batch_size = AdaptiveBatchSize(4, 1, 128)
+    >>> batch_size.took(4, 60)  # with the loading of the model
+    >>> batch_size.took(4, 0.2)
+    >>> batch_size.pages
     8
     """
 
@@ -35,8 +35,8 @@ class Pace:
         self._warm = False
 
     @classmethod
-    def of(cls, encoders: Encoders, options: EncoderOptions) -> Pace:
-        """The pace for some encoders; those of words, and those behind an address, keep theirs.
+    def of(cls, encoders: Encoders, options: EncoderOptions) -> AdaptiveBatchSize:
+        """The batch_size for some encoders; those of words, and those behind an address, keep theirs.
 
         A request that waits for its turn at a hosted model is no reason to ask for less with the next.
         """

@@ -11,12 +11,12 @@ from docrag.caption import Captioner, title_of
 from docrag.common.timing import tell
 from docrag.encode.encoders import Encoders, PageVectors
 from docrag.errors import DocumentError, PageFailed
-from docrag.ingest.batch_size import Pace
+from docrag.ingest.batch_size import AdaptiveBatchSize
 from docrag.ingest.manifest import FileRow
 from docrag.ingest.read_ahead import Prefetch
 from docrag.ingest.report import FileReport, IngestReport, Progress
-from docrag.ingest.writer import Batch, Finished, Writer
-from docrag.read.jobs import Closed, Event, Opened, PageLost, PageRead, Refused, TextLost
+from docrag.ingest.writer import Finished, WriteBatch, Writer
+from docrag.read.jobs import Closed, DocumentRefused, Event, Opened, PageLost, PageRead, TextLost
 from docrag.store.payload import image_address, page_payload
 from docrag.types import Document, Page, PageRecord
 
@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 class _Work:
     """A batch on its way to the encoders."""
 
-    batch: Batch = field(default_factory=Batch)
+    batch: WriteBatch = field(default_factory=WriteBatch)
     captions: list[str] = field(default_factory=list)
     rendered: list[float] = field(default_factory=list)
     """Seconds that each page's picture took to be drawn, in another process."""
@@ -48,14 +48,16 @@ class Pipeline:
         encoders: Of the index.
         captioner: Gives each page its caption.
         image_base_url: Where page images are served; without a slash at the end.
-        pace: Says how many pages go through the encoders together.
+        batch_size: Says how many pages go through the encoders together.
     """
 
-    def __init__(self, encoders: Encoders, captioner: Captioner, image_base_url: str, pace: Pace) -> None:
+    def __init__(
+        self, encoders: Encoders, captioner: Captioner, image_base_url: str, batch_size: AdaptiveBatchSize
+    ) -> None:
         self._encoders = encoders
         self._captioner = captioner
         self._image_base_url = image_base_url
-        self._pace = pace
+        self._batch_size = batch_size
         self._documents: dict[str, Document] = {}
         self._lost: dict[str, Lost] = {}
         self._notes: dict[str, list[tuple[int, str]]] = {}
@@ -141,13 +143,13 @@ class Pipeline:
                     self._lost[job_id].append((number, error))
                 case Closed():
                     work.closed.append(job_id)
-                case Refused(error=error):
+                case DocumentRefused(error=error):
                     work.batch.refused.append(job_id)
                     work.refused += [
                         FileReport(row.source, "failed", 0, error.message, error.hint)
                         for row in contents[job_id]
                     ]
-            if len(work.batch.pages) >= self._pace.pages:
+            if len(work.batch.pages) >= self._batch_size.pages:
                 yield work
                 work = _Work()
         yield work
@@ -167,7 +169,7 @@ class Pipeline:
         encoded = self._each(
             pages, lambda some: self._encoders.encode_pages(some, [by_id[page.id] for page in some])
         )
-        self._pace.took(len(pages), time.perf_counter() - started)
+        self._batch_size.took(len(pages), time.perf_counter() - started)
         return [
             self._record(page, caption, vectors)
             for page, caption, vectors in zip(pages, captions, encoded, strict=True)

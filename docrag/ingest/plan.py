@@ -12,7 +12,7 @@ from docrag.ingest.manifest import FileRow, Manifest
 
 
 @dataclass(slots=True)
-class Plan:
+class IngestPlan:
     """The files of a sync, each in one list."""
 
     contents: dict[str, list[FileRow]] = field(default_factory=dict)
@@ -35,7 +35,7 @@ def make_plan(
     *,
     again: bool = False,
     unreadable: Mapping[Path, DocumentError] | None = None,
-) -> Plan:
+) -> IngestPlan:
     """Compare files with the manifest; only those whose size or time differs are read and hashed.
 
     Args:
@@ -47,7 +47,7 @@ def make_plan(
         unreadable: Folders that could not be looked into; what was ingested from them is not taken for gone.
     """
     lost = dict(unreadable or {})
-    plan = Plan(failed=[(_printable(path), error) for path, error in lost.items()])
+    plan = IngestPlan(failed=[(_printable(path), error) for path, error in lost.items()])
     found: set[str] = set()
     for path in files:
         absolute = os.path.abspath(path)  # noqa: PTH100 (Path.resolve follows links, which are sources of their own)
@@ -77,7 +77,12 @@ def _printable(path: Path) -> str:
 
 
 def _place(
-    path: Path, absolute: str, manifest: Manifest, digest: Callable[[Path], str], plan: Plan, again: bool
+    path: Path,
+    absolute: str,
+    manifest: Manifest,
+    digest: Callable[[Path], str],
+    plan: IngestPlan,
+    again: bool,
 ) -> None:
     if _printable(path) != str(path):  # bytes that are no UTF-8, which neither SQLite nor Qdrant can keep
         error = UnreadableDocument(

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Status = Literal["added", "updated", "unchanged", "removed", "failed"]
-STATUSES: tuple[Status, ...] = ("added", "updated", "unchanged", "removed", "failed")
+FileStatus = Literal["added", "updated", "unchanged", "removed", "failed"]
+STATUSES: tuple[FileStatus, ...] = ("added", "updated", "unchanged", "removed", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class FileReport:
 
     file: str
     """The path as ingested."""
-    status: Status
+    status: FileStatus
     pages: int = 0
     """Pages in the index; pages removed where the status is removed."""
     error: str | None = None

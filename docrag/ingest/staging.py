@@ -27,7 +27,7 @@ _STALE = "search.json"
 """What was tuned was measured with the old vectors, so that it does not hold for the new ones."""
 
 
-class Draft:
+class Staging:
     """The folder of a draft.
 
     Args:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from docrag.errors import IndexInUse, NotFound
 from docrag.ingest.manifest import Manifest
-from docrag.ingest.staging import Draft
-from docrag.ingest.write_lock import Turn
+from docrag.ingest.staging import Staging
+from docrag.ingest.write_lock import WriteLock
 from docrag.store.images import PageImages
 from docrag.store.payload import source_metadata
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class Storage:
     """Where documents are kept."""
 
     store: Store
     images: PageImages
     manifest: Manifest
-    turn: Turn = field(default_factory=Turn)
+    write_lock: WriteLock = field(default_factory=WriteLock)
     """Of the thread that changes it."""
 
     def count(self, document_id: str) -> int:
@@ -68,13 +68,13 @@ class Shelf:
             IndexInUse: Another process is changing it, or was killed while a migration took its place: what
                 is written into the old index then would be lost.
         """
-        with self.turn.taken(should_stop) as mine:
-            if not mine or self.turn.depth > 1:
+        with self.write_lock.taken(should_stop) as mine:
+            if not mine or self.write_lock.depth > 1:
                 yield mine
                 return
             home = self.images.root.parent
             with self.manifest.alone():
-                if Draft(home).decided() is not None:
+                if Staging(home).decided() is not None:
                     hint = "close it here and open it again, which ends the migration"
                     raise IndexInUse(f"a migration is taking the place of the index in {home}", hint)
                 yield True

@@ -11,20 +11,20 @@ from docrag.errors import DocumentError
 from docrag.ingest.image_urls import BASE_URL, address_images, base_url_of
 from docrag.ingest.manifest import FileRow
 from docrag.ingest.pipeline import Pipeline
-from docrag.ingest.plan import Plan, make_plan
-from docrag.ingest.report import FileReport, IngestReport, Progress, Status
-from docrag.ingest.storage import Shelf
+from docrag.ingest.plan import IngestPlan, make_plan
+from docrag.ingest.report import FileReport, FileStatus, IngestReport, Progress
+from docrag.ingest.storage import Storage
 from docrag.ingest.writer import Writer
 from docrag.read.files import find_files, sha256
-from docrag.read.jobs import Job, ReadOptions
+from docrag.read.jobs import ReadJob, ReadOptions
 from docrag.read.pool import ReaderPool
 
 Listener = Callable[[Progress | FileReport], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class How:
-    """How files are read into an index."""
+class SyncOptions:
+    """SyncOptions files are read into an index."""
 
     make_pipeline: Callable[[str], Pipeline]
     """Called only when there is something to encode, since models take seconds to load; with the address
@@ -44,11 +44,11 @@ class How:
     """Once it says yes, what is encoded is stored, and the rest is left to the next run."""
 
 
-def sync(shelf: Shelf, paths: Sequence[Path], how: How) -> IngestReport:
+def sync(storage: Storage, paths: Sequence[Path], how: SyncOptions) -> IngestReport:
     """Bring the index up to date with some files and folders.
 
     Args:
-        shelf: The index.
+        storage: The index.
         paths: Files and folders; only files of theirs are pruned.
         how: It is done.
 
@@ -60,21 +60,21 @@ def sync(shelf: Shelf, paths: Sequence[Path], how: How) -> IngestReport:
     started = time.perf_counter()
     unreadable: dict[Path, DocumentError] = {}
     files = find_files(paths, unreadable.__setitem__)
-    with shelf.alone(how.should_stop) as mine:
+    with storage.alone(how.should_stop) as mine:
         if not mine:
             return IngestReport(seconds=time.perf_counter() - started, stopped=True)
-        shelf.reconcile()
-        plan = make_plan(paths, files, shelf.manifest, sha256, again=how.again, unreadable=unreadable)
-        report = carry_out(shelf, plan, how)
+        storage.reconcile()
+        plan = make_plan(paths, files, storage.manifest, sha256, again=how.again, unreadable=unreadable)
+        report = apply_plan(storage, plan, how)
     report.seconds = time.perf_counter() - started
     return report
 
 
-def carry_out(shelf: Shelf, plan: Plan, how: How) -> IngestReport:
+def apply_plan(storage: Storage, plan: IngestPlan, how: SyncOptions) -> IngestReport:
     """Do what a plan says.
 
     Args:
-        shelf: An index that nobody else changes meanwhile.
+        storage: An index that nobody else changes meanwhile.
         plan: Made by its manifest.
         how: It is done.
 
@@ -88,55 +88,55 @@ def carry_out(shelf: Shelf, plan: Plan, how: How) -> IngestReport:
             report.files.append(event)
         how.listener(event)
 
-    _forget_abandoned(shelf, plan)
-    shelf.settle()
+    _forget_abandoned(storage, plan)
+    storage.settle()
     if how.image_base_url:
-        report.addressed = address_images(shelf.store, how.image_base_url)
-    for event in _apply_without_reading(shelf, plan, how.prune):
+        report.addressed = address_images(storage.store, how.image_base_url)
+    for event in _apply_without_reading(storage, plan, how.prune):
         tell(event)
     if plan.contents:
-        jobs = [_job(shelf, document_id, rows, how.again) for document_id, rows in plan.contents.items()]
-        with ReaderPool(how.options, how.workers) as pool, Writer(shelf) as writer:
-            pipeline = how.make_pipeline(how.image_base_url or base_url_of(shelf.store) or BASE_URL)
+        jobs = [_job(storage, document_id, rows, how.again) for document_id, rows in plan.contents.items()]
+        with ReaderPool(how.options, how.workers) as pool, Writer(storage) as writer:
+            pipeline = how.make_pipeline(how.image_base_url or base_url_of(storage.store) or BASE_URL)
             for told in pipeline.run(pool.read(jobs), plan.contents, writer, report, how.should_stop):
                 tell(told)
         if not report.stopped:
-            shelf.store.optimize()
+            storage.store.optimize()
     return report
 
 
-def _forget_abandoned(shelf: Shelf, plan: Plan) -> None:
+def _forget_abandoned(storage: Storage, plan: IngestPlan) -> None:
     """Remove what a killed run left of documents that this run does not read."""
-    for row in shelf.manifest.documents("writing"):
+    for row in storage.manifest.documents("writing"):
         if row.id not in plan.contents:
-            shelf.drop(row.id)
+            storage.drop(row.id)
 
 
-def _apply_without_reading(shelf: Shelf, plan: Plan, prune: bool) -> Iterable[FileReport]:
+def _apply_without_reading(storage: Storage, plan: IngestPlan, prune: bool) -> Iterable[FileReport]:
     """Everything that needs no reader."""
     for path, error in plan.failed:
         yield FileReport(path, "failed", 0, error.message, error.hint)
     for row in plan.touched:
-        shelf.manifest.touch(row)
+        storage.manifest.touch(row)
     for row in (*plan.unchanged, *plan.touched):
-        yield FileReport(row.source, "unchanged", _pages(shelf, row))
+        yield FileReport(row.source, "unchanged", _pages(storage, row))
     for row in plan.known:
-        status: Status = "updated" if shelf.manifest.file(row.path) else "added"
-        shelf.manifest.assign([row])
-        yield FileReport(row.source, status, _pages(shelf, row))
+        status: FileStatus = "updated" if storage.manifest.file(row.path) else "added"
+        storage.manifest.assign([row])
+        yield FileReport(row.source, status, _pages(storage, row))
     if prune:
-        reports = [FileReport(row.source, "removed", _pages(shelf, row)) for row in plan.gone]
-        shelf.manifest.forget([row.path for row in plan.gone])
+        reports = [FileReport(row.source, "removed", _pages(storage, row)) for row in plan.gone]
+        storage.manifest.forget([row.path for row in plan.gone])
         yield from reports
-    shelf.settle()
+    storage.settle()
 
 
-def _pages(shelf: Shelf, row: FileRow) -> int:
-    document = shelf.manifest.document(row.document_id)
+def _pages(storage: Storage, row: FileRow) -> int:
+    document = storage.manifest.document(row.document_id)
     return document.pages if document else 0
 
 
-def _job(shelf: Shelf, document_id: str, rows: Sequence[FileRow], again: bool) -> Job:
+def _job(storage: Storage, document_id: str, rows: Sequence[FileRow], again: bool) -> ReadJob:
     sources = tuple(row.source for row in rows)
-    written = frozenset[int]() if again else shelf.written(document_id, sources[0])
-    return Job(Path(rows[0].path), document_id, sources, written)
+    written = frozenset[int]() if again else storage.written(document_id, sources[0])
+    return ReadJob(Path(rows[0].path), document_id, sources, written)

@@ -10,7 +10,7 @@ ASK_EVERY = 0.1
 """Seconds between two questions whether to stop."""
 
 
-class Turn:
+class WriteLock:
     """What a thread holds while it changes an index; a listener may change it within an ingest."""
 
     def __init__(self) -> None:

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from docrag.ingest.manifest import FileRow
-from docrag.ingest.report import FileReport, Status
-from docrag.ingest.storage import Shelf
+from docrag.ingest.report import FileReport, FileStatus
+from docrag.ingest.storage import Storage
 from docrag.types import Document, Page, PageRecord
 
 FLUSH_EVERY = 100
@@ -37,7 +37,7 @@ class Finished:
 
 
 @dataclass(slots=True)
-class Batch:
+class WriteBatch:
     """What happened since the last batch."""
 
     begun: list[Document] = field(default_factory=list)
@@ -51,8 +51,8 @@ class Batch:
 class Writer:
     """Writes batches in the order in which they were given."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="docrag-writer")
         self._waiting: list[Future[list[FileReport]]] = []
         self._unflushed = 0
@@ -66,7 +66,7 @@ class Writer:
     ) -> None:
         self._thread.shutdown(wait=True, cancel_futures=error is not None)
 
-    def put(self, batch: Batch) -> Iterator[FileReport]:
+    def put(self, batch: WriteBatch) -> Iterator[FileReport]:
         """Give a batch to the writing thread, and tell what became done meanwhile.
 
         Raises:
@@ -82,21 +82,21 @@ class Writer:
         while self._waiting:
             yield from self._waiting.pop(0).result()
 
-    def _write(self, batch: Batch) -> list[FileReport]:
+    def _write(self, batch: WriteBatch) -> list[FileReport]:
         for document in batch.begun:
-            self._shelf.manifest.begin(document.id, document.sources[0])
+            self._storage.manifest.begin(document.id, document.sources[0])
         for document_id in batch.refused:
-            self._shelf.abandon(document_id)
+            self._storage.abandon(document_id)
         for page in batch.pages:
             if page.image is not None:
-                self._shelf.images.write(page.document.id, page.number, page.image.jpeg)
-        self._shelf.store.upsert(batch.records)
+                self._storage.images.write(page.document.id, page.number, page.image.jpeg)
+        self._storage.store.upsert(batch.records)
         self._finished += batch.finished
         self._unflushed += len(batch.records)
         return self._commit() if self._unflushed >= FLUSH_EVERY else []
 
     def _commit(self) -> list[FileReport]:
-        self._shelf.store.flush()
+        self._storage.store.flush()
         self._unflushed = 0
         reports = []
         while self._finished:
@@ -104,15 +104,15 @@ class Writer:
         return reports
 
     def _finish(self, done: Finished) -> list[FileReport]:
-        shelf, document = self._shelf, done.document
-        pages = shelf.count(document.id)
+        storage, document = self._storage, done.document
+        pages = storage.count(document.id)
         if not pages:  # nothing of it could be read: what was indexed before stays
-            shelf.drop(document.id)
+            storage.drop(document.id)
             return [FileReport(file.source, "failed", 0, done.lost, done.hint) for file in done.files]
         reports = []
         for file in done.files:
-            status: Status = "updated" if shelf.manifest.file(file.path) else "added"
+            status: FileStatus = "updated" if storage.manifest.file(file.path) else "added"
             reports.append(FileReport(file.source, status, pages, done.lost or None, done.hint, done.note))
-        shelf.manifest.finish(document.id, pages, done.lost, done.files)
-        shelf.settle()
+        storage.manifest.finish(document.id, pages, done.lost, done.files)
+        storage.settle()
         return reports

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from docrag.errors import IndexNotFound, SettingsError, StoreError
 
 if TYPE_CHECKING:
-    from docrag.ingest.staging import Draft
+    from docrag.ingest.staging import Staging
     from docrag.settings import Settings
     from docrag.store.base import Store
     from docrag.store.layout import Fingerprint, Layout
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FINGERPRINT = "fingerprint.json"
 
 
-class Site(Protocol):
+class Location(Protocol):
     """Where the points of an index are, or are to be, and the files beside them."""
 
     uri: str
@@ -49,10 +49,10 @@ class Site(Protocol):
         ...
 
 
-class Place(Site, Protocol):
+class IndexLocation(Location, Protocol):
     """The site of an index that another one may replace."""
 
-    def beside(self) -> Site:
+    def beside(self) -> Location:
         """Where an index is built that is to take the place of this one; the same again after a kill.
 
         Raises:
@@ -71,7 +71,7 @@ class Place(Site, Protocol):
         """
         ...
 
-    def go_on(self) -> None:
+    def recover(self) -> None:
         """Take the steps that are left of a switch that was decided, if one was."""
         ...
 
@@ -80,7 +80,7 @@ class Place(Site, Protocol):
         ...
 
 
-def place_of(settings: Settings) -> Place:
+def locate(settings: Settings) -> IndexLocation:
     """The place that `index` names.
 
     Raises:
@@ -97,15 +97,15 @@ def place_of(settings: Settings) -> Place:
             hint = "a directory, or a collection such as http://localhost:6333/reports"
             raise SettingsError(f"{uri} is no place for an index", hint)
         _require_no_options(settings)
-        place: Place = DirectoryPlace(Path(uri).expanduser())
+        place: IndexLocation = DirectoryLocation(Path(uri).expanduser())
     else:
         place = _server_place(settings, Address.parse(uri))
-    place.go_on()
+    place.recover()
     return place
 
 
-def _server_place(settings: Settings, address: Address) -> Place:
-    from docrag.location.server import ServerPlace
+def _server_place(settings: Settings, address: Address) -> IndexLocation:
+    from docrag.location.server import ServerLocation
     from docrag.store.server.connection import connect
     from docrag.store.server.schema import CollectionOptions
 
@@ -119,7 +119,7 @@ def _server_place(settings: Settings, address: Address) -> Place:
     options = CollectionOptions(
         settings.tenant or "", settings.shards, settings.replicas, settings.write_consistency
     )
-    return ServerPlace(
+    return ServerLocation(
         lambda: connect(address, key, grpc_port=settings.grpc_port, ca_file=settings.ca_file or ""),
         _files_folder(settings, str(address)),
         options,
@@ -143,7 +143,7 @@ def folder_of(settings: Settings) -> Path:
     return _files_folder(settings, str(Address.parse(uri))) if is_address(uri) else Path(uri).expanduser()
 
 
-def require_index(place: Place) -> Fingerprint:
+def require_index(place: IndexLocation) -> Fingerprint:
     """What the index at a place was built with.
 
     Raises:
@@ -163,7 +163,7 @@ def _files_folder(settings: Settings, address: str) -> Path:
     return root / re.sub(r"[^\w.-]+", "_", address.partition("://")[2])
 
 
-class DirectoryPlace:
+class DirectoryLocation:
     """A directory that one process at a time can open."""
 
     def __init__(self, folder: Path) -> None:
@@ -232,9 +232,9 @@ class DirectoryPlace:
             raise
         return store
 
-    def beside(self) -> Site:
+    def beside(self) -> Location:
         """A directory in this one."""
-        return DirectoryPlace(self._draft().folder)
+        return DirectoryLocation(self._draft().folder)
 
     def switch(self, *, keep_old: bool) -> str:
         """The old index is kept as a directory beside this one.
@@ -254,7 +254,7 @@ class DirectoryPlace:
             self._take_steps(draft)
         return kept
 
-    def go_on(self) -> None:
+    def recover(self) -> None:
         """Nothing can be searched meanwhile, and it takes a moment."""
         draft = self._draft()
         if draft.decided() is not None:
@@ -268,17 +268,17 @@ class DirectoryPlace:
     def close(self) -> None:
         """It holds nothing."""
 
-    def _draft(self) -> Draft:
-        from docrag.ingest.staging import Draft
+    def _draft(self) -> Staging:
+        from docrag.ingest.staging import Staging
 
-        return Draft(self.folder)
+        return Staging(self.folder)
 
     def _alone(self) -> FolderLock:
         from docrag.store.lock import FolderLock
 
         return FolderLock(self.folder / "points")
 
-    def _take_steps(self, draft: Draft) -> None:
+    def _take_steps(self, draft: Staging) -> None:
         if (told := draft.decided()) is not None:
             draft.move_in()
             draft.end(Path(told["kept"]) if told["kept"] else None)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from docrag.errors import IndexInUse, IndexNotFound, SettingsError, StoreError
 from docrag.store.server import alias
-from docrag.store.server.schema import DEFAULTS, CollectionOptions, options_of
-from docrag.store.server.shared import SharedStore, holder_of
+from docrag.store.server.schema import DEFAULTS, CollectionOptions, collection_options_of
+from docrag.store.server.shared import SharedStore, find_holder
 from docrag.store.server.store import ServerStore, stored_fingerprint
 
 if TYPE_CHECKING:
-    from docrag.ingest.staging import Draft
-    from docrag.location.directory import Site
+    from docrag.ingest.staging import Staging
+    from docrag.location.directory import Location
     from docrag.store.base import Store
     from docrag.store.layout import Fingerprint, Layout
     from docrag.store.server.connection import Connection
@@ -30,7 +30,7 @@ _SETTINGS = {
 """Options of a collection by the settings that ask for them."""
 
 
-class ServerPlace:
+class ServerLocation:
     """A collection on a server, and a directory on this machine.
 
     Args:
@@ -60,7 +60,7 @@ class ServerPlace:
         """A new collection behind the name, and the directory."""
         _make_folder(self.folder)
         store = ServerStore.create(self._connection, layout, fingerprint, self._options)
-        return SharedStore.of(store, holder_of(self.folder))
+        return SharedStore.of(store, find_holder(self.folder))
 
     def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
         """The collection; the directory may be missing where another machine filled it.
@@ -72,7 +72,7 @@ class ServerPlace:
         from docrag.store.layout import require_equal
 
         _make_folder(self.folder)
-        store = SharedStore.of(ServerStore.open(self._connection, layout), holder_of(self.folder))
+        store = SharedStore.of(ServerStore.open(self._connection, layout), find_holder(self.folder))
         self._require_options(store.collection)
         stored = store.fingerprint()
         if stored is None:
@@ -82,7 +82,7 @@ class ServerPlace:
             store.set_fingerprint(fingerprint)
         return store
 
-    def beside(self) -> Site:
+    def beside(self) -> Location:
         """A collection of the next number, and a directory in the one of this index.
 
         Raises:
@@ -95,8 +95,8 @@ class ServerPlace:
             connection.close()
             hint = "export it, and import it under another name: docrag then makes an alias"
             raise StoreError(f"{self.uri} is a collection, not an alias that could point to another", hint)
-        had = options_of(info) if info else DEFAULTS
-        return _Beside(connection, self._draft().folder, self._options.over(had), holder_of(self.folder))
+        had = collection_options_of(info) if info else DEFAULTS
+        return _Beside(connection, self._draft().folder, self._options.over(had), find_holder(self.folder))
 
     def switch(self, *, keep_old: bool) -> str:
         """The old collection keeps its own name, by which it can be searched on; its files go along.
@@ -117,7 +117,7 @@ class ServerPlace:
         self._take_steps(draft)
         return f"{connection.address.url}/{old}" if keep_old else ""
 
-    def go_on(self) -> None:
+    def recover(self) -> None:
         """Whoever searches meanwhile is answered by the old index or the new one."""
         from docrag.ingest.manifest import Manifest
         from docrag.ingest.staging import MANIFEST
@@ -150,7 +150,7 @@ class ServerPlace:
         info = self._connection.info(collection)
         if info is None or not info.payload_schema:  # local mode keeps none of them
             return
-        had = options_of(info)
+        had = collection_options_of(info)
         for setting, name in _SETTINGS.items():
             was, asked = getattr(had, name), getattr(self._options, name)
             if asked and was != asked:
@@ -159,12 +159,12 @@ class ServerPlace:
                     f"leave {setting} out; docrag migrate to other models or layouts builds it as asked",
                 )
 
-    def _draft(self) -> Draft:
-        from docrag.ingest.staging import Draft
+    def _draft(self) -> Staging:
+        from docrag.ingest.staging import Staging
 
-        return Draft(self.folder)
+        return Staging(self.folder)
 
-    def _take_steps(self, draft: Draft) -> None:
+    def _take_steps(self, draft: Staging) -> None:
         """Alias first: a search is then answered by the new collection, whose images follow in a moment."""
         told = draft.decided()
         if told is None:

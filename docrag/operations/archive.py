@@ -11,7 +11,7 @@ from docrag.errors import StoreError
 from docrag.ingest.image_urls import address_images, base_url_of
 from docrag.ingest.manifest import DocumentRow, FileRow, Manifest
 from docrag.ingest.report import Progress
-from docrag.ingest.storage import Shelf
+from docrag.ingest.storage import Storage
 from docrag.store.archive import Archive, Contents, Part, page_state, state_of
 from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint, Layout, require_equal
@@ -55,7 +55,7 @@ class _Entry:
 
 
 def export(
-    shelf: Shelf,
+    storage: Storage,
     fingerprint: Fingerprint,
     layout: Layout,
     archive: Archive,
@@ -65,7 +65,7 @@ def export(
     """Write an index into an archive; parts that are there and still true are left alone.
 
     Args:
-        shelf: The index; nobody else writes it meanwhile.
+        storage: The index; nobody else writes it meanwhile.
         fingerprint: What it was built with.
         layout: Its vectors.
         archive: An empty folder, or an export of an index with the same fingerprint.
@@ -76,9 +76,9 @@ def export(
         IndexMismatch: The archive holds an index of other models.
         StoreError: Something else is in the folder, or a page was removed meanwhile.
     """
-    shelf.settle()
+    storage.settle()
     before = _export_before(archive, fingerprint)
-    entries = _entries(shelf)
+    entries = _entries(storage)
     done = Transfer()
     parts: list[Part] = []
     whole = frozenset(spec.name for spec in layout.vectors if spec.datatype == "float32")
@@ -86,7 +86,7 @@ def export(
         ids, state = tuple(entry.id for entry in part), state_of(entry.state for entry in part)
         found = before[number] if number < len(before) else None
         if found is None or (found.pages, found.state) != (ids, state) or not archive.holds(number, found):
-            found = archive.write_part(number, state, _read(shelf, layout, part), whole)
+            found = archive.write_part(number, state, _read(storage, layout, part), whole)
             done.written += len(ids)
             before[number:] = [found, *before[number + 1 :]]
             archive.write_contents(Contents(fingerprint.values, tuple(before)))
@@ -94,14 +94,14 @@ def export(
         done.parts, done.pages = len(parts), done.pages + len(ids)
         listener(Progress(done.pages, len(entries), archive.part_file(number).name))
     files = [archive.write_beside(name, chunks) for name, chunks in (beside or {}).items()]
-    told = replace(_contents(shelf, fingerprint, parts), beside=tuple(file for file in files if file))
+    told = replace(_contents(storage, fingerprint, parts), beside=tuple(file for file in files if file))
     archive.write_contents(told)
     archive.trim(len(parts))
     return done
 
 
 def import_archive(
-    shelf: Shelf,
+    storage: Storage,
     contents: Contents,
     archive: Archive,
     listener: Listener,
@@ -113,7 +113,7 @@ def import_archive(
     then the manifest. A document that the index has and the archive has not stays.
 
     Args:
-        shelf: An index with the fingerprint of the archive.
+        storage: An index with the fingerprint of the archive.
         contents: Of the archive.
         archive: A finished export.
         listener: Hears after each part.
@@ -122,22 +122,22 @@ def import_archive(
     Raises:
         StoreError: A part is damaged; those before it are imported.
     """
-    shelf.settle()
+    storage.settle()
     documents = [DocumentRow(**row) for row in contents.documents]
     for document in documents:
-        if shelf.manifest.document(document.id) is None:
-            shelf.manifest.begin(document.id, document.source)
+        if storage.manifest.document(document.id) is None:
+            storage.manifest.begin(document.id, document.source)
     done, known = Transfer(), sum(len(part.pages) for part in contents.parts)
-    base_url = image_base_url or base_url_of(shelf.store) or contents.image_base_url
-    done.addressed = address_images(shelf.store, base_url)
+    base_url = image_base_url or base_url_of(storage.store) or contents.image_base_url
+    done.addressed = address_images(storage.store, base_url)
     for number, part in enumerate(contents.parts):
-        if _state(shelf, part.pages) != part.state:
-            done.written += _write(shelf, archive.read_part(number, part), base_url)
+        if _state(storage, part.pages) != part.state:
+            done.written += _write(storage, archive.read_part(number, part), base_url)
         done.parts, done.pages = done.parts + 1, done.pages + len(part.pages)
         listener(Progress(done.pages, known, archive.part_file(number).name))
-    _finish(shelf, documents, [FileRow(**row) for row in contents.files])
+    _finish(storage, documents, [FileRow(**row) for row in contents.files])
     if done.written:
-        shelf.store.optimize()
+        storage.store.optimize()
     return done
 
 
@@ -151,13 +151,13 @@ def _export_before(archive: Archive, fingerprint: Fingerprint) -> list[Part]:
     return list(contents.parts)
 
 
-def _entries(shelf: Shelf) -> list[_Entry]:
+def _entries(storage: Storage) -> list[_Entry]:
     """All pages, those of a document one after the other."""
     entries = []
-    for record in shelf.store.scroll(payload=["metadata"]):
+    for record in storage.store.scroll(payload=["metadata"]):
         metadata = record.payload["metadata"]
         document_id, number = metadata["document_id"], metadata["page"] + 1
-        state = page_state(record, _image_size(shelf.images, record))
+        state = page_state(record, _image_size(storage.images, record))
         entries.append(_Entry(document_id, number, record.id, state))
     return sorted(entries, key=lambda entry: (entry.document_id, entry.number))
 
@@ -168,14 +168,14 @@ def _image_size(images: PageImages, record: PageRecord) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _read(shelf: Shelf, layout: Layout, entries: Sequence[_Entry]) -> Iterator[ArchivedPage]:
+def _read(storage: Storage, layout: Layout, entries: Sequence[_Entry]) -> Iterator[ArchivedPage]:
     """The pages of a part, some at a time."""
     for chunk in _chunks(entries, BATCH):
-        records = shelf.store.retrieve([entry.id for entry in chunk], vectors=sorted(layout.names))
+        records = storage.store.retrieve([entry.id for entry in chunk], vectors=sorted(layout.names))
         if len(records) != len(chunk):
             raise StoreError("pages were removed while they were exported", "run the export again")
         for entry, record in zip(chunk, records, strict=True):
-            path = shelf.images.path(entry.document_id, entry.number)
+            path = storage.images.path(entry.document_id, entry.number)
             image = path.read_bytes() if path.is_file() else b""
             yield ArchivedPage(_whole(record, layout), image)
 
@@ -186,34 +186,34 @@ def _whole(record: PageRecord, layout: Layout) -> PageRecord:
     return replace(record, vectors={**none, **record.vectors})
 
 
-def _contents(shelf: Shelf, fingerprint: Fingerprint, parts: Sequence[Part]) -> Contents:
+def _contents(storage: Storage, fingerprint: Fingerprint, parts: Sequence[Part]) -> Contents:
     return Contents(
         fingerprint.values,
         tuple(parts),
-        documents=tuple(asdict(row) for row in shelf.manifest.documents()),
-        files=tuple(asdict(row) for row in shelf.manifest.files()),
+        documents=tuple(asdict(row) for row in storage.manifest.documents()),
+        files=tuple(asdict(row) for row in storage.manifest.files()),
         complete=True,
-        image_base_url=base_url_of(shelf.store) or "",
+        image_base_url=base_url_of(storage.store) or "",
     )
 
 
-def _state(shelf: Shelf, ids: Sequence[str]) -> str:
+def _state(storage: Storage, ids: Sequence[str]) -> str:
     """`state_of` pages as the index has them."""
-    records = shelf.store.retrieve(ids, payload=["metadata"])
-    return state_of(page_state(record, _image_size(shelf.images, record)) for record in records)
+    records = storage.store.retrieve(ids, payload=["metadata"])
+    return state_of(page_state(record, _image_size(storage.images, record)) for record in records)
 
 
-def _write(shelf: Shelf, pages: Iterable[ArchivedPage], base_url: str) -> int:
+def _write(storage: Storage, pages: Iterable[ArchivedPage], base_url: str) -> int:
     """Write the pages of a part; how many there were."""
     written = 0
     for chunk in _chunks(pages, BATCH):
         for record, image in chunk:
             metadata = record.payload["metadata"]
             if image:
-                shelf.images.write(metadata["document_id"], int(metadata["page"]) + 1, image)
-        shelf.store.upsert([_named(page.record, shelf.manifest, base_url) for page in chunk])
+                storage.images.write(metadata["document_id"], int(metadata["page"]) + 1, image)
+        storage.store.upsert([_named(page.record, storage.manifest, base_url) for page in chunk])
         written += len(chunk)
-    shelf.store.flush()
+    storage.store.flush()
     return written
 
 
@@ -227,17 +227,17 @@ def _named(record: PageRecord, manifest: Manifest, base_url: str) -> PageRecord:
     return replace(record, payload=payload)
 
 
-def _finish(shelf: Shelf, documents: Sequence[DocumentRow], files: Sequence[FileRow]) -> None:
+def _finish(storage: Storage, documents: Sequence[DocumentRow], files: Sequence[FileRow]) -> None:
     """Every point is written: note which files stand for them, and let the points follow."""
     files_of: dict[str, list[FileRow]] = {}
     for row in files:
         files_of.setdefault(row.document_id, []).append(row)
     for document in documents:
-        rows, here = files_of.get(document.id, []), shelf.manifest.document(document.id)
-        known = set(rows) <= set(shelf.manifest.files(document.id))
+        rows, here = files_of.get(document.id, []), storage.manifest.document(document.id)
+        known = set(rows) <= set(storage.manifest.files(document.id))
         if document.state != "writing" and not (known and here == replace(document, state="done")):
-            shelf.manifest.finish(document.id, shelf.count(document.id), document.lost, rows)
-    shelf.settle()
+            storage.manifest.finish(document.id, storage.count(document.id), document.lost, rows)
+    storage.settle()
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

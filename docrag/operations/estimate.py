@@ -229,7 +229,7 @@ def shape_of(settings: Settings) -> PageShape:
 def _shape(settings: Settings) -> PageShape:
     from docrag.encode.catalogue import CATALOGUE
     from docrag.encode.registry import OPTIONS, page_encoder
-    from docrag.index.model_selection import DEFAULT_ENCODER, options_of
+    from docrag.index.model_selection import DEFAULT_ENCODER, encoder_options
 
     name = settings.late or DEFAULT_ENCODER
     if name == DEFAULT_ENCODER:
@@ -242,7 +242,7 @@ def _shape(settings: Settings) -> PageShape:
             replace(known if listed.vectors else GRID, model=name, dim=listed.dim),
         )
     else:
-        spec = page_encoder(name, options_of(settings)).spec
+        spec = page_encoder(name, encoder_options(settings)).spec
         base = GRID if spec.needs == "image" else MINILM
         option, shape = OPTIONS[spec.kind], replace(base, model=name, dim=spec.dim, source=GRID.source)
     if option != "--late":

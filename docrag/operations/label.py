@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docrag.errors import DocumentError
-from docrag.index.model_selection import image_encoder, options_of
-from docrag.location.directory import place_of
+from docrag.index.model_selection import encoder_options, image_encoder
+from docrag.location.directory import locate
 from docrag.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -47,21 +47,21 @@ def label_files(
         QueryError: There are no labels, or no encoder that compares images with texts.
     """
     from docrag.read.files import find_files, sha256
-    from docrag.read.jobs import Job, ReadOptions
+    from docrag.read.jobs import ReadJob, ReadOptions
     from docrag.read.pool import ReaderPool
     from docrag.search.label import label_pages
 
     settings = settings or load_settings()
-    with closing(place_of(settings)) as place:
-        stored = place.fingerprint()
+    with closing(locate(settings)) as location:
+        stored = location.fingerprint()
     options = replace(
-        options_of(settings), resolution=settings.resolution or 0, max_patches=settings.max_patches or 0
+        encoder_options(settings), resolution=settings.resolution or 0, max_patches=settings.max_patches or 0
     )
     encoder = image_encoder(settings, stored.values if stored else {}, options)
     named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
     tell = refused or _raise
     files = find_files([Path(path) for path in named], lambda path, error: tell(str(path), error))
-    jobs = [Job(file, sha256(file), (str(file),)) for file in files]
+    jobs = [ReadJob(file, sha256(file), (str(file),)) for file in files]
     side = max(settings.render_side, encoder.spec.image_side if encoder else 0)
     reading = ReadOptions(side, page_timeout=settings.page_timeout, ocr=False, passwords=tuple(passwords))
     with ExitStack() as held:
@@ -72,13 +72,13 @@ def label_files(
 
 
 def _pages(events: Iterator[Event], refused: Callable[[str, DocumentError], None]) -> Iterator[Page]:
-    from docrag.read.jobs import PageLost, PageRead, Refused
+    from docrag.read.jobs import DocumentRefused, PageLost, PageRead
 
     for event in events:
         match event:
             case PageRead(page=page):
                 yield page
-            case PageLost(error=error) | Refused(error=error):
+            case PageLost(error=error) | DocumentRefused(error=error):
                 refused(event.job.sources[0], error)
 
 

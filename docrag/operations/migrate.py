@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from docrag.errors import IndexInUse, IndexMismatch, SettingsError, StoreError
-from docrag.index.model_selection import captioner_of, choose_encoders, pipeline_of, read_options_of
-from docrag.index.opening import fingerprint_of, open_parts
+from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
+from docrag.index.opening import fingerprint_for, open_parts
 from docrag.ingest.report import IngestReport
-from docrag.location.directory import Place, place_of, require_index
+from docrag.location.directory import IndexLocation, locate, require_index
 from docrag.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
-    from docrag.ingest.storage import Shelf
+    from docrag.ingest.storage import Storage
     from docrag.ingest.sync import Listener
     from docrag.operations.rebuild import Lost
     from docrag.store.layout import Fingerprint
@@ -80,21 +80,21 @@ def migrate_index(
     flags = {"index": uri, "late": late, "image": image, "text": text}
     given = {name: str(value) for name, value in flags.items() if value is not None}
     settings = settings.model_copy(update=given) if settings else load_settings(**given)
-    with _one_at_a_time(settings) as (place, stored):
+    with _one_at_a_time(settings) as (location, stored):
         with closing(_encoders(settings, stored)) as encoders:
-            asked = fingerprint_of(encoders, settings.datatype, stored)
+            asked = fingerprint_for(encoders, settings.datatype, stored)
             if _same(stored, asked):
-                return Migration(place.uri, switched=False)
-            _require_captions(settings, place)
-            report, addressed = IngestReport(), _image_base_url(settings, place, stored)
-            with closing(_draft(place, asked)) as draft:
-                report = _read_again(settings, place, draft, encoders, addressed, passwords, listener)
+                return Migration(location.uri, switched=False)
+            _require_captions(settings, location)
+            report, addressed = IngestReport(), _image_base_url(settings, location, stored)
+            with closing(_draft(location, asked)) as draft:
+                report = _read_again(settings, location, draft, encoders, addressed, passwords, listener)
                 lost = _compare(settings, stored, draft, report)
                 if lost and not drop_missing:
-                    raise _refusal(place, lost)
+                    raise _refusal(location, lost)
                 pages = draft.store.count()
         kept = _switch(settings, keep_old)
-    return Migration(place.uri, True, pages, report, tuple(map(str, lost)), kept)
+    return Migration(location.uri, True, pages, report, tuple(map(str, lost)), kept)
 
 
 def abandon_migration(uri: str | os.PathLike[str] | None = None, *, settings: Settings | None = None) -> None:
@@ -110,21 +110,23 @@ def abandon_migration(uri: str | os.PathLike[str] | None = None, *, settings: Se
     """
     given = {} if uri is None else {"index": str(uri)}
     settings = settings.model_copy(update=given) if settings else load_settings(**given)
-    with _one_at_a_time(settings) as (place, _):
-        place.abandon()
+    with _one_at_a_time(settings) as (location, _):
+        location.abandon()
 
 
 @contextmanager
-def _one_at_a_time(settings: Settings) -> Iterator[tuple[Place, Fingerprint]]:
-    """The place and what is there, which nobody changes meanwhile."""
+def _one_at_a_time(settings: Settings) -> Iterator[tuple[IndexLocation, Fingerprint]]:
+    """The location and what is there, which nobody changes meanwhile."""
     from docrag.ingest.manifest import Manifest
     from docrag.ingest.staging import MANIFEST
 
-    with closing(place_of(settings)) as place:
-        stored = require_index(place)
-        place.folder.mkdir(parents=True, exist_ok=True)  # missing where another machine filled the collection
-        with closing(Manifest(place.folder / MANIFEST)) as manifest, manifest.alone():
-            yield place, stored
+    with closing(locate(settings)) as location:
+        stored = require_index(location)
+        location.folder.mkdir(
+            parents=True, exist_ok=True
+        )  # missing where another machine filled the collection
+        with closing(Manifest(location.folder / MANIFEST)) as manifest, manifest.alone():
+            yield location, stored
 
 
 def _encoders(settings: Settings, stored: Fingerprint) -> Encoders:
@@ -146,7 +148,7 @@ def _same(one: Fingerprint, other: Fingerprint) -> bool:
     return True
 
 
-def _require_captions(settings: Settings, place: Place) -> None:
+def _require_captions(settings: Settings, location: IndexLocation) -> None:
     """Captions of a vision model are dear: they are not left out because nobody thought of them.
 
     Raises:
@@ -154,52 +156,52 @@ def _require_captions(settings: Settings, place: Place) -> None:
     """
     from docrag.caption.cache import FILE
 
-    if (place.folder / FILE).is_file() and "caption" not in settings.model_fields_set:
+    if (location.folder / FILE).is_file() and "caption" not in settings.model_fields_set:
         raise SettingsError(
             "the index has captions of a vision model",
             "keep them: --caption vision, with its address and name; or leave them out: --caption text",
         )
 
 
-def _image_base_url(settings: Settings, place: Place, stored: Fingerprint) -> str | None:
+def _image_base_url(settings: Settings, location: IndexLocation, stored: Fingerprint) -> str | None:
     """Where page images are served; a directory that another process has open is told early."""
     from docrag.ingest.image_urls import base_url_of
 
     if settings.image_base_url:
         return settings.image_base_url
-    with _opened(settings, stored) as shelf:
-        return base_url_of(shelf.store)
+    with _opened(settings, stored) as storage:
+        return base_url_of(storage.store)
 
 
 @contextmanager
-def _opened(settings: Settings, stored: Fingerprint) -> Iterator[Shelf]:
+def _opened(settings: Settings, stored: Fingerprint) -> Iterator[Storage]:
     """The old index, for a while, so that others can search it; other options are for the new one."""
     unasked = dict.fromkeys(("shards", "replicas", "write_consistency", "tenant"))
     with (
-        closing(place_of(settings.model_copy(update=unasked))) as place,
-        closing(open_parts(place, stored, stored)) as shelf,
+        closing(locate(settings.model_copy(update=unasked))) as location,
+        closing(open_parts(location, stored, stored)) as storage,
     ):
-        yield shelf
+        yield storage
 
 
-def _draft(place: Place, asked: Fingerprint) -> Shelf:
+def _draft(location: IndexLocation, asked: Fingerprint) -> Storage:
     """What was begun for these models; else a new one.
 
     What was begun for others is thrown away, and so are the remains of one that was being thrown away.
     """
-    beside = place.beside()
+    beside = location.beside()
     begun = beside.fingerprint()
     if begun is None or not _same(begun, asked):
         beside.close()
-        place.abandon()
-        beside, begun = place.beside(), None
+        location.abandon()
+        beside, begun = location.beside(), None
     return open_parts(beside, begun, asked)
 
 
 def _read_again(
     settings: Settings,
-    place: Place,
-    draft: Shelf,
+    location: IndexLocation,
+    draft: Storage,
     encoders: Encoders,
     image_base_url: str | None,
     passwords: Sequence[str],
@@ -208,26 +210,26 @@ def _read_again(
     """Read what the draft has not yet of the files of the index."""
     from docrag.ingest.manifest import Manifest
     from docrag.ingest.staging import MANIFEST
-    from docrag.ingest.sync import How, carry_out
+    from docrag.ingest.sync import SyncOptions, apply_plan
     from docrag.operations.rebuild import plan_again
 
     draft.reconcile()
     with (
-        closing(captioner_of(settings, place.folder)) as captioner,
-        closing(Manifest(place.folder / MANIFEST)) as old,
+        closing(make_captioner(settings, location.folder)) as captioner,
+        closing(Manifest(location.folder / MANIFEST)) as old,
     ):
-        how = How(
-            make_pipeline=lambda base_url: pipeline_of(settings, encoders, captioner, base_url),
-            options=read_options_of(settings, encoders.image_side, passwords),
+        how = SyncOptions(
+            make_pipeline=lambda base_url: make_pipeline(settings, encoders, captioner, base_url),
+            options=make_read_options(settings, encoders.image_side, passwords),
             image_base_url=image_base_url,
             workers=settings.workers or None,
             listener=listener or (lambda event: None),
             prune=True,
         )
-        return carry_out(draft, plan_again(old, draft.manifest), how)
+        return apply_plan(draft, plan_again(old, draft.manifest), how)
 
 
-def _compare(settings: Settings, stored: Fingerprint, draft: Shelf, report: IngestReport) -> list[Lost]:
+def _compare(settings: Settings, stored: Fingerprint, draft: Storage, report: IngestReport) -> list[Lost]:
     """What a switch would lose; who holds pages of the index holds them in the draft from here on."""
     from docrag.operations.rebuild import carry_claims, lost_pages
 
@@ -236,19 +238,19 @@ def _compare(settings: Settings, stored: Fingerprint, draft: Shelf, report: Inge
         return lost_pages(old, draft, report.files)
 
 
-def _refusal(place: Place, lost: Sequence[Lost]) -> StoreError:
+def _refusal(location: IndexLocation, lost: Sequence[Lost]) -> StoreError:
     named = "; ".join(map(str, lost[:10])) + ("; ..." if len(lost) > 10 else "")
     pages = sum(one.pages for one in lost)
     return StoreError(
-        f"{place.uri} stays as it is, for {pages} of its pages would be lost: {named}",
+        f"{location.uri} stays as it is, for {pages} of its pages would be lost: {named}",
         "make them readable and run the same again, which reads only them; or let them go: --drop-missing",
     )
 
 
 def _switch(settings: Settings, keep_old: bool) -> str:
-    with closing(place_of(settings)) as place:
+    with closing(locate(settings)) as location:
         try:
-            return place.switch(keep_old=keep_old)
+            return location.switch(keep_old=keep_old)
         except IndexInUse as error:
             raise IndexInUse(
                 f"all is read again, but {error.message}",

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from docrag.ingest.manifest import FileRow, Manifest
-from docrag.ingest.plan import Plan, make_plan
+from docrag.ingest.plan import IngestPlan, make_plan
 from docrag.ingest.report import FileReport
-from docrag.ingest.storage import Shelf
+from docrag.ingest.storage import Storage
 from docrag.read.files import sha256
 from docrag.store.base import Shared, Store
 
@@ -27,7 +27,7 @@ class Lost:
         return f"{self.source} ({self.pages} page{'s' if self.pages > 1 else ''}): {self.reason}"
 
 
-def plan_again(old: Manifest, draft: Manifest) -> Plan:
+def plan_again(old: Manifest, draft: Manifest) -> IngestPlan:
     """What is left to read of the files of an index, each by the path at which it was ingested.
 
     Args:
@@ -44,7 +44,7 @@ def plan_again(old: Manifest, draft: Manifest) -> Plan:
     return plan
 
 
-def lost_pages(old: Shelf, draft: Shelf, reports: Sequence[FileReport]) -> list[Lost]:
+def lost_pages(old: Storage, draft: Storage, reports: Sequence[FileReport]) -> list[Lost]:
     """The documents of which a switch to the draft would lose pages.
 
     A file whose content changed is not lost: its new pages take the place of the old ones, as in any ingest.
@@ -105,7 +105,7 @@ def _is_left_over(manifest: Manifest, document_id: str, rows: Sequence[FileRow])
     return document is not None and not rows
 
 
-def _is_changed(rows: Sequence[FileRow], draft: Shelf) -> bool:
+def _is_changed(rows: Sequence[FileRow], draft: Storage) -> bool:
     """Whether all the files of a document have another content by now, which the draft has."""
     now = [draft.manifest.file(row.path) for row in rows]
     return bool(now) and all(

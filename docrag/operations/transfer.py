@@ -1,4 +1,4 @@
-"""Carry an index from one place to another, without its models: from a laptop to a server, into a backup."""
+"""Carry an index from one place to another, without its models: to a server, or into a backup."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docrag.index.opening import layout_of, open_parts
-from docrag.location.directory import place_of, require_index
+from docrag.location.directory import locate, require_index
 from docrag.settings import load_settings
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | 
     from docrag.store.archive import Archive
     from docrag.tuning import plan as tuned
 
-    place = place_of(load_settings(index=uri))
-    told = require_index(place)
-    with closing(open_parts(place, told, told)) as shelf, shelf.alone():
-        plan, kept = place.folder / tuned.FILE, place.folder / FILE
+    location = locate(load_settings(index=uri))
+    told = require_index(location)
+    with closing(open_parts(location, told, told)) as storage, storage.alone():
+        plan, kept = location.folder / tuned.FILE, location.folder / FILE
         with closing(CaptionCache(kept)) if kept.is_file() else nullcontext() as captions:
             beside = {
                 CAPTIONS: captions.lines() if captions else (),
-                tuned.FILE: [plan.read_bytes()] if tuned.load_plan(place.folder) else (),
+                tuned.FILE: [plan.read_bytes()] if tuned.load_plan(location.folder) else (),
             }
-            done = export(shelf, told, layout_of(told), Archive(Path(folder)), listener or _silent, beside)
+            done = export(storage, told, layout_of(told), Archive(Path(folder)), listener or _silent, beside)
             done.captions = len(captions) if captions else 0
     return done
 
@@ -91,8 +91,8 @@ def import_index(
     archive = Archive(Path(folder))
     contents = archive.contents()
     settings = load_settings(index=uri, image_base_url=image_base_url)
-    place = place_of(settings)
-    told, stored = dict(contents.fingerprint), place.fingerprint()
+    location = locate(settings)
+    told, stored = dict(contents.fingerprint), location.fingerprint()
     if stored:
         require_pages(stored)
     kept = datatype or (stored.values["datatype"] if stored else told.get("datatype", "float16"))
@@ -100,11 +100,11 @@ def import_index(
     if stored:
         require_equal(stored, asked)
     known = stored or asked  # it knows where its weights lie
-    with closing(open_parts(place, stored, known)) as shelf, shelf.alone():
-        captions = _take_captions(archive, contents, place.folder)
-        done = import_archive(shelf, contents, archive, listener or _silent, settings.image_base_url)
+    with closing(open_parts(location, stored, known)) as storage, storage.alone():
+        captions = _take_captions(archive, contents, location.folder)
+        done = import_archive(storage, contents, archive, listener or _silent, settings.image_base_url)
         done.captions = captions
-        left_out = _take_plan(archive, contents, place.folder, shelf.store.count())
+        left_out = _take_plan(archive, contents, location.folder, storage.store.count())
         done.left_out = (left_out,) if left_out else ()
     return done
 

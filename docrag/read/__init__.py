@@ -7,7 +7,17 @@ Importing this loads neither PyMuPDF nor OCR.
 import os
 
 from docrag.read.files import find_files, sha256
-from docrag.read.jobs import Closed, Event, Job, Opened, PageLost, PageRead, ReadOptions, Refused, TextLost
+from docrag.read.jobs import (
+    Closed,
+    DocumentRefused,
+    Event,
+    Opened,
+    PageLost,
+    PageRead,
+    ReadJob,
+    ReadOptions,
+    TextLost,
+)
 from docrag.read.pool import ReaderPool
 
 # Before PyMuPDF or RapidOCR load it: else onnxruntime tells its maker which models run on this machine.
@@ -15,14 +25,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Closed",
+    "DocumentRefused",
     "Event",
-    "Job",
     "Opened",
     "PageLost",
     "PageRead",
+    "ReadJob",
     "ReadOptions",
     "ReaderPool",
-    "Refused",
     "TextLost",
     "find_files",
     "sha256",

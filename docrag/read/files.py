@@ -12,10 +12,10 @@ from docrag.errors import NotFound, UnreadableDocument
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 SUFFIXES = IMAGE_SUFFIXES | {".pdf"}
 
-Refused = Callable[[Path, UnreadableDocument], None]
+DocumentRefused = Callable[[Path, UnreadableDocument], None]
 
 
-def find_files(paths: Sequence[Path], refused: Refused | None = None) -> list[Path]:
+def find_files(paths: Sequence[Path], refused: DocumentRefused | None = None) -> list[Path]:
     """The documents under some paths, each once, in the order in which they are met.
 
     Folders are walked in sorted order, without what is hidden, and only PDFs and images are picked from
@@ -57,7 +57,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _walk(folder: Path, visited: set[tuple[int, int]], refused: Refused | None) -> Iterator[Path]:
+def _walk(folder: Path, visited: set[tuple[int, int]], refused: DocumentRefused | None) -> Iterator[Path]:
     """The documents in a folder and below; `visited` holds the (device, inode) of folders already seen."""
     try:
         status = folder.stat()
@@ -85,7 +85,7 @@ def _walk(folder: Path, visited: set[tuple[int, int]], refused: Refused | None) 
             yield path
 
 
-def _refuse(path: Path, error: OSError, refused: Refused | None) -> None:
+def _refuse(path: Path, error: OSError, refused: DocumentRefused | None) -> None:
     told = UnreadableDocument(f"{path}: {error.strerror}", "check the folder's permissions")
     if refused is None:
         raise told from error

@@ -32,7 +32,7 @@ class ReadOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ReadJob:
     """A document to read."""
 
     path: Path
@@ -48,7 +48,7 @@ class Job:
 class Opened:
     """A document was opened; its pages follow."""
 
-    job: Job
+    job: ReadJob
     document: Document
 
 
@@ -56,7 +56,7 @@ class Opened:
 class PageRead:
     """A page was read and rendered."""
 
-    job: Job
+    job: ReadJob
     page: Page
     seconds: float = 0.0
     """That its picture took to be drawn."""
@@ -66,7 +66,7 @@ class PageRead:
 class PageLost:
     """A page cannot be read; the others go on."""
 
-    job: Job
+    job: ReadJob
     number: int
     """From 1."""
     error: PageFailed
@@ -76,7 +76,7 @@ class PageLost:
 class TextLost:
     """OCR could not read a page; it follows as `PageRead`, with its picture and the words it has."""
 
-    job: Job
+    job: ReadJob
     number: int
     """From 1."""
     error: PageFailed
@@ -86,15 +86,15 @@ class TextLost:
 class Closed:
     """Every page of a document was read or lost."""
 
-    job: Job
+    job: ReadJob
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class DocumentRefused:
     """A document cannot be opened."""
 
-    job: Job
+    job: ReadJob
     error: DocumentError
 
 
-Event = Opened | PageRead | PageLost | TextLost | Closed | Refused
+Event = Opened | PageRead | PageLost | TextLost | Closed | DocumentRefused

@@ -36,7 +36,7 @@ class Line(NamedTuple):
         return float(down / across) if across > abs(down) else 0.0
 
 
-class Reader:
+class OcrReader:
     """RapidOCR with what suits printed pages; about a second to load, and as long as the process lives.
 
     Args:

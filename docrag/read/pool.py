@@ -14,7 +14,17 @@ from types import TracebackType
 from typing import Any
 
 from docrag.errors import DocumentError, PageFailed, UnreadableDocument
-from docrag.read.jobs import Closed, Event, Job, Opened, PageLost, PageRead, ReadOptions, Refused, TextLost
+from docrag.read.jobs import (
+    Closed,
+    DocumentRefused,
+    Event,
+    Opened,
+    PageLost,
+    PageRead,
+    ReadJob,
+    ReadOptions,
+    TextLost,
+)
 from docrag.read.processes import Processes
 from docrag.read.worker import FirstReading, open_document, read_page, recognise_page
 from docrag.types import Document
@@ -29,7 +39,7 @@ _PATIENCE = 60.0
 class _Progress:
     """A document that is being read."""
 
-    job: Job
+    job: ReadJob
     document: Document
     numbers: deque[int]
     """Pages that were not submitted yet."""
@@ -70,12 +80,12 @@ class ReaderPool:
         """End all workers."""
         self._processes.stop()
 
-    def read(self, jobs: Iterable[Job]) -> Generator[Event, None, None]:
+    def read(self, jobs: Iterable[ReadJob]) -> Generator[Event, None, None]:
         """Read documents; jobs are taken as workers become free.
 
         For each job comes `Opened`, then `PageRead` or `PageLost` for every page in any order, then `Closed`;
-        or `Refused` alone. `TextLost` comes before the `PageRead` of a page that OCR could not read. Several
-        documents may be under way at a time.
+        or `DocumentRefused` alone. `TextLost` comes before the `PageRead` of a page that OCR could not read.
+        Several documents may be under way at a time.
         """
         return _Reading(self._processes, self.options, self.workers * TASKS_PER_WORKER).run(iter(jobs))
 
@@ -91,7 +101,7 @@ class _Reading:
     """Documents with pages that were not submitted yet, in order."""
     tasks: dict[Future[Any], _Task] = field(default_factory=dict)
 
-    def run(self, jobs: Iterator[Job]) -> Generator[Event, None, None]:
+    def run(self, jobs: Iterator[ReadJob]) -> Generator[Event, None, None]:
         """All events of the jobs."""
         patience = max(self.options.page_timeout, self.options.ocr_timeout) + _PATIENCE
         try:
@@ -106,7 +116,7 @@ class _Reading:
             for future in self.tasks:
                 future.cancel()
 
-    def _fill(self, jobs: Iterator[Job]) -> bool:
+    def _fill(self, jobs: Iterator[ReadJob]) -> bool:
         """Give the workers something to do, pages before further documents; False when all is done."""
         while len(self.tasks) < self.capacity:
             if self.started:
@@ -151,10 +161,10 @@ class _Reading:
         for future in list(self.tasks):
             yield from self._finish(future)
 
-    def _opened(self, job: Job, future: Future[Any]) -> Iterator[Event]:
+    def _opened(self, job: ReadJob, future: Future[Any]) -> Iterator[Event]:
         error = future.exception()
         if error is not None:
-            yield Refused(job, self._refusal(error, job))
+            yield DocumentRefused(job, self._refusal(error, job))
             return
         document: Document = future.result()
         yield Opened(job, document)
@@ -197,7 +207,7 @@ class _Reading:
         if not progress.under_way and not progress.numbers:
             yield Closed(progress.job)
 
-    def _refusal(self, error: BaseException, job: Job) -> DocumentError:
+    def _refusal(self, error: BaseException, job: ReadJob) -> DocumentError:
         if isinstance(error, DocumentError):
             return error
         reason = _in_words(error, self.options.page_timeout)

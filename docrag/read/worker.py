@@ -22,7 +22,7 @@ from docrag.read.source import FEW_WORDS, Source, TextLayer, encode_jpeg, is_bla
 from docrag.types import Block, Document, Page, Word
 
 if TYPE_CHECKING:
-    from docrag.read.ocr import Reader
+    from docrag.read.ocr import OcrReader
 
 KEPT_OPEN = 4
 """Documents that a worker keeps open."""
@@ -48,7 +48,7 @@ class Worker:
     def __init__(self, options: ReadOptions) -> None:
         self.options = options
         self._sources: OrderedDict[str, Source] = OrderedDict()
-        self._ocr: Reader | None = None
+        self._ocr: OcrReader | None = None
         # Held open as long as the process lives: faulthandler writes into it.
         self._nowhere = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
@@ -62,12 +62,12 @@ class Worker:
         self._sources.move_to_end(key)
         return self._sources[key]
 
-    def ocr(self) -> Reader:
+    def ocr(self) -> OcrReader:
         """The OCR model, loaded when it is first needed."""
         if self._ocr is None:
-            from docrag.read.ocr import Reader
+            from docrag.read.ocr import OcrReader
 
-            self._ocr = Reader(self.options.threads)
+            self._ocr = OcrReader(self.options.threads)
         return self._ocr
 
     @contextmanager

@@ -22,7 +22,7 @@ class _Kept(NamedTuple):
     until: float
 
 
-class Answered:
+class AnswerCache:
     """The latest answers, packed; any thread may ask.
 
     Args:

@@ -52,7 +52,7 @@ HINTS: Mapping[int, str] = {
 """For what the framework refuses."""
 
 
-class Refused(HTTPException):
+class RequestRefused(HTTPException):
     """A request that is not answered; FastAPI lets no other exception pass from where it reads bodies.
 
     Args:

@@ -55,7 +55,7 @@ def advertised(folder: Path, url: str, run: str, token: str) -> Iterator[None]:
 
 
 class Holder:
-    """The server that holds an index; use `holder_of`."""
+    """The server that holds an index; use `find_holder`."""
 
     def __init__(self, http: httpx.Client, url: str) -> None:
         self._http = http
@@ -91,7 +91,7 @@ class Holder:
 
 
 @contextmanager
-def holder_of(folder: Path) -> Iterator[Holder | None]:
+def find_holder(folder: Path) -> Iterator[Holder | None]:
     """The server that holds the index in a directory; None where there is none, or none that answers.
 
     Args:

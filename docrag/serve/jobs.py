@@ -20,7 +20,7 @@ from docrag.errors import DocragError, DocumentError, NotFound
 from docrag.index.index import Index
 from docrag.ingest.report import FileReport, Progress
 from docrag.serve.document_list import Documents
-from docrag.serve.errors import FAILED, Refused
+from docrag.serve.errors import FAILED, RequestRefused
 from docrag.serve.metrics import Metrics
 from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import PAGES, ingestion
@@ -42,7 +42,7 @@ class Stopped(Exception):
 
 
 @dataclass(slots=True)
-class Job:
+class IngestJob:
     """An upload on its way into the index."""
 
     paths: Sequence[Path]
@@ -95,8 +95,8 @@ class Jobs:
         self._documents = documents
         self._settings = settings
         self._metrics = metrics
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: OrderedDict[str, IngestJob] = OrderedDict()
+        self._waiting: queue.SimpleQueue[IngestJob | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -106,20 +106,20 @@ class Jobs:
         """Go on with what an earlier run had accepted."""
         if paths := self.uploads.waiting():
             logger.info("%d uploaded documents wait to be ingested", len(paths))
-            self.submit(Job(paths))
+            self.submit(IngestJob(paths))
 
     def require_room(self) -> None:
         """Refuse an upload before it is kept.
 
         Raises:
-            Refused: Too many wait already, or the server ends.
+            RequestRefused: Too many wait already, or the server ends.
         """
         if self.stopping.is_set():
-            raise Refused(503, "the server ends", "try again when it is back")
+            raise RequestRefused(503, "the server ends", "try again when it is back")
         if sum(job.state == "waiting" for job in list(self._jobs.values())) >= self._settings.most_jobs:
-            raise Refused(429, "too many uploads wait", "try again later", {"Retry-After": "30"})
+            raise RequestRefused(429, "too many uploads wait", "try again later", {"Retry-After": "30"})
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: IngestJob) -> None:
         """Let a job wait for its turn."""
         for report in job.refused:
             job.tell(report)
@@ -132,7 +132,7 @@ class Jobs:
                 self._thread = threading.Thread(target=self._work, name="docrag-ingest", daemon=True)
                 self._thread.start()
 
-    def get(self, name: str) -> Job:
+    def get(self, name: str) -> IngestJob:
         """A job by its id.
 
         Raises:
@@ -161,7 +161,7 @@ class Jobs:
 
         Raises:
             NotFound: It is not in the index.
-            Refused: An ingest is at work.
+            RequestRefused: An ingest is at work.
         """
         with self._alone():
             found = next((one for one in self._index.documents() if one.id == document_id), None)
@@ -179,7 +179,7 @@ class Jobs:
     def _alone(self) -> Iterator[None]:
         if not self._writing.acquire(timeout=PATIENCE):
             hint = "wait until it has ended"
-            raise Refused(409, "documents are being ingested", hint, {"Retry-After": "30"})
+            raise RequestRefused(409, "documents are being ingested", hint, {"Retry-After": "30"})
         try:
             yield
         finally:
@@ -193,7 +193,7 @@ class Jobs:
             with self._writing:
                 self._run(job)
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: IngestJob) -> None:
         job.state = "running"
         started = time.perf_counter()
         try:
@@ -212,7 +212,7 @@ class Jobs:
         finally:
             self._metrics.ingest_seconds.observe(time.perf_counter() - started)
 
-    def _ingest(self, job: Job) -> dict[str, Any]:
+    def _ingest(self, job: IngestJob) -> dict[str, Any]:
         """Read, embed and store the files of a job that can be read.
 
         Raises:

@@ -8,7 +8,7 @@ import anyio
 from python_multipart.multipart import parse_options_header
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from docrag.serve.errors import Refused, error_answer
+from docrag.serve.errors import RequestRefused, error_answer
 from docrag.serve.settings import MIB, ServeSettings
 
 UPLOAD = "/v1/ingest"
@@ -46,9 +46,9 @@ class BodyLimits:
         await self._app(scope, _limited(receive, most, seconds), send)
 
 
-def too_large(most: int) -> Refused:
+def too_large(most: int) -> RequestRefused:
     """Why a body of more than so many bytes is not taken."""
-    return Refused(413, f"the request is larger than {most // MIB} MiB", "send less at a time", _CLOSE)
+    return RequestRefused(413, f"the request is larger than {most // MIB} MiB", "send less at a time", _CLOSE)
 
 
 def _limited(receive: Receive, most: int, seconds: float) -> Receive:
@@ -65,7 +65,9 @@ def _limited(receive: Receive, most: int, seconds: float) -> Receive:
         except TimeoutError:
             ended = True
             hint = "send it faster, or less"
-            raise Refused(408, f"the request did not come within {seconds:g} s", hint, _CLOSE) from None
+            raise RequestRefused(
+                408, f"the request did not come within {seconds:g} s", hint, _CLOSE
+            ) from None
         received += len(message.get("body", b""))
         ended = not message.get("more_body", False)
         if received > most:
@@ -76,12 +78,12 @@ def _limited(receive: Receive, most: int, seconds: float) -> Receive:
     return limited
 
 
-def _unread(scope: Scope) -> Refused | None:
+def _unread(scope: Scope) -> RequestRefused | None:
     """Why a form is not read; None where it is."""
     kind, told = parse_options_header(_header(scope, b"content-type"))
     if kind != b"multipart/form-data" or told.get(b"charset", b"utf-8").lower() in _LETTERS:
         return None
-    return Refused(415, "the form is not in UTF-8", "send it in UTF-8, as browsers do", _CLOSE)
+    return RequestRefused(415, "the form is not in UTF-8", "send it in UTF-8, as browsers do", _CLOSE)
 
 
 def _declared(scope: Scope) -> int:

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from docrag.errors import DocragError, NotFound
 from docrag.serve import template_helpers as shown
 from docrag.serve.errors import error_answer, noted_status
-from docrag.serve.search_form import COUNTS, LONGEST, Asked
+from docrag.serve.search_form import COUNTS, LONGEST, SearchForm
 from docrag.types import MODES
 
 _templates = Environment(
@@ -50,7 +50,7 @@ def error_page(request: Request, error: DocragError) -> HTMLResponse:
     status = noted_status(request, error)
     part = "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
     return html(
-        "error.html" if part else "error_page.html", status, error=error, asked=Asked(), status=status
+        "error.html" if part else "error_page.html", status, error=error, asked=SearchForm(), status=status
     )
 
 

@@ -24,10 +24,10 @@ KEY = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SearchForm:
     """A question with what narrows it.
 
-    >>> Asked("red lamp", k=20).url()
+    >>> SearchForm("red lamp", k=20).url()
     '/?q=red+lamp&k=20'
     """
 

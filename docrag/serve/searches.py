@@ -15,7 +15,7 @@ from docrag.common.timing import listening
 from docrag.errors import IndexNotFound
 from docrag.index.index import Index
 from docrag.search.filters import Filter
-from docrag.serve.cache import Answered
+from docrag.serve.cache import AnswerCache
 from docrag.serve.document_list import FRESH, Documents
 from docrag.serve.metrics import Metrics
 from docrag.serve.settings import ServeSettings
@@ -60,7 +60,7 @@ class Searches:
         self._index = index
         self._documents = documents
         shared = "://" in index.status().uri  # with other processes, which write to it too
-        self._answered = Answered(FRESH if shared else math.inf)
+        self._answered = AnswerCache(FRESH if shared else math.inf)
         self._settings = settings
         self._metrics = metrics
         self._turns = CapacityLimiter(AT_ONCE)

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from docrag.serve.errors import Refused, error_answer
+from docrag.serve.errors import RequestRefused, error_answer
 from docrag.serve.settings import ServeSettings, is_loopback
 
 COOKIE = "docrag_session"
@@ -111,7 +111,7 @@ class Security:
         try:
             require_own_host(request, self._own)
             require_own_site(request)
-        except Refused as refused:
+        except RequestRefused as refused:
             hint, detail = refused.hint, str(refused.detail)
             answer = error_answer(refused.status_code, detail, hint, refused.headers)
             await answer(scope, receive, with_headers)
@@ -144,28 +144,28 @@ def require_own_host(request: Request, own: Callable[[str], bool]) -> None:
     """Refuse a request that asks for somebody else.
 
     Raises:
-        Refused: Its Host is none of this server's names.
+        RequestRefused: Its Host is none of this server's names.
     """
     host = HOST.fullmatch(request.headers.get("host", "").lower())
     if host is None or not own(host["name"].strip("[]")):
         hint = "use 127.0.0.1, or start docrag serve with --allow-host NAME"
-        raise Refused(421, "this server does not go by that name", hint)
+        raise RequestRefused(421, "this server does not go by that name", hint)
 
 
 def require_own_site(request: Request) -> None:
     """Refuse what pages of other sites ask: all that changes something or takes the machine's time.
 
     Raises:
-        Refused: Another site's page asks.
+        RequestRefused: Another site's page asks.
     """
     headers, reading = request.headers, request.method in READING
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
     elsewhere = origin is not None and origin_host(origin) != headers.get("host", "").lower()
     if not reading and (elsewhere or site not in ("none", "same-origin")):
-        raise Refused(403, "another site's page asks for this", "open docrag's own page")
+        raise RequestRefused(403, "another site's page asks for this", "open docrag's own page")
     visit = headers.get("sec-fetch-mode") == "navigate" or request.scope["path"].startswith(PICTURES)
     if site == "cross-site" and not (reading and visit):
-        raise Refused(403, "another site's page asks for this", "open docrag's own page")
+        raise RequestRefused(403, "another site's page asks for this", "open docrag's own page")
 
 
 def origin_host(origin: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from docrag.errors import DocumentError, NotFound, UnreadableDocument
-from docrag.read import Job, Opened, ReaderPool, Refused
+from docrag.read import DocumentRefused, Opened, ReaderPool, ReadJob
 
 
 def refusals(paths: Sequence[Path], most_pages: int) -> Iterator[tuple[Path, DocumentError | None]]:
@@ -24,10 +24,10 @@ def refusals(paths: Sequence[Path], most_pages: int) -> Iterator[tuple[Path, Doc
 def _refusal(pool: ReaderPool, path: Path, most_pages: int) -> DocumentError | None:
     if not path.is_file():
         return NotFound(f"{path.name} was removed before its turn came", "send it again")
-    events = pool.read([Job(path, "", (str(path),))])
+    events = pool.read([ReadJob(path, "", (str(path),))])
     try:
         match next(events):
-            case Refused(error=error):
+            case DocumentRefused(error=error):
                 return error
             case Opened(document=document) if document.total_pages > most_pages:
                 reason = f"{path.name} has {document.total_pages} pages, and {most_pages} are taken"

@@ -62,7 +62,7 @@ def _who_holds(pid: bytes) -> str:
     return f"end {holder}, which has it open; if it is docrag serve, search and upload there"
 
 
-class Turns:
+class ReadWriteLock:
     """Lets many calls go on at a time, or one alone; who waits to be alone goes before new calls."""
 
     def __init__(self) -> None:

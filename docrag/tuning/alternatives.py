@@ -16,7 +16,7 @@ from docrag.encode.vectors.pooling import POOLINGS
 from docrag.store.base import Store
 from docrag.store.layout import Datatype
 from docrag.store.payload import boxes_of
-from docrag.tuning.trial import QUANTIZATIONS, Storage, Trial, trial
+from docrag.tuning.trial import QUANTIZATIONS, SampleShard, VectorStorage, trial
 from docrag.types import PATCHES, MultiVector, SparseVector, Vector
 
 SAMPLE = 200
@@ -79,15 +79,17 @@ def alternatives(store: Store, asked: Sequence[Mapping[str, Vector]], seed: int 
     sample = _sample_of(store, asked, seed)
     same: Callable[[Floats], Floats] = lambda query: query  # noqa: E731
     for kind, pool in POOLINGS.items():
-        yield _proposing(f"pooled by {kind}", sample, pool, same, Storage(sample.dim))
+        yield _proposing(f"pooled by {kind}", sample, pool, same, VectorStorage(sample.dim))
     muvera = Muvera(sample.dim)
     encoded: Callable[[MultiVector], Floats] = lambda page: muvera.page(page.vectors)  # noqa: E731
-    yield _proposing("pooled by muvera", sample, encoded, muvera.query, Storage(muvera.size, multi=False))
+    yield _proposing(
+        "pooled by muvera", sample, encoded, muvera.query, VectorStorage(muvera.size, multi=False)
+    )
     for datatype in get_args(Datatype):
-        with trial(sample.rows, Storage(sample.dim, datatype)) as tried:
+        with trial(sample.rows, VectorStorage(sample.dim, datatype)) as tried:
             yield _finding(f"patches as {datatype}", sample, tried)
     for name in QUANTIZATIONS:
-        with trial(sample.rows, Storage(sample.dim, quantization=name)) as tried:
+        with trial(sample.rows, VectorStorage(sample.dim, quantization=name)) as tried:
             yield _finding(f"quantized to {name}", sample, tried)
             yield _finding(f"quantized to {name}, rescored", sample, tried, OVERSAMPLING)
 
@@ -106,7 +108,7 @@ def _proposing(
     sample: _Sample,
     pool: Callable[[MultiVector], Floats],
     ask: Callable[[Floats], Floats],
-    storage: Storage,
+    storage: VectorStorage,
 ) -> Alternative:
     """Whether the best pages are among those that a pooling would propose for exact comparison."""
     started = time.perf_counter()
@@ -118,7 +120,7 @@ def _proposing(
         return Alternative(what, recall, tried.bytes / len(pooled) / 1000, took, 1000 * making)
 
 
-def _finding(what: str, sample: _Sample, tried: Trial, oversampling: float = 0.0) -> Alternative:
+def _finding(what: str, sample: _Sample, tried: SampleShard, oversampling: float = 0.0) -> Alternative:
     """Whether the best pages are the best ones by how the vectors are stored."""
     recall, took = _asked(sample, lambda query: tried.nearest(query, TOP, oversampling))
     return Alternative(what, recall, tried.bytes / len(sample.pages) / 1000, took)

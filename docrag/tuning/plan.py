@@ -18,7 +18,7 @@ GROWTH = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TunedPlan:
     """How an index was tuned."""
 
     stages: Stages
@@ -37,7 +37,7 @@ class Plan:
         return measured + (f", recall {self.measured['recall']:.3f}" if "recall" in self.measured else "")
 
 
-def plan_of(text: bytes, path: Path) -> Plan:
+def plan_of(text: bytes, path: Path) -> TunedPlan:
     """Read what `save_plan` wrote.
 
     Raises:
@@ -47,14 +47,14 @@ def plan_of(text: bytes, path: Path) -> Plan:
         told = json.loads(text)
         prefetch = {str(name): int(pages) for name, pages in told["prefetch"].items()}
         measured = {str(name): float(value) for name, value in told["measured"].items()}
-        return Plan(Stages(prefetch, int(told["sieve"])), {**measured, "pages": int(measured["pages"])})
+        return TunedPlan(Stages(prefetch, int(told["sieve"])), {**measured, "pages": int(measured["pages"])})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(
             f"{path} is damaged: {error!r}", "remove it, and run docrag tune again if you like"
         ) from error
 
 
-def load_plan(home: Path) -> Plan | None:
+def load_plan(home: Path) -> TunedPlan | None:
     """What an index was tuned to, if it was.
 
     Raises:
@@ -78,7 +78,7 @@ def stages_for(home: Path, pages: Callable[[], int]) -> Stages:
     return plan.stages if plan and plan.fits(count) else Stages.for_pages(count)
 
 
-def save_plan(home: Path, plan: Plan) -> None:
+def save_plan(home: Path, plan: TunedPlan) -> None:
     """Keep what an index was tuned to, whole or not at all."""
     draft = home / f".{FILE}"
     told = {

@@ -32,7 +32,7 @@ QUANTIZATIONS: Mapping[str, Callable[[], Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class VectorStorage:
     """How the vectors are stored."""
 
     dim: int
@@ -43,7 +43,7 @@ class Storage:
     """A name in QUANTIZATIONS; empty for none."""
 
 
-class Trial:
+class SampleShard:
     """Pages in a folder that goes when the trial ends; use `trial`."""
 
     def __init__(self, folder: Path, shard: edge.EdgeShard) -> None:
@@ -78,7 +78,7 @@ class Trial:
 
 
 @contextmanager
-def trial(pages: Sequence[Floats], storage: Storage) -> Iterator[Trial]:
+def trial(pages: Sequence[Floats], storage: VectorStorage) -> Iterator[SampleShard]:
     """Store the vectors of some pages, and forget them in the end.
 
     Args:
@@ -104,12 +104,12 @@ def trial(pages: Sequence[Floats], storage: Storage) -> Iterator[Trial]:
                     shard.optimize()
                     shard.close()  # until then the segment as it was before stays on the disk
                     shard = edge.EdgeShard.load(str(folder), _config(storage))
-            yield Trial(folder, shard)
+            yield SampleShard(folder, shard)
         finally:
             shard.close()
 
 
-def _config(storage: Storage) -> edge.EdgeConfig:
+def _config(storage: VectorStorage) -> edge.EdgeConfig:
     multi = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim) if storage.multi else None
     quantization = QUANTIZATIONS[storage.quantization]() if storage.quantization else None
     params = edge.EdgeVectorParams(

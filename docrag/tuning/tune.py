@@ -43,7 +43,7 @@ Query = Mapping[str, Vector]
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class MeasuredStages:
     """A plan as it was measured."""
 
     stages: Stages
@@ -61,9 +61,9 @@ class Tuning:
     questions: int
     exact_ms: float
     """Median of exact search over all pages."""
-    trials: tuple[Trial, ...]
+    trials: tuple[MeasuredStages, ...]
     """For each kind of plan the smallest that reaches the recall, simple ones first; then the defaults."""
-    chosen: Trial | None
+    chosen: MeasuredStages | None
     """The fastest that reaches the recall asked for, simpler ones first; None where none does."""
     alternatives: tuple[Alternative, ...] = ()
     """Other poolings, datatypes and quantizations, for an index that is built anew."""
@@ -215,7 +215,7 @@ def _smallest(
                 break
 
 
-def _try(store: Store, stages: Stages, asked: Sequence[Query], ranked: Sequence[_Ranked]) -> Trial:
+def _try(store: Store, stages: Stages, asked: Sequence[Query], ranked: Sequence[_Ranked]) -> MeasuredStages:
     """Search as the late mode does, and compare."""
     recalls, seconds = [], []
     for vectors, known in zip(asked, ranked, strict=True):
@@ -224,12 +224,12 @@ def _try(store: Store, stages: Stages, asked: Sequence[Query], ranked: Sequence[
         [found] = store.query([request])
         seconds.append(time.perf_counter() - started)
         recalls.append(known.recall([page.id for page in found[:TOP]]))
-    return Trial(stages, float(np.mean(recalls)), 1000 * float(np.median(seconds)))
+    return MeasuredStages(stages, float(np.mean(recalls)), 1000 * float(np.median(seconds)))
 
 
-def _choose(trials: Sequence[Trial], recall: float) -> Trial | None:
+def _choose(trials: Sequence[MeasuredStages], recall: float) -> MeasuredStages | None:
     """The fastest that is good enough; one of more stages only where it is clearly faster."""
-    chosen: Trial | None = None
+    chosen: MeasuredStages | None = None
     for trial in trials:
         if trial.recall < recall:
             continue

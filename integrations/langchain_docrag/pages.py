@@ -11,7 +11,7 @@ from qdrant_client import models
 
 from docrag import Index
 from docrag.index.opening import layout_of
-from docrag.location.directory import Place
+from docrag.location.directory import IndexLocation
 from docrag.search.browse import page_fields
 from docrag.search.plan import metadata_filter
 from docrag.store.base import Store
@@ -73,14 +73,19 @@ class Pages:
 def shared_pages(index: Index, embedding: Embeddings | None) -> Pages:
     """The pages of an index that somebody else opened, and closes: a directory cannot be opened twice."""
     # These are no part of what an Index shows to people, who would write to the store behind its manifest.
-    place, shelf, text = index._place, index._shelf, index._encoders.text
+    place, storage, text = index._location, index._storage, index._encoders.text
     require_same(Fingerprint(index.fingerprint), embedding)
     return Pages(
-        place.uri, shelf.store, shelf.images, embedding or DocragEmbeddings(text), text.spec.dim, lambda: None
+        place.uri,
+        storage.store,
+        storage.images,
+        embedding or DocragEmbeddings(text),
+        text.spec.dim,
+        lambda: None,
     )
 
 
-def open_pages(place: Place, told: Fingerprint, embedding: Embeddings | None) -> Pages:
+def open_pages(place: IndexLocation, told: Fingerprint, embedding: Embeddings | None) -> Pages:
     """The pages of an index, without its other models."""
     require_same(told, embedding)
     chosen = embedding or embeddings_of(told)

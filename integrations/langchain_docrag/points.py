@@ -12,7 +12,7 @@ from qdrant_client import models
 
 from docrag import Index
 from docrag.errors import SettingsError
-from docrag.location.directory import place_of
+from docrag.location.directory import locate
 from docrag.store.base import Store
 from docrag.store.layout import TEXTS
 from docrag.types import PageRecord
@@ -77,7 +77,7 @@ def open_points(
     if not isinstance(where, str | os.PathLike):
         hint = "the place comes first, a directory or an address; embeddings come second, or as embedding="
         raise SettingsError(f"{where!r} is no place for a vector store", hint)
-    place = place_of(settings.model_copy(update={"index": os.fspath(where)}))
+    place = locate(settings.model_copy(update={"index": os.fspath(where)}))
     try:
         told = place.fingerprint()
         if told and told.values.get("layout") != TEXTS:

@@ -14,7 +14,7 @@ from langchain_core.embeddings import Embeddings
 from qdrant_client import models
 
 from docrag.errors import IndexMismatch, StoreError
-from docrag.location.directory import DirectoryPlace, Place
+from docrag.location.directory import DirectoryLocation, IndexLocation
 from docrag.store.base import Store
 from docrag.store.layout import TEXTS, Fingerprint, Layout
 from docrag.types import CAPTION, PageRecord, SparseVector, Vector
@@ -42,7 +42,7 @@ class Texts:
 
     def __init__(
         self,
-        place: Place,
+        place: IndexLocation,
         told: Fingerprint | None,
         embedding: Embeddings | None,
         release: Callable[[], None] = lambda: None,
@@ -50,7 +50,7 @@ class Texts:
         self.uri = place.uri
         self.embedding = embedding or (embeddings_of(told) if told else DocragEmbeddings())
         self.dim = 0
-        self._place = place
+        self._location = place
         self._release = release
         self._turn = threading.Lock()
         self._closed = False
@@ -61,7 +61,7 @@ class Texts:
     def temporary(cls, embedding: Embeddings | None) -> Texts:
         """In a directory that goes with them."""
         folder = TemporaryDirectory(prefix="docrag-")
-        return cls(DirectoryPlace(Path(folder.name)), None, embedding, folder.cleanup)
+        return cls(DirectoryLocation(Path(folder.name)), None, embedding, folder.cleanup)
 
     def store(self) -> Store | None:
         """Where they are; None while nothing was ever written, here or by another process."""
@@ -107,7 +107,7 @@ class Texts:
             if self._closed:
                 return
             self._closed = True
-            (self._store or self._place).close()
+            (self._store or self._location).close()
             self._release()
 
     def _settle(self, store: Store, replaced: int) -> None:
@@ -130,7 +130,7 @@ class Texts:
             store = self._found()
             if store is None:
                 told = Fingerprint({"layout": TEXTS, "text": {**told_of(self.embedding), "dim": dim}})
-                store = self._store = self._place.make(told, Layout.for_texts(dim))
+                store = self._store = self._location.make(told, Layout.for_texts(dim))
                 self.dim = dim
         if dim != self.dim:
             raise IndexMismatch(
@@ -142,7 +142,7 @@ class Texts:
     def _found(self) -> Store | None:
         if self._closed:
             raise StoreError(f"the vector store {self.uri} is closed", "open it again")
-        if self._store is None and (told := self._place.fingerprint()):
+        if self._store is None and (told := self._location.fingerprint()):
             self._store = self._open(told)
         return self._store
 
@@ -151,6 +151,6 @@ class Texts:
             raise IndexMismatch(f"{self.uri} has become an index of pages", "open it again")
         require_same(told, self.embedding)
         dim = told.values["text"]["dim"]
-        store = self._place.open(told, Layout.for_texts(dim))
+        store = self._location.open(told, Layout.for_texts(dim))
         self.dim = dim
         return store

@@ -16,7 +16,7 @@ from langchain_docrag.texts import Texts
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TextBatch:
     """Texts to be written, with the metadata and the id of each."""
 
     texts: list[str]
@@ -30,7 +30,7 @@ def batch_of(
     texts: Iterable[str],
     metadatas: Sequence[Mapping[str, Any]] | None,
     ids: Sequence[str | None] | None,
-) -> Batch:
+) -> TextBatch:
     """What is to be written; an id that is not given is made.
 
     Raises:
@@ -46,7 +46,7 @@ def batch_of(
             hint = "give one for each text"
             raise SettingsError(f"{len(listed)} texts and {len(values)} {what}", hint)
     kept = [plain(metadata or {}, repr(id)) for metadata, id in zip(told, named, strict=True)]
-    return Batch(listed, kept, named, new=ids is None)
+    return TextBatch(listed, kept, named, new=ids is None)
 
 
 def listed_texts(given: Iterable[str], what: str) -> list[str]:
@@ -67,7 +67,7 @@ def listed_texts(given: Iterable[str], what: str) -> list[str]:
     return values
 
 
-def write(points: Texts, batch: Batch, vectors: Sequence[Sequence[float]]) -> list[str]:
+def write(points: Texts, batch: TextBatch, vectors: Sequence[Sequence[float]]) -> list[str]:
     """Write texts with their vectors; of those with the same id the last one stays.
 
     Returns:
@@ -88,7 +88,7 @@ def write(points: Texts, batch: Batch, vectors: Sequence[Sequence[float]]) -> li
     return batch.ids
 
 
-def _require_vectors(batch: Batch, vectors: Sequence[Sequence[float]]) -> None:
+def _require_vectors(batch: TextBatch, vectors: Sequence[Sequence[float]]) -> None:
     """Refuse vectors before a place is made for them."""
     lengths = {len(vector) for vector in vectors}
     if len(vectors) != len(batch.texts) or len(lengths) != 1:

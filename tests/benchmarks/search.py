@@ -89,7 +89,7 @@ def against_brute_force(index: Index, questions: Sequence[str]) -> None:
 
 def stored(index: Index) -> tuple[list[str], NDArray[np.float32], list[int]]:
     """All page ids, all their vectors one after another, and where those of each page start."""
-    store = index._shelf.store
+    store = index._storage.store
     ids = [record.id for record in store.scroll(payload=["metadata.page"])]
     parts: list[NDArray[np.float32]] = []
     for start in range(0, len(ids), READ):

@@ -64,7 +64,7 @@ def test_the_metadata_title_is_added_unless_it_repeats_the_name(title: str, expe
 
 
 def test_the_headline_says_more_than_the_metadata() -> None:
-    assert title_of(document("ferry.pdf", "Draft 7", HEADLINE)) == f"ferry: {HEADLINE}"
+    assert title_of(document("ferry.pdf", "Staging 7", HEADLINE)) == f"ferry: {HEADLINE}"
     assert title_of(document("overhaul_of_skua.pdf", "", "Overhaul of Skua")) == "overhaul of skua"
 
 

@@ -11,7 +11,7 @@ from docrag import Index, Settings
 from docrag.encode.registry import is_name_of, page_encoder
 from docrag.errors import IndexMismatch, ModelUnavailable, SettingsError
 from docrag.index.model_selection import choose_encoders
-from docrag.location.directory import DirectoryPlace
+from docrag.location.directory import DirectoryLocation
 from docrag.settings import load_settings
 from docrag.store.layout import Fingerprint
 
@@ -78,7 +78,7 @@ def test_patches_need_an_encoder_that_sees(model):
 def test_an_index_without_an_image_encoder_stays_so(tmp_path):
     with Index.open(tmp_path / "index"):
         pass
-    stored = DirectoryPlace(tmp_path / "index").fingerprint()
+    stored = DirectoryLocation(tmp_path / "index").fingerprint()
     assert isinstance(stored, Fingerprint)
     assert choose_encoders(Settings(), stored).image is None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from docrag import Index, Settings
-from docrag.ingest.storage import Shelf
+from docrag.ingest.storage import Storage
 from docrag.operations import archive as transfer
 from docrag.store.archive import Archive
 from tests.ingest.moved import PART, empty_shelf, fill
@@ -45,21 +45,21 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make_shelf(tmp_path: Path) -> Iterator[Callable[[str], Shelf]]:
+def make_shelf(tmp_path: Path) -> Iterator[Callable[[str], Storage]]:
     """An empty index by name."""
     made = []
 
-    def make(name: str) -> Shelf:
+    def make(name: str) -> Storage:
         made.append(empty_shelf(tmp_path / name))
         return made[-1]
 
     yield make
-    for shelf in made:
-        shelf.close()
+    for storage in made:
+        storage.close()
 
 
 @pytest.fixture
-def shelf(make_shelf: Callable[[str], Shelf]) -> Shelf:
+def storage(make_shelf: Callable[[str], Storage]) -> Storage:
     """What `fill` says."""
     return fill(make_shelf("from"))
 

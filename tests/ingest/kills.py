@@ -28,7 +28,7 @@ Ranking = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True)
 class Run:
-    """How an ingest ended."""
+    """SyncOptions an ingest ended."""
 
     seconds: float
     killed: bool
@@ -70,7 +70,7 @@ def ingest_until_killed(folder: Path, index: Path, seconds: float | None) -> Run
 def snapshot(index: Path, queries: Sequence[str]) -> Snapshot:
     """What an index holds and answers."""
     with Index.open(index, create=False) as opened:
-        shelf = opened._shelf
+        storage = opened._storage
         answers = {
             f"{mode}: {query}": tuple(
                 (hit.page_id, hit.score) for hit in opened.search(query, k=10, mode=mode)
@@ -78,15 +78,17 @@ def snapshot(index: Path, queries: Sequence[str]) -> Snapshot:
             for mode in MODES
             for query in queries
         }
-        records = list(shelf.store.scroll())
+        records = list(storage.store.scroll())
         payloads = {record.id: json.dumps(record.payload, sort_keys=True).encode() for record in records}
-        images = {path: path.read_bytes() for path in shelf.images.root.rglob("*") if path.is_file()}
+        images = {path: path.read_bytes() for path in storage.images.root.rglob("*") if path.is_file()}
         return Snapshot(
             {id: _digest(payload) for id, payload in payloads.items()},
-            shelf.store.count(),
-            {str(path.relative_to(shelf.images.root)): _digest(image) for path, image in images.items()},
-            tuple((row.path, row.document_id) for row in shelf.manifest.files()),
-            tuple((row.source, row.id, row.state, row.pages, row.lost) for row in shelf.manifest.documents()),
+            storage.store.count(),
+            {str(path.relative_to(storage.images.root)): _digest(image) for path, image in images.items()},
+            tuple((row.path, row.document_id) for row in storage.manifest.files()),
+            tuple(
+                (row.source, row.id, row.state, row.pages, row.lost) for row in storage.manifest.documents()
+            ),
             answers,
         )
 

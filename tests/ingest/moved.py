@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from docrag.ingest.manifest import FileRow, Manifest
-from docrag.ingest.storage import Shelf
+from docrag.ingest.storage import Storage
 from docrag.store.archive import Archive
 from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint, Layout
@@ -23,13 +23,13 @@ PAGES, PART = 23, 5
 VECTORS = ("patches", "pooled", "image", "caption", "bm25")
 
 
-def empty_shelf(home: Path) -> Shelf:
+def empty_shelf(home: Path) -> Storage:
     home.mkdir()
     store = EdgeStore.create(home / "points", LAYOUT)
-    return Shelf(store, PageImages(home / "images"), Manifest(home / "manifest.sqlite"))
+    return Storage(store, PageImages(home / "images"), Manifest(home / "manifest.sqlite"))
 
 
-def fill(found: Shelf) -> Shelf:
+def fill(found: Storage) -> Storage:
     """Five documents, the last one cut short, with images for most pages, one page without terms."""
     records = [make_record(number) for number in range(PAGES)]
     records[7] = replace(records[7], vectors={**records[7].vectors, "bm25": SparseVector((), ())})
@@ -56,12 +56,13 @@ def quiet(event: object) -> None:
     """Nobody listens."""
 
 
-def everything(shelf: Shelf) -> list[Any]:
+def everything(storage: Storage) -> list[Any]:
     """What an index holds, comparable."""
-    ids = sorted(record.id for record in shelf.store.scroll())
-    records = shelf.store.retrieve(ids, vectors=VECTORS)
+    ids = sorted(record.id for record in storage.store.scroll())
+    records = storage.store.retrieve(ids, vectors=VECTORS)
     images = {
-        path.relative_to(shelf.images.root): path.read_bytes() for path in shelf.images.root.rglob("*.jpg")
+        path.relative_to(storage.images.root): path.read_bytes()
+        for path in storage.images.root.rglob("*.jpg")
     }
     vectors = [
         {
@@ -70,7 +71,7 @@ def everything(shelf: Shelf) -> list[Any]:
         }
         for r in records
     ]
-    rows = [shelf.manifest.documents(), shelf.manifest.files()]
+    rows = [storage.manifest.documents(), storage.manifest.files()]
     return [ids, vectors, [record.payload for record in records], images, rows]
 
 

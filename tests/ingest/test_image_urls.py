@@ -37,7 +37,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch) -> Iterator
 def addresses(uri: str) -> set[str]:
     """What the pages say, without the part that is the page's own."""
     with Index.open(uri, create=False) as index:
-        records = list(index._shelf.store.scroll())
+        records = list(index._storage.store.scroll())
     found = set()
     for record in records:
         metadata = record.payload["metadata"]
@@ -77,7 +77,7 @@ def test_a_new_address_is_told_to_all_pages_without_encoding(uri: str, folder: P
 def test_an_address_that_was_half_told_is_told_to_the_rest(uri: str, folder: Path, monkeypatch):
     ingest(uri, folder)
     with Index.open(uri) as index:
-        store = index._shelf.store
+        store = index._storage.store
         kind, tell, told = type(store), type(store).set_payload, []
 
         def set_payload(self, values, filter, *, key=None):

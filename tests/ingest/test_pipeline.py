@@ -65,7 +65,7 @@ def test_a_page_that_cannot_be_encoded_costs_only_itself(docs, tmp_path, monkeyp
 
 
 def test_a_page_whose_caption_fails_is_found_by_its_text(docs, tmp_path, monkeypatch):
-    monkeypatch.setattr("docrag.index.index.captioner_of", lambda settings, home: NoAppleCaptions())
+    monkeypatch.setattr("docrag.index.index.make_captioner", lambda settings, home: NoAppleCaptions())
     with Index.open(tmp_path / "index", settings=Settings(workers=1)) as index:
         report = index.ingest(docs)
         assert report.pages == 4
@@ -94,7 +94,7 @@ def test_a_page_with_too_many_vectors_is_pooled_and_told(docs, tmp_path, monkeyp
         assert not report.failures
         [named] = [file for file in report.noted if file.file.endswith("long.pdf")]
         [hit] = index.search("apple orchards", k=1, mode="late", filter={"file_name": "long.pdf", "page": 1})
-        [record] = index._shelf.store.retrieve([hit.page_id], vectors=[PATCHES])
+        [record] = index._storage.store.retrieve([hit.page_id], vectors=[PATCHES])
     given, stored = map(int, re.findall(r"\d\d+", named.note))
     assert named.note.startswith(f"page 1: {given} vectors are more than Qdrant takes")
     assert named.as_json()["note"] == named.note

@@ -14,9 +14,9 @@ from docrag import Index, Settings
 from docrag.errors import IndexInUse, StoreError
 from docrag.index.opening import layout_of, open_parts
 from docrag.ingest.manifest import FileRow, Manifest
-from docrag.ingest.staging import Draft
-from docrag.ingest.storage import Shelf
-from docrag.location.directory import Place, place_of
+from docrag.ingest.staging import Staging
+from docrag.ingest.storage import Storage
+from docrag.location.directory import IndexLocation, locate
 from docrag.store.layout import Fingerprint
 from docrag.store.server import alias
 from tests.samples import FERRY, write_pdf
@@ -50,39 +50,41 @@ def settings(request: pytest.FixtureRequest, server: FakeQdrant, tmp_path: Path)
     return Settings(index=uri, files=str(tmp_path / "files"))
 
 
-def fill(shelf: Shelf, pages: int) -> None:
+def fill(storage: Storage, pages: int) -> None:
     """Documents of five pages; the file of each tells of which index it is."""
-    with closing(shelf):
+    with closing(storage):
         records = [make_record(number) for number in range(pages)]
-        shelf.store.upsert(records)
+        storage.store.upsert(records)
         for record in records:
             metadata = record.payload["metadata"]
-            shelf.images.write(metadata["document_id"], metadata["page"] + 1, str(pages).encode())
+            storage.images.write(metadata["document_id"], metadata["page"] + 1, str(pages).encode())
         for number in range(pages // 5):
             document_id = f"{number:064x}"
-            shelf.manifest.begin(document_id, "a.pdf")
-            shelf.manifest.finish(document_id, 5, "", [FileRow(f"/{number}", "a.pdf", pages, 0, document_id)])
+            storage.manifest.begin(document_id, "a.pdf")
+            storage.manifest.finish(
+                document_id, 5, "", [FileRow(f"/{number}", "a.pdf", pages, 0, document_id)]
+            )
 
 
 def build(settings: Settings) -> None:
     """An index of ten pages, and a draft of fifteen."""
-    with closing(place_of(settings)) as place:
+    with closing(locate(settings)) as place:
         fill(open_parts(place, None, OLD), 10)
         place.folder.joinpath("search.json").write_text("{}")
-    with closing(place_of(settings)) as place:
+    with closing(locate(settings)) as place:
         fill(open_parts(place.beside(), None, NEW), 15)
 
 
 def holds(settings: Settings, fingerprint: Fingerprint, pages: int) -> bool:
     """Whether all parts of an index are those of one and the same."""
-    with closing(place_of(settings)) as place:
+    with closing(locate(settings)) as place:
         if place.fingerprint() != fingerprint:
             return False
-        with closing(open_parts(place, fingerprint, fingerprint)) as shelf:
-            images = {path.read_bytes() for path in shelf.images.root.rglob("*.jpg")}
-            sizes = {row.size for row in shelf.manifest.files()}
-            one = (shelf.store.count(), images, sizes) == (pages, {str(pages).encode()}, {pages})
-            assert one, (shelf.store.count(), images, sizes)
+        with closing(open_parts(place, fingerprint, fingerprint)) as storage:
+            images = {path.read_bytes() for path in storage.images.root.rglob("*.jpg")}
+            sizes = {row.size for row in storage.manifest.files()}
+            one = (storage.store.count(), images, sizes) == (pages, {str(pages).encode()}, {pages})
+            assert one, (storage.store.count(), images, sizes)
             return True
 
 
@@ -121,7 +123,7 @@ def kill_at(number: int, patch: pytest.MonkeyPatch) -> None:
 
 
 def switch(settings: Settings, *, keep_old: bool) -> str:
-    with closing(place_of(settings)) as place:
+    with closing(locate(settings)) as place:
         return place.switch(keep_old=keep_old)
 
 
@@ -132,7 +134,7 @@ def test_a_killed_switch_leaves_the_old_index_or_the_new_one(
 ):
     build(settings)
     assert holds(settings, OLD, 10)
-    with pytest.MonkeyPatch.context() as patch, closing(place_of(settings)) as place:
+    with pytest.MonkeyPatch.context() as patch, closing(locate(settings)) as place:
         kill_at(number, patch)
         with suppress(Killed):
             place.switch(keep_old=keep_old)
@@ -141,7 +143,7 @@ def test_a_killed_switch_leaves_the_old_index_or_the_new_one(
         assert holds(settings, OLD, 10)
         switch(settings, keep_old=keep_old)
         assert holds(settings, NEW, 15)
-    with closing(place_of(settings)) as place:
+    with closing(locate(settings)) as place:
         assert not [path for path in place.folder.rglob("*") if path.parent.name == ".migration"]
         assert not (place.folder / "search.json").exists()
         kept = place.uri + "--1"
@@ -152,7 +154,7 @@ def test_a_killed_switch_leaves_the_old_index_or_the_new_one(
 
 def test_there_are_fewer_steps_than_kills(settings: Settings):
     build(settings)
-    with pytest.MonkeyPatch.context() as patch, closing(place_of(settings)) as place:
+    with pytest.MonkeyPatch.context() as patch, closing(locate(settings)) as place:
         kill_at(MOST_STEPS, patch)
         place.switch(keep_old=False)
     assert holds(settings, NEW, 15)
@@ -160,7 +162,7 @@ def test_there_are_fewer_steps_than_kills(settings: Settings):
 
 def test_until_it_is_decided_a_draft_can_be_thrown_away(settings: Settings, server: FakeQdrant):
     build(settings)
-    with closing(place_of(settings)) as place:
+    with closing(locate(settings)) as place:
         assert place.beside().fingerprint() == NEW
         place.abandon()
         assert place.beside().fingerprint() is None
@@ -172,7 +174,7 @@ def test_what_stands_in_the_way_of_the_old_files_is_told_before_anything_is_move
     settings: Settings, tmp_path: Path
 ):
     build(settings)
-    with closing(place_of(settings)) as place:
+    with closing(locate(settings)) as place:
         way = place.folder.with_name(place.folder.name + "--1")
         way.mkdir()
         if place.uri.startswith("http"):
@@ -184,21 +186,21 @@ def test_what_stands_in_the_way_of_the_old_files_is_told_before_anything_is_move
 
 def test_a_damaged_note_is_told(settings: Settings, tmp_path: Path):
     build(settings)
-    with closing(place_of(settings)) as place:
-        Draft(place.folder).folder.joinpath("switch.json").write_text("{")
+    with closing(locate(settings)) as place:
+        Staging(place.folder).folder.joinpath("switch.json").write_text("{")
     with pytest.raises(StoreError, match="is damaged"):
-        place_of(settings)
+        locate(settings)
 
 
 def test_who_opened_the_old_index_never_asks_the_new_one(settings: Settings, server: FakeQdrant):
     build(settings)
-    place: Place = place_of(settings)
+    place: IndexLocation = locate(settings)
     stored = place.fingerprint()
     assert stored is not None
     if "://" in settings.index:  # a directory cannot be open and switched
-        with closing(open_parts(place, stored, stored)) as shelf:
+        with closing(open_parts(place, stored, stored)) as storage:
             switch(settings, keep_old=True)
-            assert shelf.store.count() == 10
+            assert storage.store.count() == 10
     else:
         switch(settings, keep_old=False)
         with pytest.raises(StoreError, match="was built with"):
@@ -220,7 +222,7 @@ def test_an_old_index_that_cannot_be_moved_is_told_before_anything_is_moved(
             raise OSError(errno.EXDEV, "Invalid cross-device link")
         return rename(path, target)
 
-    with monkeypatch.context() as patch, closing(place_of(settings)) as place:
+    with monkeypatch.context() as patch, closing(locate(settings)) as place:
         patch.setattr(Path, "rename", within)
         with pytest.raises(StoreError, match=r"index--1: Invalid cross-device link") as caught:
             place.switch(keep_old=True)
@@ -234,8 +236,8 @@ def test_nothing_is_written_into_an_index_whose_place_a_migration_is_taking(tmp_
     pdf = write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY)
     with Index.open(tmp_path / "index") as index:
         index.ingest(pdf)
-        Draft(tmp_path / "index").folder.mkdir()
-        Draft(tmp_path / "index").decide({"kept": ""})  # by a process that was killed then
+        Staging(tmp_path / "index").folder.mkdir()
+        Staging(tmp_path / "index").decide({"kept": ""})  # by a process that was killed then
         for change in (lambda: index.ingest(pdf), lambda: index.remove(pdf)):
             with pytest.raises(IndexInUse, match="migration"):
                 change()

@@ -179,9 +179,9 @@ def test_an_interrupted_document_forgets_files_that_are_gone_since(index, folder
     """Killed while two copies were read, one of which is gone at the next run."""
     copy = Path(shutil.copy(folder / "ferry.pdf", folder / "a copy.pdf"))
     index.ingest(folder)
-    document_id = index._shelf.manifest.file(str(copy)).document_id
-    index._shelf.manifest._db.execute("DELETE FROM files WHERE document_id = ?", (document_id,))
-    index._shelf.manifest.begin(document_id, str(copy))
+    document_id = index._storage.manifest.file(str(copy)).document_id
+    index._storage.manifest._db.execute("DELETE FROM files WHERE document_id = ?", (document_id,))
+    index._storage.manifest.begin(document_id, str(copy))
     (folder / "ferry.pdf").unlink()
     index.ingest(folder)
     assert index.search("ferry timetable", k=1)[0].metadata["sources"] == [str(copy)]
@@ -191,9 +191,9 @@ def test_an_interrupted_document_forgets_files_that_are_gone_since(index, folder
 def test_what_is_left_of_a_document_that_cannot_be_opened_any_more_goes(index, tmp_path, status_of):
     path = write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY)
     index.ingest(path)
-    document_id = index._shelf.manifest.file(str(path)).document_id
-    index._shelf.manifest._db.execute("DELETE FROM files")
-    index._shelf.manifest.begin(document_id, str(path))
+    document_id = index._storage.manifest.file(str(path)).document_id
+    index._storage.manifest._db.execute("DELETE FROM files")
+    index._storage.manifest.begin(document_id, str(path))
     path.write_bytes(b"")
     assert status_of(index.ingest(path)) == {"ferry.pdf": "failed"}
     assert index.status().pages == 0

@@ -1,12 +1,12 @@
 import threading
 import time
 
-from docrag.ingest.write_lock import Turn
+from docrag.ingest.write_lock import WriteLock
 from tests.threads import at_once, beside
 
 
 def test_one_thread_at_a_time():
-    turn, inside = Turn(), []
+    turn, inside = WriteLock(), []
 
     def work(i):
         with turn.taken() as mine:
@@ -19,13 +19,13 @@ def test_one_thread_at_a_time():
 
 
 def test_the_thread_that_has_it_may_take_it_again():
-    turn = Turn()
+    turn = WriteLock()
     with turn.taken(), turn.taken(lambda: True) as mine:
         assert mine
 
 
 def test_one_that_waits_can_be_told_to_stop_and_leaves_the_turn_as_it_is():
-    turn, stop = Turn(), threading.Event()
+    turn, stop = WriteLock(), threading.Event()
 
     def wait():
         with turn.taken(stop.is_set) as mine:
@@ -40,7 +40,7 @@ def test_one_that_waits_can_be_told_to_stop_and_leaves_the_turn_as_it_is():
 
 
 def test_an_error_within_gives_it_back():
-    turn = Turn()
+    turn = WriteLock()
     try:
         with turn.taken():
             raise ValueError("broken")

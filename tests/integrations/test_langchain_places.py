@@ -18,7 +18,7 @@ from qdrant_client import QdrantClient
 
 from docrag import Index, Settings
 from docrag.errors import IndexInUse, IndexMismatch, ModelUnavailable, SettingsError, StoreError
-from docrag.location.server import ServerPlace
+from docrag.location.server import ServerLocation
 from docrag.operations.transfer import export_index
 from docrag.store.local.store import EdgeStore
 from docrag.store.server.connection import Connection
@@ -180,7 +180,7 @@ def test_space_of_replaced_texts_comes_back(tmp_path, monkeypatch):
 def test_langchain_qdrant_reads_the_same_collection(tmp_path):
     qdrant = pytest.importorskip("langchain_qdrant")
     client = QdrantClient(":memory:")
-    place = ServerPlace(lambda: Connection.in_memory("notes", client), tmp_path / "files")
+    place = ServerLocation(lambda: Connection.in_memory("notes", client), tmp_path / "files")
     points = Texts(place, None, FAKE)
     store = DocragVectorStore.__new__(DocragVectorStore)
     store._points = points

@@ -18,10 +18,10 @@ from docrag.errors import (
     SettingsError,
     StoreError,
 )
-from docrag.location.directory import DirectoryPlace, place_of
+from docrag.location.directory import DirectoryLocation, locate
 from docrag.operations.transfer import export_index, import_index
 from docrag.store.server.connection import Connection
-from docrag.store.server.schema import CollectionOptions, options_of
+from docrag.store.server.schema import CollectionOptions, collection_options_of
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
 
@@ -97,8 +97,8 @@ def test_a_collection_of_others_is_refused(settings, server):
 
 
 def test_a_directory_is_a_place_too(tmp_path):
-    place = place_of(Settings(index=str(tmp_path / "index")))
-    assert isinstance(place, DirectoryPlace)
+    place = locate(Settings(index=str(tmp_path / "index")))
+    assert isinstance(place, DirectoryLocation)
     assert place.fingerprint() is None
 
 
@@ -124,7 +124,9 @@ def test_options_that_a_collection_was_not_made_with_are_refused(settings, serve
     schema = {"metadata.customer": tenant}
     config = told.config.model_copy(update={"params": params})
     info = told.model_copy(update={"config": config, "payload_schema": schema})
-    assert options_of(info) == CollectionOptions("metadata.customer", 3, 2, params.write_consistency_factor)
+    assert collection_options_of(info) == CollectionOptions(
+        "metadata.customer", 3, 2, params.write_consistency_factor
+    )
     monkeypatch.setattr(Connection, "info", lambda *_: info)
     for fitting in ({}, {"shards": 3}, {"replicas": 2, "tenant": "metadata.customer"}):
         Index.open(settings=settings.model_copy(update=fitting)).close()
@@ -152,7 +154,7 @@ def test_a_key_does_not_travel_in_the_clear(tmp_path, monkeypatch, server):
 
     monkeypatch.setattr("docrag.store.server.connection.connect", connect)
     with pytest.raises(SettingsError, match=r"http://qdrant.example:6333 in the clear") as caught:
-        place_of(Settings(index="http://qdrant.example/reports", **secret))
+        locate(Settings(index="http://qdrant.example/reports", **secret))
     assert "DOCRAG_API_KEY_IN_CLEAR" in caught.value.hint
     assert "secret" not in str(caught.value)
     assert not called
@@ -162,7 +164,7 @@ def test_a_key_does_not_travel_in_the_clear(tmp_path, monkeypatch, server):
     keyless = Settings(index="http://qdrant.example/reports", files=str(tmp_path))
     for settings in (allowed, safe, near, keyless):
         with pytest.raises(ServerUnreachable):
-            place_of(settings)
+            locate(settings)
     assert len(called) == 4
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from docrag.errors import IndexMismatch, StoreError
 from docrag.ingest.manifest import FileRow, Manifest
-from docrag.ingest.storage import Shelf
+from docrag.ingest.storage import Storage
 from docrag.operations.archive import export, import_archive
 from docrag.store.archive import Archive
 from docrag.store.images import PageImages
@@ -37,25 +37,25 @@ from tests.store.conftest import make_record
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-def test_all_of_an_index_arrives(shelf: Shelf, make_shelf, archive: Archive):
+def test_all_of_an_index_arrives(storage: Storage, make_shelf, archive: Archive):
     heard = []
-    done = export(shelf, BUILT, LAYOUT, archive, heard.append)
+    done = export(storage, BUILT, LAYOUT, archive, heard.append)
     assert (done.pages, done.parts, done.written) == (PAGES, 5, PAGES)
     assert [(event.pages, event.known) for event in heard][-1] == (PAGES, PAGES)
     target = make_shelf("to")
     done = import_archive(target, archive.contents(), archive, quiet)
     assert (done.pages, done.parts, done.written) == (PAGES, 5, PAGES)
-    assert everything(target) == everything(shelf)
+    assert everything(target) == everything(storage)
     assert target.manifest.document(f"{4:064x}").state == "writing"
 
 
 def test_float32_arrives_as_float32(archive: Archive, tmp_path: Path):
     precise = Layout.for_dims(late=16, image=12, text=8, datatype="float32")
 
-    def made(name: str) -> Shelf:
+    def made(name: str) -> Storage:
         (home := tmp_path / name).mkdir()
         store = EdgeStore.create(home / "points", precise)
-        return Shelf(store, PageImages(home / "images"), Manifest(home / "manifest.sqlite"))
+        return Storage(store, PageImages(home / "images"), Manifest(home / "manifest.sqlite"))
 
     with closing(fill(made("before"))) as before, closing(made("after")) as after:
         export(before, BUILT, precise, archive, quiet)
@@ -68,24 +68,24 @@ def test_float32_arrives_as_float32(archive: Archive, tmp_path: Path):
         assert np.abs(patches - make_record(0).vectors["patches"]).max() < 1e-7
 
 
-def test_the_second_time_nothing_is_written(shelf: Shelf, make_shelf, archive: Archive, monkeypatch):
-    export(shelf, BUILT, LAYOUT, archive, quiet)
+def test_the_second_time_nothing_is_written(storage: Storage, make_shelf, archive: Archive, monkeypatch):
+    export(storage, BUILT, LAYOUT, archive, quiet)
     before = times(archive)
-    assert export(shelf, BUILT, LAYOUT, archive, quiet).written == 0
+    assert export(storage, BUILT, LAYOUT, archive, quiet).written == 0
     assert times(archive) == before
     target = make_shelf("to")
     import_archive(target, archive.contents(), archive, quiet)
     monkeypatch.setattr(Archive, "read_part", None)
     assert import_archive(target, archive.contents(), archive, quiet).written == 0
-    assert everything(target) == everything(shelf)
+    assert everything(target) == everything(storage)
 
 
-def test_an_index_goes_to_a_server_and_back(shelf: Shelf, make_shelf, archive: Archive, tmp_path: Path):
-    export(shelf, BUILT, LAYOUT, archive, quiet)
+def test_an_index_goes_to_a_server_and_back(storage: Storage, make_shelf, archive: Archive, tmp_path: Path):
+    export(storage, BUILT, LAYOUT, archive, quiet)
     images, manifest = PageImages(tmp_path / "server"), Manifest(tmp_path / "server.sqlite")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # local mode says that it is no server
-        server = Shelf(ServerStore.create(Connection.in_memory("pages"), LAYOUT, BUILT), images, manifest)
+        server = Storage(ServerStore.create(Connection.in_memory("pages"), LAYOUT, BUILT), images, manifest)
     with closing(server):
         import_archive(server, archive.contents(), archive, quiet)
         assert import_archive(server, archive.contents(), archive, quiet).written == 0
@@ -94,53 +94,53 @@ def test_an_index_goes_to_a_server_and_back(shelf: Shelf, make_shelf, archive: A
     target = make_shelf("to")
     import_archive(target, back.contents(), back, quiet)
     ids, vectors, *rest = everything(target)
-    wanted_ids, wanted_vectors, *wanted = everything(shelf)
+    wanted_ids, wanted_vectors, *wanted = everything(storage)
     assert (ids, rest) == (wanted_ids, wanted)
     for page, before in zip(vectors, wanted_vectors, strict=True):
         for name in VECTORS:
             np.testing.assert_allclose(page[name], before[name], atol=1e-3)
 
 
-def test_an_export_follows_its_index(shelf: Shelf, make_shelf, archive: Archive):
-    export(shelf, BUILT, LAYOUT, archive, quiet)
+def test_an_export_follows_its_index(storage: Storage, make_shelf, archive: Archive):
+    export(storage, BUILT, LAYOUT, archive, quiet)
     changed = make_record(22)
     metadata = {**changed.payload["metadata"], "caption": "said since"}
-    shelf.store.upsert([replace(changed, payload={**changed.payload, "metadata": metadata})])
-    assert export(shelf, BUILT, LAYOUT, archive, quiet).written == PAGES % PART
-    shelf.manifest.forget(["/docs/0.pdf"])
-    assert export(shelf, BUILT, LAYOUT, archive, quiet).pages == PAGES - 5
+    storage.store.upsert([replace(changed, payload={**changed.payload, "metadata": metadata})])
+    assert export(storage, BUILT, LAYOUT, archive, quiet).written == PAGES % PART
+    storage.manifest.forget(["/docs/0.pdf"])
+    assert export(storage, BUILT, LAYOUT, archive, quiet).pages == PAGES - 5
     assert len(times(archive)) == 4
     target = make_shelf("to")
     import_archive(target, archive.contents(), archive, quiet)
-    assert everything(target) == everything(shelf)
+    assert everything(target) == everything(storage)
 
 
-def test_an_export_mends_a_damaged_part(shelf: Shelf, archive: Archive):
-    export(shelf, BUILT, LAYOUT, archive, quiet)
+def test_an_export_mends_a_damaged_part(storage: Storage, archive: Archive):
+    export(storage, BUILT, LAYOUT, archive, quiet)
     archive.part_file(1).write_bytes(b"damaged")
-    assert export(shelf, BUILT, LAYOUT, archive, quiet).written == PART
+    assert export(storage, BUILT, LAYOUT, archive, quiet).written == PART
 
 
-def test_a_damaged_part_is_refused_and_what_came_before_stays(shelf: Shelf, make_shelf, archive: Archive):
-    export(shelf, BUILT, LAYOUT, archive, quiet)
+def test_a_damaged_part_is_refused_and_what_came_before_stays(storage: Storage, make_shelf, archive: Archive):
+    export(storage, BUILT, LAYOUT, archive, quiet)
     archive.part_file(3).write_bytes(b"damaged")
     target = make_shelf("to")
     with pytest.raises(StoreError, match=r"part-00003\.npz"):
         import_archive(target, archive.contents(), archive, quiet)
     assert target.store.count() == 3 * PART
-    export(shelf, BUILT, LAYOUT, archive, quiet)
+    export(storage, BUILT, LAYOUT, archive, quiet)
     assert import_archive(target, archive.contents(), archive, quiet).written == PAGES - 3 * PART
 
 
-def test_another_index_is_not_exported_over(shelf: Shelf, archive: Archive):
-    export(shelf, BUILT, LAYOUT, archive, quiet)
+def test_another_index_is_not_exported_over(storage: Storage, archive: Archive):
+    export(storage, BUILT, LAYOUT, archive, quiet)
     other = Fingerprint({**BUILT.values, "late": {"dim": 128, "family": "colpali"}})
     with pytest.raises(IndexMismatch, match="colpali"):
-        export(shelf, other, LAYOUT, archive, quiet)
+        export(storage, other, LAYOUT, archive, quiet)
 
 
-def test_what_the_target_has_of_its_own_stays(shelf: Shelf, make_shelf, archive: Archive):
-    export(shelf, BUILT, LAYOUT, archive, quiet)
+def test_what_the_target_has_of_its_own_stays(storage: Storage, make_shelf, archive: Archive):
+    export(storage, BUILT, LAYOUT, archive, quiet)
     target = make_shelf("to")
     own = [make_record(number) for number in (*range(5), *range(30, 35))]  # document 0, and document 6
     target.store.upsert(own)

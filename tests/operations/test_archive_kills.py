@@ -12,7 +12,7 @@ import pytest
 
 from docrag import Index, Settings
 from docrag.errors import StoreError
-from docrag.ingest.storage import Shelf
+from docrag.ingest.storage import Storage
 from docrag.operations import archive as transfer
 from docrag.operations.archive import export, import_archive
 from docrag.operations.transfer import export_index, import_index
@@ -34,29 +34,29 @@ def kill_at(pages: int) -> Callable[[Any], None]:
     return listen
 
 
-def test_a_killed_export_goes_on(shelf: Shelf, archive: Archive):
+def test_a_killed_export_goes_on(storage: Storage, archive: Archive):
     with pytest.raises(Killed):
-        export(shelf, BUILT, LAYOUT, archive, kill_at(2 * PART))
+        export(storage, BUILT, LAYOUT, archive, kill_at(2 * PART))
     before = times(archive)
     assert len(before) == 2
     with pytest.raises(StoreError, match="not finished"):
         archive.contents()
     (archive.folder / "part-00002.draft").write_bytes(b"half")
-    assert export(shelf, BUILT, LAYOUT, archive, quiet).written == PAGES - 2 * PART
+    assert export(storage, BUILT, LAYOUT, archive, quiet).written == PAGES - 2 * PART
     assert before.items() <= times(archive).items()
     assert archive.contents().complete
     assert not list(archive.folder.glob("*.draft"))
 
 
-def test_a_killed_import_goes_on(shelf: Shelf, make_shelf, archive: Archive):
-    export(shelf, BUILT, LAYOUT, archive, quiet)
+def test_a_killed_import_goes_on(storage: Storage, make_shelf, archive: Archive):
+    export(storage, BUILT, LAYOUT, archive, quiet)
     target = make_shelf("to")
     with pytest.raises(Killed):
         import_archive(target, archive.contents(), archive, kill_at(3 * PART))
     assert {row.state for row in target.manifest.documents()} == {"writing"}
     done = import_archive(target, archive.contents(), archive, quiet)
     assert done.written == PAGES - 3 * PART
-    assert everything(target) == everything(shelf)
+    assert everything(target) == everything(storage)
 
 
 CRASH = """

@@ -12,7 +12,7 @@ import pytest
 from docrag import Index, Settings
 from docrag.errors import IndexInUse, IndexNotFound, SettingsError, StoreError
 from docrag.ingest.writer import Writer
-from docrag.location.directory import place_of
+from docrag.location.directory import locate
 from docrag.operations.migrate import abandon_migration, migrate_index
 from tests.samples import APPLE, CLOCK, FERRY, later, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
@@ -64,14 +64,14 @@ def answers(settings: Settings) -> list[list[tuple[str, int, str]]]:
 
 
 def built(settings: Settings) -> str:
-    with closing(place_of(settings)) as place:
+    with closing(locate(settings)) as place:
         told = place.fingerprint()
         assert told is not None
         return f"{told.values['pooling']} {told.values['datatype']}"
 
 
 def home(settings: Settings) -> Path:
-    with closing(place_of(settings)) as place:
+    with closing(locate(settings)) as place:
         return place.folder
 
 

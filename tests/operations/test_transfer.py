@@ -33,7 +33,7 @@ def hits(index: Index, query: str, mode: str) -> list[tuple[str, float, int, byt
     ]
 
 
-QUERY = "How much did the ferry company earn from catering?"
+QUERY = "SyncOptions much did the ferry company earn from catering?"
 
 
 def status_of(report: IngestReport) -> dict[str, str]:

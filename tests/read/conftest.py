@@ -6,7 +6,7 @@ from pathlib import Path
 import pymupdf
 import pytest
 
-from docrag.read import Job, sha256
+from docrag.read import ReadJob, sha256
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -49,10 +49,10 @@ def make_pdf(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def job() -> Callable[..., Job]:
+def job() -> Callable[..., ReadJob]:
     """The job that reads a file."""
 
-    def make(path: Path, skip: frozenset[int] = frozenset()) -> Job:
-        return Job(path, sha256(path), (str(path),), skip)
+    def make(path: Path, skip: frozenset[int] = frozenset()) -> ReadJob:
+        return ReadJob(path, sha256(path), (str(path),), skip)
 
     return make

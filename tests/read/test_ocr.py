@@ -9,7 +9,7 @@ import pymupdf
 import pytest
 from PIL import Image
 
-from docrag.read.ocr import Line, Reader, lay_out_lines, split_line
+from docrag.read.ocr import Line, OcrReader, lay_out_lines, split_line
 from docrag.read.pdf import PdfSource
 
 
@@ -44,7 +44,7 @@ def test_lines_are_laid_out_column_by_column():
 
 @pytest.fixture(scope="module")
 def reader():
-    return Reader()
+    return OcrReader()
 
 
 def test_a_picture_of_text_is_read_without_network(make_pdf, reader, monkeypatch, capfd):
@@ -54,7 +54,7 @@ def test_a_picture_of_text_is_read_without_network(make_pdf, reader, monkeypatch
     monkeypatch.setattr(socket.socket, "connect", refuse)
     path = make_pdf(lambda page: page.insert_text((60, 100), "Revenue grew by 12 percent", fontsize=18))
     source = PdfSource(path)
-    words, blocks = Reader().words(source.picture(1, 1600, 4_000_000))
+    words, blocks = OcrReader().words(source.picture(1, 1600, 4_000_000))
     assert [word.text for word in words] == ["Revenue", "grew", "by", "12", "percent"]
     assert len(blocks) == 1
     for read, printed in zip(words, source.text_layer(1).words, strict=True):
@@ -70,9 +70,9 @@ def test_onnxruntime_keeps_no_device_id_and_no_queue_of_what_to_send(tmp_path):
     script = """if True:
         import time
         from docrag.demo import documents
-        from docrag.read.ocr import Reader
+        from docrag.read.ocr import OcrReader
         from docrag.read.pdf import PdfSource  # PyMuPDF loads onnxruntime too
-        Reader().words(PdfSource(documents() / "scan_20240212.pdf").picture(1, 400, 10**6))
+        OcrReader().words(PdfSource(documents() / "scan_20240212.pdf").picture(1, 400, 10**6))
         time.sleep(1)  # it is written by another thread
     """
     environment = {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}

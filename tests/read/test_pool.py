@@ -16,13 +16,13 @@ from PIL import Image
 
 from docrag.read import (
     Closed,
-    Job,
+    DocumentRefused,
     Opened,
     PageLost,
     PageRead,
     ReaderPool,
+    ReadJob,
     ReadOptions,
-    Refused,
     TextLost,
 )
 from docrag.read.files import find_files
@@ -36,7 +36,7 @@ def workers() -> list[psutil.Process]:
     return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
 
 
-def read_all(jobs: Iterable[Job], options: ReadOptions | None = None, count: int = 1) -> list[Any]:
+def read_all(jobs: Iterable[ReadJob], options: ReadOptions | None = None, count: int = 1) -> list[Any]:
     with ReaderPool(options, count) as pool:
         return list(pool.read(jobs))
 
@@ -92,7 +92,10 @@ def test_a_broken_document_is_refused_and_the_others_go_on(make_pdf, job, tmp_pa
     vanished = job(make_pdf(TEXT, name="vanished.pdf"))
     vanished.path.unlink()
     events = read_all([job(tmp_path / "broken.pdf"), vanished, job(make_pdf(TEXT))])
-    assert [type(event.error).__name__ for event in of(events, Refused)] == ["UnreadableDocument", "NotFound"]
+    assert [type(event.error).__name__ for event in of(events, DocumentRefused)] == [
+        "UnreadableDocument",
+        "NotFound",
+    ]
     assert len(of(events, Closed)) == 1
 
 
@@ -182,7 +185,7 @@ def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job, monkeypat
     monkeypatch.setattr("docrag.read.pool._PATIENCE", 5)  # where pebble does not notice, the pool does
     paths = [make_pdf(TEXT, name=f"{n}.pdf") for n in range(30)]
 
-    def kill_first() -> Iterator[Job]:
+    def kill_first() -> Iterator[ReadJob]:
         for n, path in enumerate(paths):
             if n == 10:
                 for child in workers():
@@ -191,8 +194,8 @@ def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job, monkeypat
 
     events = read_all(kill_first(), ReadOptions(page_timeout=5, ocr_timeout=5))
     # The worker may have been at work after all: then that one document is lost, with the reason.
-    assert len(of(events, Closed)) + len(of(events, Refused)) == 30
-    assert len(of(events, PageLost)) + len(of(events, Refused)) <= 1
+    assert len(of(events, Closed)) + len(of(events, DocumentRefused)) == 30
+    assert len(of(events, PageLost)) + len(of(events, DocumentRefused)) <= 1
 
 
 def test_errors_of_a_page_come_with_their_reason(make_pdf, job, helper):
@@ -205,7 +208,7 @@ def test_jobs_are_taken_as_they_are_needed(make_pdf, job):
     made = job(make_pdf(*[TEXT] * 4))
     taken: list[int] = []
 
-    def endless() -> Iterator[Job]:
+    def endless() -> Iterator[ReadJob]:
         for n in itertools.count():
             taken.append(n)
             yield made
@@ -254,9 +257,9 @@ def test_every_nasty_file_ends_with_closed_or_a_reason(real, job):
     jobs = [job(path, skipped.get(path.name, frozenset())) for path in find_files([real("nasty")])]
     options = ReadOptions(page_timeout=3, passwords=("view", "SªSL\u00adprep"))
     events = read_all(jobs, options, 2)
-    ends = Counter(event.job for event in events if isinstance(event, Closed | Refused))
+    ends = Counter(event.job for event in events if isinstance(event, Closed | DocumentRefused))
     assert ends == Counter(jobs)
-    for event in of(events, Refused) + of(events, PageLost):
+    for event in of(events, DocumentRefused) + of(events, PageLost):
         assert event.error.message
         assert "\n" not in event.error.message
     for opened in of(events, Opened):
@@ -277,7 +280,7 @@ def test_a_script_needs_no_main_guard_since_workers_do_not_run_it(make_pdf, tmp_
     script = tmp_path / "parent.py"
     script.write_text(
         "from pathlib import Path\nfrom docrag.read import *\nprint('run')\n"
-        f"job = Job(Path({str(make_pdf(TEXT))!r}), '0' * 64, ('a',))\n"
+        f"job = ReadJob(Path({str(make_pdf(TEXT))!r}), '0' * 64, ('a',))\n"
         "with ReaderPool(workers=2) as pool:\n"
         "    print(*[type(event).__name__ for event in pool.read([job])])\n"
         "print(__import__('__main__').job is job)\n"
@@ -292,7 +295,7 @@ def test_ctrl_c_brings_no_tracebacks_of_workers(make_pdf, tmp_path):
     script.write_text(
         "from pathlib import Path\nfrom docrag.read import *\n"
         "if __name__ == '__main__':\n"
-        f"    job = Job(Path({str(make_pdf(*[TEXT] * 500))!r}), '0' * 64, ('a',))\n"
+        f"    job = ReadJob(Path({str(make_pdf(*[TEXT] * 500))!r}), '0' * 64, ('a',))\n"
         "    with ReaderPool(workers=2) as pool:\n"
         "        print('begun', flush=True)\n"
         "        for event in pool.read([job]):\n"
@@ -316,7 +319,7 @@ def test_no_worker_outlives_a_parent_that_was_killed(real, tmp_path):
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom docrag.read import *\n"
         "if __name__ == '__main__':\n"
-        f"    job = Job(Path({str(real('nasty/test_2548.pdf'))!r}), '0' * 64, ('a',))\n"
+        f"    job = ReadJob(Path({str(real('nasty/test_2548.pdf'))!r}), '0' * 64, ('a',))\n"
         "    with ReaderPool(ReadOptions(page_timeout=300), 2) as pool:\n"
         "        for event in pool.read([job]):\n"
         "            print('opened', flush=True)\n"

@@ -29,7 +29,7 @@ def test_a_document_whose_first_page_is_lost_is_told_too(demo_index):
         def retrieve(self, ids, **wanted):
             return []
 
-    store = demo_index._shelf.store
+    store = demo_index._storage.store
     assert indexed_documents(WithoutFirstPages(store)) == indexed_documents(store)
 
 

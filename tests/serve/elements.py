@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from fastapi.testclient import TestClient
 
 from docrag import demo
-from docrag.serve.search_form import Asked
+from docrag.serve.search_form import SearchForm
 from docrag.types import page_id
 
 QUESTION = demo.QUESTIONS[0]
@@ -38,4 +38,4 @@ class Elements(HTMLParser):
 
 def page_url(client: TestClient, number: int, **asked: str) -> str:
     document = next(one for one in client.app.state.index.documents() if one.file.endswith(QUESTION.file))
-    return Asked(**asked).url(f"/page/{page_id(document.id, number)}")
+    return SearchForm(**asked).url(f"/page/{page_id(document.id, number)}")

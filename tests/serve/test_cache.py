@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from docrag import Index, demo
 from docrag.serve.app import create_app
-from docrag.serve.cache import Answered
+from docrag.serve.cache import AnswerCache
 from docrag.serve.document_list import Documents
 from docrag.serve.metrics import Metrics
 from docrag.serve.searches import Searches
@@ -28,7 +28,7 @@ def hits(demo_index: Index) -> list[Hit]:
 
 
 def test_an_answer_comes_back_whole(hits: list[Hit]):
-    answered, version = Answered(math.inf), object()
+    answered, version = AnswerCache(math.inf), object()
     answered.keep("asked", version, hits)
     assert answered.get("asked", version) == hits
     assert answered.get("another", version) is None
@@ -37,7 +37,7 @@ def test_an_answer_comes_back_whole(hits: list[Hit]):
 def test_an_answer_ends_with_a_change_and_with_its_time(hits: list[Hit], monkeypatch: pytest.MonkeyPatch):
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    answered, version = Answered(5.0), object()
+    answered, version = AnswerCache(5.0), object()
     answered.keep("asked", version, hits)
     assert answered.get("asked", object()) is None
     now = 104.9
@@ -47,9 +47,9 @@ def test_an_answer_ends_with_a_change_and_with_its_time(hits: list[Hit], monkeyp
 
 
 def test_the_oldest_make_room(hits: list[Hit]):
-    answered, version = Answered(math.inf), object()
+    answered, version = AnswerCache(math.inf), object()
     answered.keep(0, version, hits)
-    one = Answered(math.inf, most=answered._size * 3)
+    one = AnswerCache(math.inf, most=answered._size * 3)
     for number in range(3):
         one.keep(number, version, hits)
     assert one.get(0, version) == hits  # used, so that 1 is the oldest

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from docrag import Index
 from docrag.serve import template_helpers as shown
 from docrag.serve.app import create_app
-from docrag.serve.search_form import Asked
+from docrag.serve.search_form import SearchForm
 from docrag.types import page_id
 from tests.serve.conftest import HERE
 from tests.serve.elements import HOSTILE, PARTS, QUESTION, Elements
@@ -42,13 +42,13 @@ def visited(client: TestClient) -> dict[str, str]:
     question = f"ferry {HOSTILE}"
     addresses = [
         "/",
-        Asked(question).url(),
-        Asked(question).url("/results"),
-        Asked("xylophone", mode="text").url(),
-        Asked(question, within=(document.id,)).url(),
-        Asked(question).url(f"/page/{page_id(document.id, 1)}"),
-        Asked(question).url(f"/page/{page_id(document.id, 1)}/words"),
-        Asked().url(f"/page/{page_id(document.id, document.pages)}"),
+        SearchForm(question).url(),
+        SearchForm(question).url("/results"),
+        SearchForm("xylophone", mode="text").url(),
+        SearchForm(question, within=(document.id,)).url(),
+        SearchForm(question).url(f"/page/{page_id(document.id, 1)}"),
+        SearchForm(question).url(f"/page/{page_id(document.id, 1)}/words"),
+        SearchForm().url(f"/page/{page_id(document.id, document.pages)}"),
         "/listed",
         f"/?mode={HOSTILE.replace('&', '%26')}",
         f"/?in={HOSTILE.replace('&', '%26')}",
@@ -80,7 +80,7 @@ def test_no_page_holds_what_the_content_policy_forbids(server: str, request: pyt
 
 
 def test_every_page_comes_with_a_strict_policy(client: TestClient):
-    for address in ("/", Asked(QUESTION.text).url(), "/?mode=x", "/page/nothing"):
+    for address in ("/", SearchForm(QUESTION.text).url(), "/?mode=x", "/page/nothing"):
         policy = client.get(address).headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'self'")
         assert "unsafe" not in policy
@@ -100,7 +100,7 @@ def test_hostile_names_titles_texts_and_questions_are_text(hostile: TestClient):
         assert "onerror=alert(1)>" not in page, address
         assert "alert(2)</script>" not in page, address
         assert all(given["src"].startswith("/pages/") for given in elements.all("img")), address
-    results = Elements(hostile.get(Asked(f"ferry {HOSTILE}").url()).text)
+    results = Elements(hostile.get(SearchForm(f"ferry {HOSTILE}").url()).text)
     assert [given["value"] for given in results.all("input") if given.get("id") == "q"] == [
         f"ferry {HOSTILE}"
     ]

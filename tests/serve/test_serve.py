@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from docrag import Index, Settings
 from docrag.cli import app
-from docrag.serve.handover import NOTICE, advertised, holder_of
+from docrag.serve.handover import NOTICE, advertised, find_holder
 from tests.samples import CLOCK, write_pdf
 from tests.serve.conftest import KEY
 
@@ -153,9 +153,9 @@ def test_a_notice_of_another_server_is_not_believed(tmp_path: Path):
         thread = threading.Thread(target=other.serve_forever)
         thread.start()
         url = f"http://127.0.0.1:{other.server_port}"
-        with advertised(tmp_path, url, "of this one", "token"), holder_of(tmp_path) as holder:
+        with advertised(tmp_path, url, "of this one", "token"), find_holder(tmp_path) as holder:
             assert holder is None
-        with advertised(tmp_path, url, "of another", "token"), holder_of(tmp_path) as holder:
+        with advertised(tmp_path, url, "of another", "token"), find_holder(tmp_path) as holder:
             assert holder is not None
         other.shutdown()
         thread.join()
@@ -166,7 +166,7 @@ def test_a_notice_that_leads_to_another_machine_is_not_followed(tmp_path: Path, 
     asked = []
     monkeypatch.setattr(httpx, "get", lambda url, **_: asked.append(url))
     for url in ("http://192.0.2.1:8000", "http://search.example", "http://[2001:db8::1]:80", "http://"):
-        with advertised(tmp_path, url, "run", "token"), holder_of(tmp_path) as holder:
+        with advertised(tmp_path, url, "run", "token"), find_holder(tmp_path) as holder:
             assert holder is None
     assert not asked
 
@@ -185,7 +185,7 @@ def test_the_notice_of_the_next_server_stays(tmp_path: Path):
 )
 def test_a_broken_notice_is_none(tmp_path: Path, content: str):
     (tmp_path / NOTICE).write_text(content)
-    with holder_of(tmp_path) as holder:
+    with find_holder(tmp_path) as holder:
         assert holder is None
 
 

@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 from markupsafe import Markup
 
 from docrag.serve import template_helpers as shown
-from docrag.serve.search_form import Asked
+from docrag.serve.search_form import SearchForm
 from tests.serve.elements import QUESTION
 
 
@@ -15,7 +15,7 @@ def test_a_page_says_what_it_is_about_beside_the_title_of_its_document(client: T
     about = shown.about(hit.metadata)
     assert about
     assert about not in hit.metadata["title"]
-    assert Markup.escape(about) in client.get(Asked(QUESTION.text).url()).text
+    assert Markup.escape(about) in client.get(SearchForm(QUESTION.text).url()).text
     assert shown.about({"title": "A", "caption": "a vision model said this"}) == ""
     assert shown.about({"title": "A", "caption": f"A. {'word ' * 90}"}, 20) == "word word word word …"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from docrag.errors import IndexInUse, StoreError
-from docrag.store.lock import FolderLock, Turns
+from docrag.store.lock import FolderLock, ReadWriteLock
 
 
 def test_a_folder_is_held_once(tmp_path: Path):
@@ -45,7 +45,7 @@ def test_where_no_lock_can_be_made_the_system_says_why(tmp_path: Path):
 
 
 def test_who_waits_to_be_alone_goes_before_new_calls():
-    turns, order = Turns(), []
+    turns, order = ReadWriteLock(), []
     inside, leave = threading.Event(), threading.Event()
 
     def call() -> None:

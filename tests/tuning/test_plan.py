@@ -8,10 +8,10 @@ import pytest
 
 from docrag.errors import StoreError
 from docrag.search.stages import Stages
-from docrag.tuning.plan import FILE, Plan, load_plan, save_plan, stages_for
+from docrag.tuning.plan import FILE, TunedPlan, load_plan, save_plan, stages_for
 from docrag.types import POOLED
 
-PLAN = Plan(Stages({POOLED: 40}, 200), {"pages": 1000, "recall": 0.985})
+PLAN = TunedPlan(Stages({POOLED: 40}, 200), {"pages": 1000, "recall": 0.985})
 
 
 def test_a_plan_comes_back(tmp_path):

@@ -13,7 +13,7 @@ from docrag.search.stages import PREFETCH, Stages
 from docrag.store.layout import Layout
 from docrag.store.local.store import EdgeStore
 from docrag.tuning import tune as flow
-from docrag.tuning.tune import Trial, page_questions, tune
+from docrag.tuning.tune import MeasuredStages, page_questions, tune
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, PageRecord, SparseVector
 
 PAGES, DIM = 240, 16
@@ -121,7 +121,11 @@ def test_pages_without_words_need_questions(store, monkeypatch):
 
 def test_more_stages_must_be_worth_it():
     plain, sieved = Stages({POOLED: 50}, 0), Stages({POOLED: 50}, 200)
-    slow, same, fast = Trial(plain, 0.99, 10.0), Trial(sieved, 0.99, 9.5), Trial(sieved, 0.99, 5.0)
+    slow, same, fast = (
+        MeasuredStages(plain, 0.99, 10.0),
+        MeasuredStages(sieved, 0.99, 9.5),
+        MeasuredStages(sieved, 0.99, 5.0),
+    )
     assert flow._choose([slow, same], 0.98) == slow
     assert flow._choose([slow, fast], 0.98) == fast
     assert flow._choose([dataclasses.replace(slow, recall=0.9), fast], 0.98) == fast

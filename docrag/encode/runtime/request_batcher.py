@@ -20,7 +20,7 @@ class _Call(Generic[Item, Result]):
         self.error: Exception | None = None
 
 
-class Together(Generic[Item, Result]):
+class RequestBatcher(Generic[Item, Result]):
     """A function of one item that is computed for many at once.
 
     A caller who comes while nothing is computed does so at once, for itself alone. Those who come meanwhile
@@ -31,7 +31,7 @@ class Together(Generic[Item, Result]):
         work: Gives a result for each item, in order; it is never called by two threads at a time.
         most: Items that it is given at once.
 
-    >>> Together(lambda numbers: [2 * number for number in numbers], 8)(21)
+    >>> RequestBatcher(lambda numbers: [2 * number for number in numbers], 8)(21)
     42
     """
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from docrag.errors import DocumentError, StoreError
 from docrag.ingest.report import FileReport
-from docrag.serve.errors import Refused
-from docrag.serve.jobs import Job, Jobs
+from docrag.serve.errors import RequestRefused
+from docrag.serve.jobs import IngestJob, Jobs
 from docrag.serve.routes.images import DocumentId
 from docrag.serve.schemas import BODY_ERRORS, ErrorAnswer
 from docrag.serve.uploads import safe_name
@@ -76,7 +76,7 @@ def ingest(
     jobs: Jobs = request.app.state.jobs
     most = request.app.state.settings.most_files
     if len(files) > most:
-        raise Refused(413, f"{len(files)} files, and {most} are taken at a time", "send fewer")
+        raise RequestRefused(413, f"{len(files)} files, and {most} are taken at a time", "send fewer")
     jobs.require_room()
     paths, refused = [], []
     for file in files:
@@ -87,7 +87,7 @@ def ingest(
                 raise
             name = safe_name(file.filename or "", "")
             refused.append(FileReport(name, "failed", 0, error.message, error.hint))
-    job = Job(tuple(dict.fromkeys(paths)), refused)
+    job = IngestJob(tuple(dict.fromkeys(paths)), refused)
     jobs.submit(job)
     answer.headers["Location"] = f"/v1/ingest/{job.id}"
     return JobAnswer(**job.as_json())
@@ -128,12 +128,12 @@ async def not_allowed() -> None:
     """Refuse changes.
 
     Raises:
-        Refused: Always.
+        RequestRefused: Always.
     """
-    raise Refused(403, "this server only reads", "start docrag serve with --allow-ingest")
+    raise RequestRefused(403, "this server only reads", "start docrag serve with --allow-ingest")
 
 
-async def _events(jobs: Jobs, job: Job, number: int) -> AsyncIterator[str]:
+async def _events(jobs: Jobs, job: IngestJob, number: int) -> AsyncIterator[str]:
     """The events of a job in the format that browsers read, until it or the server ends."""
     silent = 0.0
     yield "retry: 2000\n\n"

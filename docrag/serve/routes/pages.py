@@ -21,7 +21,7 @@ from docrag.serve.document_list import Documents
 from docrag.serve.originals import original, standing
 from docrag.serve.query_images import Pictures, open_picture
 from docrag.serve.rendering import HtmlRoute, html
-from docrag.serve.search_form import Asked, filter_of
+from docrag.serve.search_form import SearchForm, filter_of
 from docrag.serve.searches import Searches
 from docrag.types import Hit, IndexedDocument, IndexedPage, Region, page_id
 
@@ -81,16 +81,16 @@ class Pages:
 
     async def home(self, request: Request) -> Response:
         """The search page; the address says what it shows."""
-        return await self._searches.in_turn(self._whole, request, Asked.of(request.query_params))
+        return await self._searches.in_turn(self._whole, request, SearchForm.of(request.query_params))
 
-    def _whole(self, request: Request, asked: Asked) -> Response:
+    def _whole(self, request: Request, asked: SearchForm) -> Response:
         return html("search.html", **{**self._form(asked), **self._found(request, asked)})
 
     async def results(self, request: Request) -> Response:
         """The part of the search page that a new question changes, and the address to show for it."""
-        return await self._searches.in_turn(self._part, request, Asked.of(request.query_params))
+        return await self._searches.in_turn(self._part, request, SearchForm.of(request.query_params))
 
-    def _part(self, request: Request, asked: Asked) -> Response:
+    def _part(self, request: Request, asked: SearchForm) -> Response:
         answer = html("main.html", **self._facts, asked=asked, **self._found(request, asked))
         again = request.headers.get("HX-Current-URL", "").endswith(asked.url())  # one step back is enough
         answer.headers["HX-Replace-Url" if again else "HX-Push-Url"] = asked.url()
@@ -99,7 +99,7 @@ class Pages:
     async def by_image(self, request: Request) -> Response:
         """Keep an image to search by, and go to the address that asks for pages that look like it."""
         async with request.form(max_files=1, max_fields=300) as form:
-            asked = Asked.of(form)
+            asked = SearchForm.of(form)
             upload = form.get("image")
             if not isinstance(upload, UploadFile) or not upload.size:
                 raise QueryError("there is no image", "choose a PNG, JPEG, WebP or TIFF")
@@ -112,12 +112,12 @@ class Pages:
 
     def listed(self, request: Request) -> Response:
         """The documents that the filter offers, those whose name holds some words."""
-        asked = Asked.of(request.query_params)
+        asked = SearchForm.of(request.query_params)
         return html("listed.html", **self._list(asked, request.query_params.get("find", "")))
 
     def page(self, request: Request, name: str) -> Response:
         """One page of a document, large, with what the question matched on it."""
-        asked = Asked.of(request.query_params)
+        asked = SearchForm.of(request.query_params)
         page = self._index.page(name)
         answer = html(
             "page.html",
@@ -133,7 +133,7 @@ class Pages:
 
     def words(self, request: Request, name: str) -> Response:
         """A button for each word of the question, to show where it was found."""
-        asked = Asked.of(request.query_params)
+        asked = SearchForm.of(request.query_params)
         try:
             maps, why = self._searches.heatmap(name, asked.q).words, ""
         except QueryError as error:  # of models that see pages as a whole; the rest of the page stands
@@ -155,11 +155,11 @@ class Pages:
             headers=headers,
         )
 
-    def _form(self, asked: Asked) -> dict[str, Any]:
+    def _form(self, asked: SearchForm) -> dict[str, Any]:
         """What the search form shows."""
         return {**self._facts, "asked": asked, **self._list(asked, "")}
 
-    def _list(self, asked: Asked, find: str) -> dict[str, Any]:
+    def _list(self, asked: SearchForm, find: str) -> dict[str, Any]:
         """The documents to choose from; those that are chosen always stand first."""
         documents = self._documents.all()
         words = find.casefold().split()
@@ -171,7 +171,7 @@ class Pages:
             "unlisted": max(0, len(named) - LISTED),
         }
 
-    def _found(self, request: Request, asked: Asked) -> dict[str, Any]:
+    def _found(self, request: Request, asked: SearchForm) -> dict[str, Any]:
         """What the question finds; without one, the documents that there are."""
         documents = self._documents.all()
         chosen = asked.chosen(documents)

@@ -23,7 +23,7 @@ _ENTRY = 500
 _DTYPES = {True: np.float16, False: np.float32}
 
 
-class Part(NamedTuple):
+class ReadKey(NamedTuple):
     """What of records was asked for."""
 
     vectors: tuple[str, ...]
@@ -60,7 +60,7 @@ class _Packed:
         return PageRecord(id, vectors, orjson.loads(self.payload))
 
 
-class Recent:
+class RecordCache:
     """The records of one store that were read last; any thread may ask, write and forget.
 
     Only the process that writes an index can keep one: every write must be followed by `forget`.
@@ -69,7 +69,7 @@ class Recent:
         most: Bytes that are kept.
         halves: Names of vectors whose numbers are such of 16 bits, and are kept so.
 
-    >>> recent, part = Recent(), Part((), None)
+    >>> recent, part = RecordCache(), ReadKey((), None)
     >>> recent.keep(part, [PageRecord("a", {}, {"page": 1})], recent.moment)
     >>> recent.find(part, ["a", "b"])
     {'a': PageRecord(id='a', vectors={}, payload={'page': 1})}
@@ -85,9 +85,9 @@ class Recent:
         """Changes with every write; note it before records are read that will be kept."""
         self._most, self._halves = most, halves
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, Part], _Packed] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ReadKey], _Packed] = OrderedDict()
 
-    def find(self, part: Part, ids: Iterable[str]) -> dict[str, PageRecord]:
+    def find(self, part: ReadKey, ids: Iterable[str]) -> dict[str, PageRecord]:
         """Those that are kept, by their id; what a caller does to them changes nothing here."""
         found: dict[str, _Packed] = {}
         with self._lock:
@@ -97,7 +97,7 @@ class Recent:
                     found[id] = packed
         return {id: packed.record(id) for id, packed in found.items()}
 
-    def keep(self, part: Part, records: Sequence[PageRecord], moment: int) -> None:
+    def keep(self, part: ReadKey, records: Sequence[PageRecord], moment: int) -> None:
         """Keep what was read, unless something was written since that moment; the oldest make room."""
         packed = [(record.id, _Packed.of(record, self._halves)) for record in records]
         with self._lock:
@@ -118,6 +118,6 @@ class Recent:
             for key in [key for key in self._kept if gone is None or key[0] in gone]:
                 self._drop(key)
 
-    def _drop(self, key: tuple[str, Part]) -> None:
+    def _drop(self, key: tuple[str, ReadKey]) -> None:
         if packed := self._kept.pop(key, None):
             self.size -= packed.size

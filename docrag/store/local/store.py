@@ -15,8 +15,8 @@ from qdrant_client import models
 from docrag.errors import StoreError
 from docrag.store.layout import INTEGERS, KEYWORDS, Layout, check
 from docrag.store.local import engine, translate
-from docrag.store.local.cache import Part, Recent
-from docrag.store.lock import FolderLock, Turns
+from docrag.store.local.cache import ReadKey, RecordCache
+from docrag.store.lock import FolderLock, ReadWriteLock
 from docrag.types import PageRecord, ScoredId
 
 BATCH = 8
@@ -42,8 +42,8 @@ class EdgeStore:
         self.layout = layout
         self._shard: edge.EdgeShard | None = shard
         self._lock = lock
-        self._turns = Turns()
-        self._recent = Recent(halves=layout.halves)
+        self._calls_lock = ReadWriteLock()
+        self._cache = RecordCache(halves=layout.halves)
         self._written = 0
 
     @classmethod
@@ -123,14 +123,17 @@ class EdgeStore:
             vectors: Names of the vectors to read.
             payload: Payload keys to read, nested ones with dots; None reads all.
         """
-        part, moment = Part(tuple(vectors), None if payload is None else tuple(payload)), self._recent.moment
+        part, moment = (
+            ReadKey(tuple(vectors), None if payload is None else tuple(payload)),
+            self._cache.moment,
+        )
         with self._use() as shard:
-            records = self._recent.find(part, ids)
+            records = self._cache.find(part, ids)
             missing: list[edge.PointId] = [id for id in ids if id not in records]
             found = shard.retrieve(missing, _payload_keys(payload), list(vectors) or False) if missing else []
         if found:
             read = list(map(engine.record, found))
-            self._recent.keep(part, read, moment)
+            self._cache.keep(part, read, moment)
             records |= {record.id: record for record in read}
         return [records[id] for id in ids if id in records]
 
@@ -194,7 +197,7 @@ class EdgeStore:
 
     def close(self) -> None:
         """Flush and let go of the index when the calls under way have returned; twice is harmless."""
-        with self._turns.alone():
+        with self._calls_lock.alone():
             shard, self._shard = self._shard, None
             try:
                 if shard is not None:
@@ -218,11 +221,11 @@ class EdgeStore:
             with self._use() as shard:
                 shard.update(operation)
         finally:  # also when it failed half-way
-            self._recent.forget(ids)
+            self._cache.forget(ids)
 
     def _renew(self) -> None:
         """Close and open: the only way to make the engine forget what it has mapped."""
-        with self._turns.alone():
+        with self._calls_lock.alone():
             shard, self._shard = self._shard, None
             if shard is None:
                 raise _closed(self.path)
@@ -234,7 +237,7 @@ class EdgeStore:
     @contextmanager
     def _use(self) -> Iterator[edge.EdgeShard]:
         """The shard, which is neither closed nor renewed meanwhile, and whose errors get their names."""
-        with self._turns.shared(), engine.named_errors(self.path):
+        with self._calls_lock.shared(), engine.named_errors(self.path):
             if self._shard is None:
                 raise _closed(self.path)
             yield self._shard

@@ -20,8 +20,8 @@ from docrag.store.server.schema import (
     CollectionOptions,
     collection_settings,
     fingerprint_metadata,
-    fingerprint_of,
     payload_indexes,
+    read_fingerprint,
 )
 
 
@@ -104,7 +104,7 @@ def drop(connection: Connection, collection: str) -> None:
     if info is None:
         return
     where = f"{connection.address.url}/{collection}"
-    fingerprint_of(info, where)
+    read_fingerprint(info, where)
     if collection in (taken := _aliases(connection)).values():
         alias = next(name for name, target in taken.items() if target == collection)
         raise StoreError(f"{alias} points to {where}", "let it point to another collection first")

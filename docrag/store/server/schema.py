@@ -92,7 +92,7 @@ def payload_indexes(options: CollectionOptions) -> Iterator[tuple[str, Any]]:
         yield options.tenant, models.KeywordIndexParams(type=kind, is_tenant=True)
 
 
-def options_of(info: models.CollectionInfo) -> CollectionOptions:
+def collection_options_of(info: models.CollectionInfo) -> CollectionOptions:
     """What a collection was given when it was made."""
     params = info.config.params
     tenants = (key for key, field in info.payload_schema.items() if getattr(field.params, "is_tenant", False))
@@ -106,7 +106,7 @@ def fingerprint_metadata(fingerprint: Fingerprint) -> dict[str, Any]:
     return {METADATA: {"fingerprint": fingerprint.to_json()}}
 
 
-def fingerprint_of(info: models.CollectionInfo, where: str) -> Fingerprint:
+def read_fingerprint(info: models.CollectionInfo, where: str) -> Fingerprint:
     """What a collection was built with.
 
     Args:

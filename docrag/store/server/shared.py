@@ -27,7 +27,7 @@ _DOCUMENT = "metadata.document_id"
 _FACETS = 1_000_000
 
 
-def holder_of(folder: Path) -> str:
+def find_holder(folder: Path) -> str:
     """The name under which the manifest in a folder holds pages, made when it is asked for first.
 
     By chance and not by machine: two containers may have the same name and paths, and must not pass for one.

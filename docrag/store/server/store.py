@@ -18,7 +18,7 @@ from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
     fingerprint_metadata,
-    fingerprint_of,
+    read_fingerprint,
     require_layout,
 )
 from docrag.store.server.wire import MOST_BYTES, Packed, batches, record_of
@@ -39,7 +39,7 @@ def stored_fingerprint(connection: Connection) -> Fingerprint | None:
         StoreError: A collection is there that docrag did not make.
     """
     info = connection.info(connection.address.collection)
-    return fingerprint_of(info, str(connection.address)) if info else None
+    return read_fingerprint(info, str(connection.address)) if info else None
 
 
 class ServerStore:
@@ -89,7 +89,7 @@ class ServerStore:
         info = connection.info(address.collection)
         if info is None:
             raise IndexNotFound(f"there is no collection {address}", "ingest something first")
-        fingerprint_of(info, str(address))
+        read_fingerprint(info, str(address))
         require_layout(info, layout, str(address))
         return cls(connection, address.collection, layout)
 
@@ -116,7 +116,7 @@ class ServerStore:
             StoreError: Another collection took its place, which docrag did not make.
         """
         info = self.connection.info(self.collection)
-        return fingerprint_of(info, self.collection) if info else None
+        return read_fingerprint(info, self.collection) if info else None
 
     def set_fingerprint(self, fingerprint: Fingerprint) -> None:
         """Note that the same weights are found elsewhere from now on."""

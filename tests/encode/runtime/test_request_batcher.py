@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from docrag.encode.runtime.request_batcher import Together
+from docrag.encode.runtime.request_batcher import RequestBatcher
 from tests.threads import at_once, beside
 
 WAIT = 20.0
@@ -31,7 +31,7 @@ class Slow:
 
 def asked_meanwhile(work: Slow, numbers: list[int], most: int = 32):
     """A first call of 0, and others that come while it is computed, in order."""
-    double = Together(work, most)
+    double = RequestBatcher(work, most)
     calls = [beside(lambda: double(0))]
     assert work.began.wait(WAIT)
     for number in numbers:
@@ -47,7 +47,7 @@ def asked_meanwhile(work: Slow, numbers: list[int], most: int = 32):
 def test_a_single_caller_is_served_at_once():
     work = Slow()
     work.go.set()
-    double = Together(work, 32)
+    double = RequestBatcher(work, 32)
     assert [double(number) for number in (1, 2, 3)] == [2, 4, 6]
     assert work.batches == [[1], [2], [3]]
 
@@ -76,7 +76,7 @@ def test_an_error_reaches_the_caller_whose_item_it_is():
 
 def test_results_that_are_not_one_for_each_are_an_error_for_each():
     with pytest.raises(ValueError, match="shorter"):
-        Together(lambda numbers: [], 32)(1)
+        RequestBatcher(lambda numbers: [], 32)(1)
 
 
 def test_a_thread_that_is_interrupted_takes_no_other_with_it():
@@ -106,6 +106,6 @@ def test_many_threads_get_their_own_and_the_work_is_never_entered_twice():
         finally:
             inside.release()
 
-    doubled = Together(double, 8)
+    doubled = RequestBatcher(double, 8)
     told = at_once(24, lambda i: [doubled(100 * i + n) for n in range(20)])
     assert told == [[2 * (100 * i + n) for n in range(20)] for i in range(24)]

@@ -19,7 +19,7 @@ from docrag.serve import search_form as asked
 from docrag.serve import template_helpers as shown
 from docrag.serve.app import create_app
 from docrag.serve.originals import original, standing
-from docrag.serve.search_form import Asked
+from docrag.serve.search_form import SearchForm
 from docrag.types import IndexedDocument, page_id
 from tests.samples import make_image, write_pdf
 from tests.serve.conftest import HERE
@@ -28,20 +28,20 @@ from tests.serve.elements import PARTS, QUESTION, Elements, page_url
 
 def test_the_address_holds_the_question_and_what_narrows_it(client: TestClient):
     [document, *_] = client.app.state.index.documents()
-    page = client.get(Asked("harbour", mode="late", k=5, within=(document.id,)).url()).text
+    page = client.get(SearchForm("harbour", mode="late", k=5, within=(document.id,)).url()).text
     elements = Elements(page)
     checked = [given["value"] for given in elements.all("input") if "checked" in given]
     assert checked == ["late", document.id[: asked.KEY]]
     assert len(elements.all("li", "hit")) == document.pages
     assert re.search(r"<option selected>5<", page)
-    part = client.get(Asked("harbour", mode="late", k=5).url("/results"), headers=PARTS)
+    part = client.get(SearchForm("harbour", mode="late", k=5).url("/results"), headers=PARTS)
     assert part.headers["HX-Push-Url"] == "/?q=harbour&mode=late&k=5"
     assert len(Elements(part.text).all("li", "hit")) == 5
     assert not Elements(part.text).all("header")
 
 
 def test_the_right_page_comes_first_with_its_marks_text_and_scores(client: TestClient):
-    page = client.get(Asked(QUESTION.text).url()).text
+    page = client.get(SearchForm(QUESTION.text).url()).text
     first = page[page.index('<li class="hit"') :].split("</li>\n    <li", 1)[0]
     assert QUESTION.file in first
     assert f"page {QUESTION.page} of 5" in first
@@ -107,7 +107,7 @@ def test_the_words_of_a_question_have_their_pictures(client: TestClient):
 def test_documents_are_found_by_name_and_the_chosen_ones_stay(client: TestClient):
     documents = client.app.state.index.documents()
     [tide] = [one for one in documents if "tide" in one.file]
-    page = client.get(Asked(within=(tide.id,)).url("/listed") + "&find=MANUAL tarn").text
+    page = client.get(SearchForm(within=(tide.id,)).url("/listed") + "&find=MANUAL tarn").text
     offered = [given["value"] for given in Elements(page).all("input")]
     tarn = next(one for one in documents if "tarn" in one.file)
     assert offered == [tide.id[: asked.KEY], tarn.id[: asked.KEY]]
@@ -172,7 +172,7 @@ def test_an_empty_index_says_how_to_fill_it(empty: TestClient, started):
 
 def test_no_hits_lead_to_other_ways(client: TestClient):
     [document, *_] = client.app.state.index.documents()
-    wanted = Asked("xylophone", mode="text", within=(document.id,))
+    wanted = SearchForm("xylophone", mode="text", within=(document.id,))
     page = client.get(wanted.url()).text
     links = {given["href"] for given in Elements(page).all("a", "button")}
     assert "No page matches" in page
@@ -217,8 +217,8 @@ def test_a_document_whose_first_page_was_lost_is_shown_by_its_next(tmp_path: Pat
 def test_the_address_of_a_question_is_read_back_as_it_was():
     from starlette.datastructures import QueryParams
 
-    wanted = Asked("Müller & Söhne #3?", "text", 20, ("ab12cd34ef56",))
-    assert Asked.of(QueryParams(wanted.url().partition("?")[2])) == wanted
-    assert Asked().url() == "/"
+    wanted = SearchForm("Müller & Söhne #3?", "text", 20, ("ab12cd34ef56",))
+    assert SearchForm.of(QueryParams(wanted.url().partition("?")[2])) == wanted
+    assert SearchForm().url() == "/"
     with pytest.raises(QueryError):
-        Asked(within=("ab12cd34ef56",)).chosen([])
+        SearchForm(within=("ab12cd34ef56",)).chosen([])

@@ -13,13 +13,13 @@ from qdrant_client import models
 
 from docrag.errors import StoreError
 from docrag.store.layout import Layout
-from docrag.store.local.cache import Part, Recent
+from docrag.store.local.cache import ReadKey, RecordCache
 from docrag.store.local.store import EdgeStore
 from docrag.types import PATCHES, PageRecord
 from tests.threads import at_once
 
 Make = Callable[[int], PageRecord]
-ALL = Part((PATCHES,), None)
+ALL = ReadKey((PATCHES,), None)
 PAGE = models.FieldCondition(key="metadata.page", match=models.MatchValue(value=3))
 
 
@@ -35,9 +35,9 @@ def named(record: PageRecord, text: str) -> PageRecord:
 
 
 def test_the_oldest_make_room(records: list[PageRecord]):
-    measuring = Recent()
+    measuring = RecordCache()
     measuring.keep(ALL, records[:1], measuring.moment)
-    recent = Recent(most=5 * measuring.size)
+    recent = RecordCache(most=5 * measuring.size)
     for record in records:
         recent.find(ALL, [records[0].id])
         recent.keep(ALL, [record], recent.moment)
@@ -51,13 +51,13 @@ def test_the_oldest_make_room(records: list[PageRecord]):
 
 
 def test_more_than_all_room_is_not_kept(records: list[PageRecord]):
-    recent = Recent(most=100)
+    recent = RecordCache(most=100)
     recent.keep(ALL, records, recent.moment)
     assert (recent.size, recent.find(ALL, [records[0].id])) == (0, {})
 
 
 def test_what_was_read_before_a_write_is_not_kept(records: list[PageRecord]):
-    recent = Recent()
+    recent = RecordCache()
     moment = recent.moment
     recent.forget([records[1].id])
     recent.keep(ALL, records[:2], moment)

@@ -223,7 +223,7 @@ def test_the_filter_box_can_complete_values(index: Index, archive: Archive):
     indexed = dict(payload_indexes(DEFAULTS))
     for key in KEYWORDS:
         assert indexed[key] == models.PayloadSchemaType.KEYWORD
-    names = index._shelf.store.facet("metadata.file_name")
+    names = index._storage.store.facet("metadata.file_name")
     assert names == {"ferry.pdf": 2, "apple.pdf": 2, "picture.png": 1}
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from docrag.errors import ServerRefused
 from docrag.ingest.manifest import FileRow, Manifest
-from docrag.ingest.storage import Shelf
+from docrag.ingest.storage import Storage
 from docrag.operations.archive import export, import_archive
 from docrag.store.archive import Archive
 from docrag.store.images import PageImages
@@ -86,17 +86,17 @@ def test_a_move_to_a_server_and_from_it_is_described(tmp_path: Path, record: Cal
                 connect(Address.parse(fake.uri.replace("reports", name))), layout, built
             )
             manifest = Manifest(home / "manifest.sqlite")
-            with closing(Shelf(store, PageImages(home / "images"), manifest)) as shelf:
+            with closing(Storage(store, PageImages(home / "images"), manifest)) as storage:
                 if name == "from":
                     store.upsert([record(number) for number in range(5)])
                     document = record(0).payload["metadata"]["document_id"]
                     manifest.begin(document, "/docs/0.pdf")
                     row = FileRow("/docs/0.pdf", "/docs/0.pdf", 10, 20, document)
                     manifest.finish(document, 5, "", [row])
-                    export(shelf, built, layout, Archive(tmp_path / "archive"), lambda _: None)
+                    export(storage, built, layout, Archive(tmp_path / "archive"), lambda _: None)
                 else:
                     archive = Archive(tmp_path / "archive")
-                    assert import_archive(shelf, archive.contents(), archive, lambda _: None).written == 5
+                    assert import_archive(storage, archive.contents(), archive, lambda _: None).written == 5
                     assert store.count() == 5
     assert {fault(NEWEST_KEPT, one) for one in fake.requests} == {""}
 

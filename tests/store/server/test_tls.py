@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from docrag.errors import ServerUnreachable, SettingsError
-from docrag.location.directory import place_of
+from docrag.location.directory import locate
 from docrag.settings import load_settings
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.server.address import Address
@@ -96,7 +96,7 @@ def test_a_setting_says_whom_to_trust(
 ):
     monkeypatch.setenv("DOCRAG_CA_FILE", ca_file)
     monkeypatch.setenv("DOCRAG_API_KEY", KEY)
-    place = place_of(load_settings(index=served[0].uri, files=str(tmp_path / "files")))
+    place = locate(load_settings(index=served[0].uri, files=str(tmp_path / "files")))
     assert place.fingerprint() is None
     place.close()
 

@@ -13,6 +13,7 @@ from pydantic_settings import (
 )
 
 from docrag.errors import SettingsError
+from docrag.types import CaptionSource, Datatype, KeepPatches, Pooling
 
 _URL: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl)
 _NO_BASE_URL = "not http(s)://host:port/path without user, query and fragment"
@@ -60,14 +61,14 @@ class Settings(BaseSettings):
     """Pixels on the long side of the image that the model sees; by default the checkpoint's own."""
     max_patches: int | None = Field(default=None, ge=1, le=8192)
     """Patch vectors that a page may have; by default the checkpoint's own."""
-    keep_patches: Literal["all", "inked"] | None = None
+    keep_patches: KeepPatches | None = None
     """Whether patches on blank paper are stored too; else as the index was built, all for a new one."""
-    datatype: Literal["float32", "float16", "turbo8", "turbo4"] | None = None
+    datatype: Datatype | None = None
     """How the numbers of patches are stored; else as the index was built, float16 for a new one."""
-    pooling: Literal["rows", "rows+columns", "tokens"] | None = None
+    pooling: Pooling | None = None
     """What the first stage of a search compares: means of rows, of columns too, or of patches that are alike;
     chosen like the datatype, rows for a new index."""
-    caption: Literal["none", "text", "vision"] = "text"
+    caption: CaptionSource = "text"
     """Where captions come from: only the title; title, headings and figure captions of the text layer; or
     these and a vision model."""
     caption_url: str | None = None

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]
 Mode = Literal["hybrid", "late", "cosine", "text"]
-MODES: tuple[Mode, ...] = ("hybrid", "late", "cosine", "text")
+MODES: tuple[Mode, ...] = get_args(Mode)
+Datatype = Literal["float32", "float16", "turbo8", "turbo4"]
+"""How the numbers of a multi-vector are stored. A page of 1030 x 128 takes 264 KB as float16, half of that as
+turbo8 and a quarter as turbo4."""
+Pooling = Literal["rows", "rows+columns", "tokens"]
+"""How the patches of a page are pooled for the first stage of a search."""
+KeepPatches = Literal["all", "inked"]
+"""Which patches of a page are stored: all of them, or only those that are not blank paper."""
+CaptionSource = Literal["none", "text", "vision"]
+"""Where captions come from: nowhere, the text layer, or a vision model as well."""
 
 MAX_FLOATS = 2**20
 """Floats of the vectors of one page must stay below this (Qdrant's MAX_MULTIVECTOR_FLATTENED_LEN)."""

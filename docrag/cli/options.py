@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from docrag.types import CaptionSource, Datatype, KeepPatches, Pooling
 
 LateOption = Annotated[str | None, typer.Option("--late", help="Late-interaction encoder [minilm].")]
 ImageOption = Annotated[str | None, typer.Option("--image", help="Single-vector image encoder.")]
 TextOption = Annotated[str | None, typer.Option("--text", help="Caption encoder [minilm].")]
 CaptionOption = Annotated[
-    Literal["none", "text", "vision"] | None,
+    CaptionSource | None,
     typer.Option("--caption", help="Where captions come from [text]."),
 ]
 CaptionUrlOption = Annotated[
@@ -40,15 +42,15 @@ MaxPatchesOption = Annotated[
     int | None, typer.Option("--max-patches", help="Patch vectors that a page may have [the model's own].")
 ]
 KeepPatchesOption = Annotated[
-    Literal["all", "inked"] | None,
+    KeepPatches | None,
     typer.Option("--keep-patches", help="inked leaves out what lies on blank paper [all]."),
 ]
 DatatypeOption = Annotated[
-    Literal["float32", "float16", "turbo8", "turbo4"] | None,
+    Datatype | None,
     typer.Option("--datatype", help="How patches are stored: turbo8 takes half of float16 [float16]."),
 ]
 PoolingOption = Annotated[
-    Literal["rows", "rows+columns", "tokens"] | None,
+    Pooling | None,
     typer.Option("--pooling", help="What the first stage of a search compares [rows]."),
 ]
 ImageBaseUrlOption = Annotated[

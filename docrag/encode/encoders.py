@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,19 @@ from docrag.encode.runtime.request_batcher import RequestBatcher
 from docrag.encode.vectors.inked import keep_inked
 from docrag.encode.vectors.norms import normalised
 from docrag.encode.vectors.pooling import POOLINGS, fitted
-from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, MultiVector, Page, SparseVector, Vector
+from docrag.types import (
+    BM25,
+    CAPTION,
+    IMAGE,
+    PATCHES,
+    POOLED,
+    KeepPatches,
+    MultiVector,
+    Page,
+    Pooling,
+    SparseVector,
+    Vector,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,9 +69,9 @@ class Encoders:
     text: TextEncoder
     terms: Bm25Encoder
     image: PageEncoder | None = None
-    keep_patches: Literal["all", "inked"] = "all"
+    keep_patches: KeepPatches = "all"
     """inked: patches on blank paper are not stored; for a late-interaction encoder that sees."""
-    pooling: str = "rows"
+    pooling: Pooling = "rows"
     """How the patches of a page become fewer for the first stage of a search: a name in POOLINGS."""
     _batcher: RequestBatcher[str, QueryVectors] = field(init=False, repr=False, compare=False)
 

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.ingest.storage import Storage
     from docrag.location.directory import IndexLocation, Location
-    from docrag.store.layout import Datatype, Fingerprint, Layout
+    from docrag.store.layout import Fingerprint, Layout
+    from docrag.types import Datatype
 
 
 def open_storage(location: IndexLocation, encoders: Encoders, datatype: Datatype | None = None) -> Storage:

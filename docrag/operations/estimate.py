@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from docrag.errors import DocumentError, SettingsError
-from docrag.types import MAX_FLOATS
+from docrag.types import MAX_FLOATS, Pooling
 
 if TYPE_CHECKING:
     from docrag.settings import Settings
-    from docrag.store.layout import Datatype
+    from docrag.types import Datatype
 
 FLOAT_BYTES: Mapping[Datatype, float] = {"float32": 4, "float16": 2, "turbo8": 1, "turbo4": 0.5}
 TURBO_BYTES = 4
 """That a vector of turbo8 or turbo4 has besides."""
-POOLED_ROWS: Mapping[str, int] = {"rows": 32, "rows+columns": 64, "tokens": 32}
+POOLED_ROWS: Mapping[Pooling, int] = {"rows": 32, "rows+columns": 64, "tokens": 32}
 """Vectors of `pooled` that stand somewhere, at most (`encode.pooling`)."""
 NOWHERE = 6
 """Vectors that stand nowhere: ColPali's special tokens. Other models have 2 to 15."""
@@ -117,7 +117,7 @@ def estimate(
     shape: PageShape,
     *,
     datatype: Datatype = "float16",
-    pooling: str = "rows",
+    pooling: Pooling = "rows",
     image_dim: int = 0,
     text_dim: int = TEXT_DIM,
 ) -> Estimate:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from docrag.ingest.report import Progress
     from docrag.operations.archive import Transfer
     from docrag.store.archive import Archive, Contents
-    from docrag.store.layout import Datatype
+    from docrag.types import Datatype
 
 CAPTIONS = "captions.jsonl"
 """In an export: what a vision model said of pages."""

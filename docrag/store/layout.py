@@ -19,6 +19,7 @@ from docrag.types import (
     MAX_FLOATS,
     PATCHES,
     POOLED,
+    Datatype,
     PageRecord,
     SparseVector,
     Vector,
@@ -34,10 +35,6 @@ KEYWORDS = ("metadata.document_id", "metadata.source", "metadata.sources", "meta
 """Payload fields with an index for texts, which filters and facets need."""
 INTEGERS = ("metadata.page",)
 """Payload fields with an index for numbers."""
-
-Datatype = Literal["float32", "float16", "turbo8", "turbo4"]
-"""How the numbers of a multi-vector are stored: a page of 1030 x 128 takes 264 KB as float16, half of that as
-turbo8, a quarter as turbo4."""
 
 _NORM_TOLERANCE = 1e-2
 _MAX_TERM = 2**32

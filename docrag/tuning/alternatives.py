@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from docrag.encode.vectors.muvera import Muvera
 from docrag.encode.vectors.pooling import POOLINGS
 from docrag.store.base import Store
-from docrag.store.layout import Datatype
 from docrag.store.payload import boxes_of
 from docrag.tuning.trial import QUANTIZATIONS, SampleShard, VectorStorage, trial
-from docrag.types import PATCHES, MultiVector, SparseVector, Vector
+from docrag.types import PATCHES, Datatype, MultiVector, SparseVector, Vector
 
 SAMPLE = 200
 """Pages: their vectors are read into memory, and written once for each kind of storage."""

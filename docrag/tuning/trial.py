@@ -13,8 +13,8 @@ import numpy as np
 import qdrant_edge as edge
 from numpy.typing import NDArray
 
-from docrag.store.layout import Datatype
 from docrag.store.local.engine import named_errors
+from docrag.types import Datatype
 
 BATCH = 8
 _NAME = "tried"

@@ -16,9 +16,9 @@ from qdrant_client import models
 
 from docrag.search.plan import queries
 from docrag.search.stages import Stages
-from docrag.store.layout import Datatype, Layout
+from docrag.store.layout import Layout
 from docrag.store.local.store import EdgeStore
-from docrag.types import PATCHES, Vector
+from docrag.types import PATCHES, Datatype, Vector
 from tests.benchmarks.synthetic import DIM
 
 TOP = 10

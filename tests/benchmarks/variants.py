@@ -10,9 +10,8 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 
 from docrag.search.stages import Stages
-from docrag.store.layout import Datatype
 from docrag.store.local.store import EdgeStore
-from docrag.types import PATCHES, POOLED
+from docrag.types import PATCHES, POOLED, Datatype
 from tests.benchmarks.asking import TOP, Clock, exact, layout, plan, timed, top
 from tests.benchmarks.synthetic import DIM, World, page_id
 

@@ -22,11 +22,11 @@ from docrag.operations.estimate import (
     estimate,
     shape_of,
 )
-from docrag.store.layout import Datatype, Layout
+from docrag.store.layout import Layout
 from docrag.store.local.store import EdgeStore
 from docrag.store.payload import page_payload
 from docrag.store.server.wire import JsonWire
-from docrag.types import PageRecord, SparseVector
+from docrag.types import Datatype, PageRecord, SparseVector
 from tests.samples import FERRY, make_page, write_pdf
 from tests.store.conftest import unit
 

@@ -7,13 +7,13 @@ from qdrant_client import models
 
 from docrag.search.plan import queries
 from docrag.search.stages import Stages
-from docrag.store.layout import KEYWORDS, Datatype, Fingerprint, Layout
+from docrag.store.layout import KEYWORDS, Fingerprint, Layout
 from docrag.store.server import alias
 from docrag.store.server.address import Address
 from docrag.store.server.connection import connect
 from docrag.store.server.schema import CollectionOptions
 from docrag.store.server.store import ServerStore
-from docrag.types import MODES, PageRecord, SparseVector
+from docrag.types import MODES, Datatype, PageRecord, SparseVector
 from tests.store.fake_qdrant import FakeQdrant, Sent
 
 PAGE = models.Filter(must=[models.FieldCondition(key="metadata.page", match=models.MatchValue(value=2))])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docrag.errors import PageFailed
-from docrag.types import MAX_FLOATS, MultiVector
+from docrag.types import MAX_FLOATS, MultiVector, Pooling
 
 ROW_GAP = 0.5
 """Two vectors stand in one row when their middles differ by less than this share of the median height."""
@@ -73,7 +73,7 @@ def pool_tokens(page: MultiVector, most: int = MOST_ROWS) -> NDArray[np.float32]
     return np.concatenate([_means(placed, clusters(placed, most), most), others])
 
 
-POOLINGS: Mapping[str, Callable[[MultiVector], NDArray[np.float32]]] = {
+POOLINGS: Mapping[Pooling, Callable[[MultiVector], NDArray[np.float32]]] = {
     "rows": pool_rows,
     "rows+columns": pool_rows_and_columns,
     "tokens": pool_tokens,

@@ -9,8 +9,8 @@ from typing import Any
 from qdrant_client import models
 
 from docrag.errors import IndexMismatch, ServerRefused, SettingsError, StoreError
-from docrag.store.layout import INTEGERS, KEYWORDS, Datatype, Fingerprint, Layout, VectorSpec
-from docrag.types import PATCHES
+from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout, VectorSpec
+from docrag.types import PATCHES, Datatype
 
 SINCE: Mapping[str, tuple[int, int]] = {"memory": (1, 19), "turbo4": (1, 19), "turbo8": (1, 20)}
 """The version of the server that brought a feature."""

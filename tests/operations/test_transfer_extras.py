@@ -12,10 +12,9 @@ from docrag import Index, Settings
 from docrag.caption.cache import CaptionCache
 from docrag.errors import IndexMismatch, StoreError
 from docrag.operations.transfer import export_index, import_index
-from docrag.search.stages import Stages
+from docrag.search.stages import FILE, Plan, Stages, load_plan, save_plan
 from docrag.store.archive import Archive, Contents
 from docrag.store.layout import TEXTS, Fingerprint
-from docrag.tuning.plan import FILE, Plan, load_plan, save_plan
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
 PAGES = 3

@@ -1,8 +1,8 @@
 import pytest
 
 from docrag import Index
+from docrag.search.boosts import named_pages
 from docrag.search.fusion import fuse
-from docrag.search.page_match import pages_named
 from docrag.types import ScoredId
 
 
@@ -18,7 +18,7 @@ from docrag.types import ScoredId
     ],
 )
 def test_numbers_of_pages_are_read(question, numbers):
-    assert pages_named(question) == numbers
+    assert named_pages(question) == numbers
 
 
 def test_a_named_page_comes_before_one_that_is_a_little_nearer():

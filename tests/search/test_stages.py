@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from docrag.encode.maxsim import maxsim
-from docrag.index.page_count import RECOUNT, PageCount
+from docrag.index.index import RECOUNT, PageCount
 from docrag.search.plan import queries
 from docrag.search.stages import PREFETCH, SIEVE, Stages, shortened
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
@@ -37,7 +37,7 @@ def test_the_defaults_grow_with_the_index():
 
 def test_pages_are_counted_anew_after_a_minute_and_after_a_change(monkeypatch):
     now, counted = [0.0], iter([10, 20, 30])
-    monkeypatch.setattr("docrag.index.page_count.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("docrag.index.index.time.monotonic", lambda: now[0])
     pages = PageCount(lambda: next(counted))
     assert [pages(), pages()] == [10, 10]
     now[0] = RECOUNT + 1

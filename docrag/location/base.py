@@ -1,0 +1,75 @@
+"""What a location is: the protocols that directories and collections on a server have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from docrag.store.base import Store
+    from docrag.store.layout import Fingerprint, Layout
+
+
+class Location(Protocol):
+    """Where the points of one index are stored, together with the files that belong to them."""
+
+    uri: str
+    """The address that a user gives to `--index`."""
+    folder: Path
+    """The directory on this machine that holds the manifest, page images, captions and the tuned plan."""
+
+    def fingerprint(self) -> Fingerprint | None:
+        """What the index was built with, or None if there is no index."""
+        ...
+
+    def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
+        """Create a new, empty index."""
+        ...
+
+    def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
+        """Open the existing index.
+
+        Args:
+            fingerprint: What it is expected to be built with. If the same weights have moved to another path,
+                the new path is remembered.
+            layout: Its named vectors.
+
+        Raises:
+            IndexMismatch: The index was migrated to other models in the meantime.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release a connection that no store has taken over."""
+        ...
+
+
+class IndexLocation(Location, Protocol):
+    """The location of an index that a migration can replace by a new one."""
+
+    def staging(self) -> Location:
+        """Where the index that will replace this one is built; after a kill it is the same place again.
+
+        Raises:
+            StoreError: This index cannot be replaced.
+        """
+        ...
+
+    def switch(self, *, keep_old: bool) -> str:
+        """Make the staged index the current one. Once this has begun, a kill cannot undo it.
+
+        Args:
+            keep_old: Whether to keep the index that was here.
+
+        Returns:
+            The address of the old index, or an empty string if it was removed.
+        """
+        ...
+
+    def recover(self) -> None:
+        """Finish a switch that was decided and then interrupted; does nothing if there is none."""
+        ...
+
+    def abandon(self) -> None:
+        """Delete the staged index."""
+        ...

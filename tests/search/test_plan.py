@@ -11,8 +11,8 @@ from docrag.search.filters import (
     Not,
     compare,
     metadata_filter,
-    plan_queries,
 )
+from docrag.search.plan import plan_queries
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
 
 VECTORS = {

@@ -76,9 +76,7 @@ def test_every_part_stands_on_one_floor():
     assert sorted(parts) == sorted(part for floor in FLOORS for part in floor)
 
 
-@pytest.mark.parametrize(
-    "module", [name for name in NAMES if name.count(".") and name != "docrag.__main__"]
-)
+@pytest.mark.parametrize("module", [name for name in NAMES if name.count(".") and name != "docrag.__main__"])
 def test_imports_run_down_only(module: str):
     part = part_of(module)
     for imported in imported_modules(NAMES[module]):

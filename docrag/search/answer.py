@@ -14,10 +14,9 @@ from threadpoolctl import ThreadpoolController
 from docrag.common.timing import timed
 from docrag.encode.encoders import Encoders
 from docrag.errors import QueryError
-from docrag.search.boosts import TitleMatch, named_pages
 from docrag.search.browse import page_fields
 from docrag.search.filters import require_fields
-from docrag.search.fusion import fuse, weights_for
+from docrag.search.fusion import TitleMatch, fuse, named_pages, weights_for
 from docrag.search.plan import Signal, plan_queries
 from docrag.search.query import Query
 from docrag.search.regions import matched_regions

@@ -11,7 +11,7 @@ from docrag import Index
 from docrag.operations.transfer import import_index
 
 ARCHIVE = Path(__file__).with_name("compatibility") / "7f28a4c.tar.xz"
-"""An index of one PDF with two pages, its export and the PDF, made by the commit of that name (render_side 256)."""
+"""An index of one PDF with two pages, its export and the PDF, made by the commit of that name."""
 QUESTION = "How much did catering earn?"
 TEXT = "Catering revenue of the ferry: 612 thousand euros"
 

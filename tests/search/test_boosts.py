@@ -1,8 +1,7 @@
 import pytest
 
 from docrag import Index
-from docrag.search.boosts import TitleMatch, named_pages
-from docrag.search.fusion import fuse
+from docrag.search.fusion import TitleMatch, fuse, named_pages
 from docrag.types import ScoredId
 
 

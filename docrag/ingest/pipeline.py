@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from docrag.caption import Captioner, title_of
-from docrag.common.timing import tell
+from docrag.common.timing import report_time
 from docrag.encode.encoders import Encoders, PageVectors
 from docrag.errors import DocumentError, PageFailed
 from docrag.ingest.batch_size import AdaptiveBatchSize
@@ -102,7 +102,7 @@ class Pipeline:
     ) -> Iterator[Progress | FileReport]:
         batch = work.batch
         for seconds in work.rendered:
-            tell("render", seconds)
+            report_time("render", seconds)
         batch.records = self._encode(batch.pages, work.captions)
         for document_id in work.closed:
             lost, hint = describe_lost(self._lost.pop(document_id))

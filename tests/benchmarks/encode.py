@@ -153,7 +153,8 @@ def worker() -> Iterator[Callable[..., Any]]:
 
 def render(side: int, first: int, count: int) -> list[bytes]:
     """Pages of a real document as the readers render them, as JPEG."""
-    from docrag.read.source import encode_jpeg, open_source
+    from docrag.read.opening import open_source
+    from docrag.read.source import encode_jpeg
 
     source = open_source(data(*PDF), ())
     longest = max(side, RENDER_SIDE)

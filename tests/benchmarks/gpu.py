@@ -184,7 +184,8 @@ def watched() -> Iterator[Callable[[], str]]:
 
 def render(folder: Path, side: int, count: int) -> Iterator[bytes]:
     """The first pages of the PDFs of a folder as the readers render them, as JPEG."""
-    from docrag.read.source import encode_jpeg, open_source
+    from docrag.read.opening import open_source
+    from docrag.read.source import encode_jpeg
 
     for path in sorted(folder.glob("*.pdf")):
         source = open_source(path, ())

@@ -52,7 +52,7 @@ def test_what_is_here_already_stays(cache):
 def test_all_lines_or_none(cache, bad: bytes):
     here, there = cache("here"), cache("there")
     here.put("a", "said")
-    with pytest.raises(StoreError, match="no caption of an export"):
+    with pytest.raises(StoreError, match="not an exported caption"):
         there.merge([*here.lines(), bad])
     assert len(there) == 0
     there.put("b", "it can still be written")

@@ -2,8 +2,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from docrag.caption import Captioner, NoCaptioner, TextLayerCaptioner, text_layer
-from docrag.caption.text_layer import CAPTION_LIMIT
+from docrag.caption import Captioner, NoCaptioner, TextLayerCaptioner
+from docrag.caption.text_layer import CAPTION_LIMIT, text_layer_caption
 from docrag.types import Block, Document, Page
 
 BODY = "Passengers on the northern line rose by four per cent, which the new timetable explains. " * 4
@@ -21,7 +21,7 @@ def page(*blocks: tuple[str, float], number: int = 1) -> Page:
 
 
 def caption(page: Page) -> str:
-    return text_layer.caption(page).replace("\u203a", ">")
+    return text_layer_caption(page).replace("\u203a", ">")
 
 
 def test_larger_letters_are_headings_in_reading_order() -> None:

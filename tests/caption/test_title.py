@@ -1,6 +1,6 @@
 import pytest
 
-from docrag.caption.title import TITLE_LIMIT, shorten, title_of
+from docrag.caption.title import TITLE_LIMIT, shorten_to_line, title_of
 from docrag.types import Document
 
 HEADLINE = "Maintenance log of the motor vessel Skua, spring overhaul"
@@ -83,5 +83,5 @@ def test_titles_are_short_and_on_one_line() -> None:
 
 
 def test_shorten_cuts_between_words_or_inside_a_word_that_fills_the_line() -> None:
-    assert shorten("one two three", 8) == "one …"
-    assert shorten("x" * 30, 10) == "x" * 9 + "…"
+    assert shorten_to_line("one two three", 8) == "one …"
+    assert shorten_to_line("x" * 30, 10) == "x" * 9 + "…"

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from docrag.caption.cache import CaptionCache
-from docrag.caption.text_layer import caption as text_layer_caption
+from docrag.caption.text_layer import text_layer_caption
 from docrag.caption.vision import PROMPT, VisionCaptioner
 from docrag.errors import RemoteError, SettingsError, StoreError
 from docrag.types import Page
@@ -214,11 +214,11 @@ def test_a_refused_page_has_its_text_layer_and_the_reason(desk: Desk, status: in
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (say(""), r"says nothing \(stop\)"),
-        (say(" \n "), r"says nothing"),
-        (say(None, "content_filter"), r"says nothing \(content_filter\)"),
-        (say("<think>Hmm, a chart", "length"), r"says nothing \(length\)"),
-        (say("<think>Hmm</think>\n", ""), r"says nothing \(no reason given\)"),
+        (say(""), r"answered with no text \(stop\)"),
+        (say(" \n "), r"answered with no text"),
+        (say(None, "content_filter"), r"answered with no text \(content_filter\)"),
+        (say("<think>Hmm, a chart", "length"), r"answered with no text \(length\)"),
+        (say("<think>Hmm</think>\n", ""), r"answered with no text \(no reason given\)"),
     ],
 )
 def test_an_empty_answer_is_an_error_and_not_kept(desk: Desk, answer: Answer, told: str):
@@ -300,7 +300,7 @@ def test_closing_ends_the_wait_for_another_try(desk: Desk):
             time.sleep(0.01)
         time.sleep(0.1)
         captioner.close()
-        with pytest.raises(RemoteError, match="closed before it answered"):
+        with pytest.raises(RemoteError, match="closed before an answer came"):
             asked.result(timeout=10)
 
 

@@ -10,7 +10,7 @@ from time import time
 
 import pytest
 
-from docrag.common.http import BUSY_TRIES, TRIES, JsonClient, retry_after
+from docrag.common.http import ATTEMPTS, BUSY_ATTEMPTS, JsonClient, retry_after
 from docrag.errors import RemoteError, SettingsError
 from tests.servers import Answer, ModelServer
 
@@ -91,10 +91,10 @@ def test_a_wait_that_is_too_long_is_an_error_at_once(connect: Connect, waits: li
 
 
 def test_a_limit_by_the_minute_is_sat_out(connect: Connect, waits: list[float]):
-    client, server = connect(*BUSY_TRIES * [Answer(429)])
+    client, server = connect(*BUSY_ATTEMPTS * [Answer(429)])
     with pytest.raises(RemoteError, match="answered 429"):
         client.post("things", {})
-    assert len(server.requests) == BUSY_TRIES
+    assert len(server.requests) == BUSY_ATTEMPTS
     assert sum(waits) > 120
 
 
@@ -123,12 +123,12 @@ def test_a_slow_answer_is_tried_again(connect: Connect):
     ids=["500", "dropped", "slow"],
 )
 def test_trying_ends(connect: Connect, failing: Answer, told: str):
-    client, server = connect(*TRIES * [failing], timeout=0.1 if failing.after else 5)
+    client, server = connect(*ATTEMPTS * [failing], timeout=0.1 if failing.after else 5)
     with pytest.raises(RemoteError, match=told) as caught:
         client.post("things", {})
     assert server.url in caught.value.message
     assert caught.value.hint
-    assert len(server.requests) == TRIES
+    assert len(server.requests) == ATTEMPTS
 
 
 def test_an_address_where_nothing_listens_is_told():
@@ -137,10 +137,10 @@ def test_an_address_where_nothing_listens_is_told():
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     waits: list[float] = []
     client = JsonClient(url, KEY, sleep=waits.append)
-    with pytest.raises(RemoteError, match=f"{url}/things: .*is it running"):
+    with pytest.raises(RemoteError, match=f"{url}/things: .*check that the server is running"):
         client.post("things", {})
     client.close()
-    assert len(waits) == TRIES - 1
+    assert len(waits) == ATTEMPTS - 1
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413, 422])
@@ -166,7 +166,7 @@ def test_the_reason_is_found_in_every_form(connect: Connect, body: object):
 @pytest.mark.parametrize("body", ["<html>Log in</html>", "[1]", ""])
 def test_an_answer_that_is_no_object_is_an_error(connect: Connect, body: str):
     client, server = connect(Answer(body=body))
-    with pytest.raises(RemoteError, match="no JSON object"):
+    with pytest.raises(RemoteError, match="did not answer with a JSON object"):
         client.post("things", {})
     assert len(server.requests) == 1
 
@@ -179,7 +179,7 @@ def test_an_address_is_told_without_password():
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host/v1", "", "http://", "http://[::1"])
 def test_what_is_no_address_is_refused(url: str):
-    with pytest.raises(SettingsError, match="not an address"):
+    with pytest.raises(SettingsError, match="not a valid"):
         JsonClient(url)
 
 

@@ -31,7 +31,7 @@ def test_processes_of_others_are_started_as_before(tmp_path):
     script = tmp_path / "theirs.py"
     script.write_text(
         "import multiprocessing\n"
-        "from docrag import spawn\n"
+        "from docrag.common import spawn\n"
         "def double(n):\n    return 2 * n\n"
         "if __name__ == '__main__':\n"
         "    spawn.context()\n"

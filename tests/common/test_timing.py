@@ -2,16 +2,16 @@ import threading
 
 import pytest
 
-from docrag.common.timing import listening, tell, timed
+from docrag.common.timing import listening, report_time, timed
 
 
 def test_each_thread_hears_of_its_own_stages_only():
     heard: list[tuple[str, str]] = []
-    other = threading.Thread(target=tell, args=("elsewhere", 1.0))
+    other = threading.Thread(target=report_time, args=("elsewhere", 1.0))
     with listening(lambda stage, model, seconds: heard.append((stage, model))), timed("embed", "a model"):
         other.start()
         other.join()
-    tell("nobody listens", 1.0)
+    report_time("nobody listens", 1.0)
     assert heard == [("embed", "a model")]
 
 
@@ -20,8 +20,8 @@ def test_the_inner_listener_hears_and_the_outer_one_goes_on_afterwards():
     inner: list[str] = []
     with listening(lambda stage, *_: outer.append(stage)):
         with listening(lambda stage, *_: inner.append(stage)):
-            tell("a", 1.0)
-        tell("b", 1.0)
+            report_time("a", 1.0)
+        report_time("b", 1.0)
     assert (outer, inner) == (["b"], ["a"])
 
 
@@ -30,5 +30,5 @@ def test_a_stage_that_fails_is_not_told():
     with listening(lambda stage, model, seconds: heard.append(seconds)):
         with pytest.raises(ValueError, match="broken"), timed("embed"):
             raise ValueError("broken")
-        tell("render", 0.5)
+        report_time("render", 0.5)
     assert heard == [0.5]

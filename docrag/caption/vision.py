@@ -108,12 +108,7 @@ class VisionCaptioner:
                 missing[page.id] = page
             else:
                 answers[page.id] = cached
-        logger.info(
-            "vision captions: %d from the cache, %d to request from %s",
-            len(answers),
-            len(missing),
-            self._address,
-        )
+        logger.info("vision captions: %d in the cache, %d to request", len(answers), len(missing))
         answers |= self._request_all(missing)
         return [_with_answer(page, answers[page.id]) for page in pages]
 

@@ -55,8 +55,8 @@ class Worker:
         self.options = options
         self._sources: OrderedDict[str, Source] = OrderedDict()
         self._ocr: OcrReader | None = None
-        # faulthandler writes into it, so it stays open as long as the process lives.
-        self._null_file = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        # faulthandler writes into it; a file descriptor stays open as long as the process lives.
+        self._null_file = os.open(os.devnull, os.O_WRONLY)
 
     def source(self, path: Path) -> Source:
         """Return the open document; if too many are open, the least recently used one is closed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 import re
 import sqlite3
 import subprocess
@@ -232,6 +233,17 @@ def test_an_empty_answer_is_an_error_and_not_kept(desk: Desk, answer: Answer, to
 def test_what_a_model_thinks_is_left_out(desk: Desk):
     captioner = desk.serve(say("<think>A bar\nchart?</think>\n\nA bar chart of revenue.\n"))
     assert captioner.caption([picture_page(1)])[0].text.splitlines()[1:] == ["A bar chart of revenue."]
+
+
+def test_cached_requested_and_refused_pages_are_logged(desk: Desk, caplog: pytest.LogCaptureFixture):
+    captioner = desk.serve(answer=refuse_second)
+    captioner.caption([picture_page(1)])
+    with caplog.at_level(logging.INFO, logger="docrag.caption"):
+        captioner.caption([picture_page(1), picture_page(2)])
+    counts, refusal = caplog.messages
+    assert counts == "vision captions: 1 in the cache, 1 to request"
+    assert refusal.startswith("no vision caption for page 3 of report.pdf: ")
+    assert "answered 400: cannot identify image file" in refusal
 
 
 def test_a_page_without_an_image_is_an_error(desk: Desk):

@@ -1,4 +1,4 @@
-"""Optical character recognition with RapidOCR, whose package includes its models."""
+"""Optical character recognition: which pages need it, and how RapidOCR reads them with its bundled models."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from docrag.read.blocks import PlacedWord, lay_out
 from docrag.read.order import reading_order
+from docrag.read.source import FEW_WORDS, TextLayer
 from docrag.types import Block, Box, Word
 
 if TYPE_CHECKING:
@@ -18,8 +19,37 @@ if TYPE_CHECKING:
 
 OCR_SIDE = 1600
 """Long side of the picture that OCR reads, in pixels."""
+OCR_PICTURE_SHARES = {10: 0.25, FEW_WORDS: 0.9}
+"""A page with fewer words than the key is read by OCR if pictures cover at least this share of it. Courts and
+scanners stamp a line of a dozen words on pages that are otherwise one picture."""
+_CONTRAST = 32
+"""Grey levels, of 256, between the darkest and the lightest part of a page that is not blank."""
 _DETECTOR_SIDE = 960
 _WORDS = re.compile(r"\S+")
+
+
+def decide_ocr(layer: TextLayer, picture: Image, enabled: bool) -> tuple[bool, str]:
+    """Decide whether a page is read by OCR, and say why.
+
+    A page is read if it has no words, or few words and pictures that cover much of it (`OCR_PICTURE_SHARES`),
+    unless nothing can be seen on it.
+    """
+    count = len(layer.words)
+    reason = f"it has {count} words, and pictures cover {layer.picture_share:.0%} of it"
+    few = any(count < words and layer.picture_share >= share for words, share in OCR_PICTURE_SHARES.items())
+    if count and not few:
+        return False, reason
+    if not enabled:
+        return False, "OCR is switched off"
+    if is_blank(picture):
+        return False, "it is blank"
+    return True, reason
+
+
+def is_blank(picture: Image) -> bool:
+    """Whether nothing can be seen on a picture; single specks do not count."""
+    grey = np.asarray(picture.convert("L").reduce(4))
+    return int(grey.max()) - int(grey.min()) < _CONTRAST
 
 
 class Line(NamedTuple):

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from docrag.types import Block, PageImage, Word
+from docrag.types import Block, Word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FEW_WORDS = 40
 """A page with fewer words may be a picture of text with a stamp or a heading over it."""
-_CONTRAST = 32
-"""Grey levels, of 256, between the darkest and the lightest part of a page that is not blank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +69,3 @@ def size_in_pixels(width: float, height: float, side: int, max_pixels: int) -> t
     """
     scale = min(side / max(width, height), math.sqrt(max_pixels / (width * height)))
     return max(int(width * scale + 1e-6), 1), max(int(height * scale + 1e-6), 1)
-
-
-def encode_jpeg(picture: Image, quality: int) -> PageImage:
-    """Encode a picture as JPEG with Pillow, which takes an eighth of the time that MuPDF takes."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality)
-    return PageImage(buffer.getvalue(), picture.width, picture.height)
-
-
-def is_blank(picture: Image) -> bool:
-    """Whether nothing can be seen on a picture; single specks do not count."""
-    grey = np.asarray(picture.convert("L").reduce(4))
-    return int(grey.max()) - int(grey.min()) < _CONTRAST

@@ -17,21 +17,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from docrag.common.images import jpeg_within
 from docrag.errors import DocumentError, PageFailed, UnreadableDocument
 from docrag.read.jobs import ReadOptions
-from docrag.read.source import FEW_WORDS, Source, TextLayer, encode_jpeg, is_blank
-from docrag.types import Block, Document, Page, Word
+from docrag.types import Block, Document, Page, PageImage, Word
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from docrag.read.ocr import OcrReader
+    from docrag.read.source import Source
 
 KEPT_OPEN = 4
 """How many documents a worker keeps open."""
-OCR_PICTURE_SHARES = {10: 0.25, FEW_WORDS: 0.9}
-"""A page with fewer words than the key is read by OCR if pictures cover at least this share of it. Courts and
-scanners stamp a line of a dozen words on pages that are otherwise one picture."""
 _GRACE = 30.0
 """Seconds beyond a task's timeout after which a worker ends itself."""
 _PR_SET_PDEATHSIG = 1
@@ -131,6 +127,8 @@ def read_page(path: Path, document: Document, number: int) -> FirstReading:
     Raises:
         PageFailed: The page cannot be read or rendered.
     """
+    from docrag.read.ocr import decide_ocr
+
     worker = _current_worker()
     options = worker.options
     with _page_errors(), worker.limit(options.page_timeout):
@@ -138,31 +136,14 @@ def read_page(path: Path, document: Document, number: int) -> FirstReading:
         layer = source.text_layer(number)
         started = time.perf_counter()
         picture = source.picture(number, options.image_side, options.max_pixels)
-        image = encode_jpeg(picture, options.jpeg_quality)
+        jpeg, _ = jpeg_within(picture, options.jpeg_quality)
         seconds = time.perf_counter() - started
         needs_ocr, reason = decide_ocr(layer, picture, options.ocr)
+        image = PageImage(jpeg, picture.width, picture.height)
         page = Page(
             document, number, layer.label, layer.width, layer.height, layer.words, layer.blocks, image
         )
         return FirstReading(page, needs_ocr, reason, seconds)
-
-
-def decide_ocr(layer: TextLayer, picture: Image, enabled: bool) -> tuple[bool, str]:
-    """Decide whether a page is read by OCR, and say why.
-
-    A page is read if it has no words, or few words and pictures that cover much of it (`OCR_PICTURE_SHARES`),
-    unless nothing can be seen on it.
-    """
-    count = len(layer.words)
-    reason = f"it has {count} words, and pictures cover {layer.picture_share:.0%} of it"
-    few = any(count < words and layer.picture_share >= share for words, share in OCR_PICTURE_SHARES.items())
-    if count and not few:
-        return False, reason
-    if not enabled:
-        return False, "OCR is switched off"
-    if is_blank(picture):
-        return False, "it is blank"
-    return True, reason
 
 
 def recognise_page(path: Path, number: int) -> tuple[tuple[Word, ...], tuple[Block, ...]]:

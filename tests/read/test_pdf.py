@@ -3,9 +3,9 @@ import pymupdf
 import pytest
 
 from docrag.errors import EmptyDocument, PasswordRequired, UnreadableDocument, UnsupportedFile
+from docrag.read.ocr import is_blank
 from docrag.read.opening import open_source
 from docrag.read.pdf import PdfSource, clean_title, printable, saslprep
-from docrag.read.source import is_blank
 
 LIMIT = 4_000_000
 

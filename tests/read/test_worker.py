@@ -13,12 +13,10 @@ import pytest
 from PIL import Image
 
 from docrag.read import Closed, DocumentRefused, Opened, PageRead, ReaderPool, ReadOptions, worker
-from docrag.read.source import TextLayer
-from docrag.types import Document, Word
+from docrag.types import Document
 
 TEXT = "Eleven words are enough that nobody takes this page for a scan. "
 STAMP = "Case 18-12857 ECF No. 1 filed 09/13/18 PageID.1 Page 1 of 16"
-WORD = Word("word", (0, 0, 1, 1), 0)
 
 
 @pytest.fixture(scope="module")
@@ -110,21 +108,3 @@ def test_scans_are_not_read_by_ocr_where_it_is_switched_off(make_pdf, scan, monk
     first = worker.read_page(path, Document("ab" * 32, (str(path),), 1), 1)
     assert (first.needs_ocr, first.reason) == (False, "OCR is switched off")
     assert first.page.words == ()
-
-
-@pytest.mark.parametrize(
-    ("words", "share", "ocr"),
-    [
-        (0, 0.0, True),
-        (9, 0.25, True),
-        (9, 0.24, False),
-        (10, 0.89, False),
-        (39, 0.9, True),
-        (40, 1.0, False),
-    ],
-)
-def test_few_words_beside_large_pictures_call_for_ocr(words: int, share: float, ocr: bool):
-    picture = Image.linear_gradient("L").convert("RGB")
-    layer = TextLayer("1", 500, 800, (WORD,) * words, (), share)
-    expected = f"it has {words} words, and pictures cover {share:.0%} of it"
-    assert worker.decide_ocr(layer, picture, enabled=True) == (ocr, expected)

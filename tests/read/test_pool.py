@@ -183,10 +183,15 @@ def test_an_exception_of_the_caller_ends_the_workers(make_pdf, job, helper):
     assert not workers()
 
 
-def test_a_pool_can_read_again(make_pdf, job):
+def test_a_pool_can_read_again_even_after_its_processes_ended(make_pdf, job, caplog):
     made = job(make_pdf(TEXT))
     with ReaderPool(workers=1) as pool:
         assert len(list(pool.read([made]))) == len(list(pool.read([made]))) == 3
+        assert "ended unexpectedly" not in caplog.text
+        pool._processes._pool.stop()
+        assert len(list(pool.read([made]))) == 3
+    assert "the reader processes ended unexpectedly; starting new ones" in caplog.messages
+    assert not workers()
 
 
 def test_nothing_to_read_starts_nothing():

@@ -285,7 +285,7 @@ def count_pages(paths: Iterable[Path], passwords: tuple[str, ...] = ()) -> tuple
         NotFound: A path does not exist.
     """
     from docrag.read.files import find_files
-    from docrag.read.source import open_source
+    from docrag.read.opening import open_source
 
     pages = 0
     refused: list[str] = []

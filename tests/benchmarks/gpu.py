@@ -184,12 +184,13 @@ def watched() -> Iterator[Callable[[], str]]:
 
 def render(folder: Path, side: int, count: int) -> Iterator[bytes]:
     """The first pages of the PDFs of a folder as the readers render them, as JPEG."""
-    from docrag.read.source import encode_jpeg, open_source
+    from docrag.common.images import jpeg_within
+    from docrag.read.opening import open_source
 
     for path in sorted(folder.glob("*.pdf")):
         source = open_source(path, ())
         for number in range(1, min(count, source.total_pages) + 1):
-            yield encode_jpeg(source.picture(number, side, MOST_PIXELS), 85).jpeg
+            yield jpeg_within(source.picture(number, side, MOST_PIXELS), 85)[0]
             count -= 1
         source.close()
 

@@ -9,7 +9,7 @@ from docrag.ingest.manifest import Manifest
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.ingest.storage import Storage
-    from docrag.location.directory import IndexLocation, Location
+    from docrag.location.base import IndexLocation, Location
     from docrag.store.layout import Fingerprint, Layout
     from docrag.types import Datatype
 

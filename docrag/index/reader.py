@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from docrag.encode.encoders import Encoders
     from docrag.ingest.storage import Storage
-    from docrag.location.directory import IndexLocation
+    from docrag.location.base import IndexLocation
     from docrag.search.filters import Filter
     from docrag.search.heatmap import Heatmap
     from docrag.search.label import LabelledPage

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.ingest.storage import Storage
-    from docrag.location.directory import IndexLocation
+    from docrag.location.base import IndexLocation
 
 
 BEGUN = "begun and not finished: the same docrag migrate goes on, docrag migrate --abandon ends it"

@@ -40,7 +40,7 @@ class Staging:
         self._mark = self.folder / _MARK
         self._old = self.folder / _OLD
 
-    def decided(self) -> Mapping[str, str] | None:
+    def decision(self) -> Mapping[str, str] | None:
         """What was told when the switch was decided; None before.
 
         Raises:
@@ -106,7 +106,7 @@ class Staging:
         if (self.home / _STALE).exists():
             (self.home / _STALE).rename(self._old / _STALE)
 
-    def end(self, keep_in: Path | None) -> None:
+    def finish(self, keep_in: Path | None) -> None:
         """Remove what is left of the draft, the note of the switch last.
 
         Args:

@@ -74,7 +74,7 @@ class Storage:
                 return
             home = self.images.root.parent
             with self.manifest.alone():
-                if Staging(home).decided() is not None:
+                if Staging(home).decision() is not None:
                     hint = "close it here and open it again, which ends the migration"
                     raise IndexInUse(f"a migration is taking the place of the index in {home}", hint)
                 yield True

@@ -6,9 +6,10 @@ import os
 import re
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from docrag.errors import IndexNotFound, SettingsError, StoreError
+from docrag.location.base import IndexLocation, Location
 
 if TYPE_CHECKING:
     from docrag.ingest.staging import Staging
@@ -19,65 +20,6 @@ if TYPE_CHECKING:
     from docrag.store.server.address import Address
 
 FINGERPRINT = "fingerprint.json"
-
-
-class Location(Protocol):
-    """Where the points of an index are, or are to be, and the files beside them."""
-
-    uri: str
-    folder: Path
-    """Manifest, page images, captions of a vision model, and what was tuned."""
-
-    def fingerprint(self) -> Fingerprint | None:
-        """What the index was built with; None where there is none."""
-        ...
-
-    def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """A new index."""
-        ...
-
-    def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """The index that is there; its fingerprint may say that the same weights lie elsewhere now.
-
-        Raises:
-            IndexMismatch: It was migrated to other models meanwhile.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of a connection that no store has taken over."""
-        ...
-
-
-class IndexLocation(Location, Protocol):
-    """The site of an index that another one may replace."""
-
-    def beside(self) -> Location:
-        """Where an index is built that is to take the place of this one; the same again after a kill.
-
-        Raises:
-            StoreError: Nothing could take the place of this one.
-        """
-        ...
-
-    def switch(self, *, keep_old: bool) -> str:
-        """Let what was built beside be the index from now on; from here on, a kill stops nothing.
-
-        Args:
-            keep_old: Whether the index that was here is kept.
-
-        Returns:
-            Where it is kept; empty where it is not.
-        """
-        ...
-
-    def recover(self) -> None:
-        """Take the steps that are left of a switch that was decided, if one was."""
-        ...
-
-    def abandon(self) -> None:
-        """Throw away what was built beside."""
-        ...
 
 
 def locate(settings: Settings) -> IndexLocation:
@@ -232,7 +174,7 @@ class DirectoryLocation:
             raise
         return store
 
-    def beside(self) -> Location:
+    def staging(self) -> Location:
         """A directory in this one."""
         return DirectoryLocation(self._draft().folder)
 
@@ -257,7 +199,7 @@ class DirectoryLocation:
     def recover(self) -> None:
         """Nothing can be searched meanwhile, and it takes a moment."""
         draft = self._draft()
-        if draft.decided() is not None:
+        if draft.decision() is not None:
             with self._alone():
                 self._take_steps(draft)
 
@@ -279,6 +221,6 @@ class DirectoryLocation:
         return FolderLock(self.folder / "points")
 
     def _take_steps(self, draft: Staging) -> None:
-        if (told := draft.decided()) is not None:
+        if (told := draft.decision()) is not None:
             draft.move_in()
-            draft.end(Path(told["kept"]) if told["kept"] else None)
+            draft.finish(Path(told["kept"]) if told["kept"] else None)

@@ -15,7 +15,7 @@ from docrag.store.server.store import ServerStore, stored_fingerprint
 
 if TYPE_CHECKING:
     from docrag.ingest.staging import Staging
-    from docrag.location.directory import Location
+    from docrag.location.base import Location
     from docrag.store.base import Store
     from docrag.store.layout import Fingerprint, Layout
     from docrag.store.server.connection import Connection
@@ -82,7 +82,7 @@ class ServerLocation:
             store.set_fingerprint(fingerprint)
         return store
 
-    def beside(self) -> Location:
+    def staging(self) -> Location:
         """A collection of the next number, and a directory in the one of this index.
 
         Raises:
@@ -123,7 +123,7 @@ class ServerLocation:
         from docrag.ingest.staging import MANIFEST
 
         draft = self._draft()
-        if draft.decided() is None:
+        if draft.decision() is None:
             return
         manifest = Manifest(self.folder / MANIFEST)
         try:
@@ -166,14 +166,14 @@ class ServerLocation:
 
     def _take_steps(self, draft: Staging) -> None:
         """Alias first: a search is then answered by the new collection, whose images follow in a moment."""
-        told = draft.decided()
+        told = draft.decision()
         if told is None:
             return
         alias.switch_alias(self._connection, self._connection.address.collection, told["new"])
         draft.move_in()
         if not told["kept"] and told["old"] != told["new"]:
             alias.drop(self._connection, told["old"])
-        draft.end(Path(told["kept"]) if told["kept"] else None)
+        draft.finish(Path(told["kept"]) if told["kept"] else None)
 
 
 class _Beside:

@@ -12,7 +12,8 @@ from docrag.errors import IndexInUse, IndexMismatch, SettingsError, StoreError
 from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
 from docrag.index.opening import fingerprint_for, open_parts
 from docrag.ingest.report import IngestReport
-from docrag.location.directory import IndexLocation, locate, require_index
+from docrag.location.base import IndexLocation
+from docrag.location.directory import locate, require_index
 from docrag.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -189,12 +190,12 @@ def _draft(location: IndexLocation, asked: Fingerprint) -> Storage:
 
     What was begun for others is thrown away, and so are the remains of one that was being thrown away.
     """
-    beside = location.beside()
+    beside = location.staging()
     begun = beside.fingerprint()
     if begun is None or not _same(begun, asked):
         beside.close()
         location.abandon()
-        beside, begun = location.beside(), None
+        beside, begun = location.staging(), None
     return open_parts(beside, begun, asked)
 
 

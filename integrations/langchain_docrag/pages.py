@@ -11,7 +11,7 @@ from qdrant_client import models
 
 from docrag import Index
 from docrag.index.opening import layout_of
-from docrag.location.directory import IndexLocation
+from docrag.location.base import IndexLocation
 from docrag.search.browse import page_fields
 from docrag.search.plan import metadata_filter
 from docrag.store.base import Store

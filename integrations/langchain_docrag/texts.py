@@ -14,7 +14,8 @@ from langchain_core.embeddings import Embeddings
 from qdrant_client import models
 
 from docrag.errors import IndexMismatch, StoreError
-from docrag.location.directory import DirectoryLocation, IndexLocation
+from docrag.location.base import IndexLocation
+from docrag.location.directory import DirectoryLocation
 from docrag.store.base import Store
 from docrag.store.layout import TEXTS, Fingerprint, Layout
 from docrag.types import CAPTION, PageRecord, SparseVector, Vector

@@ -16,7 +16,8 @@ from docrag.index.opening import layout_of, open_parts
 from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.staging import Staging
 from docrag.ingest.storage import Storage
-from docrag.location.directory import IndexLocation, locate
+from docrag.location.base import IndexLocation
+from docrag.location.directory import locate
 from docrag.store.layout import Fingerprint
 from docrag.store.server import alias
 from tests.samples import FERRY, write_pdf
@@ -72,7 +73,7 @@ def build(settings: Settings) -> None:
         fill(open_parts(place, None, OLD), 10)
         place.folder.joinpath("search.json").write_text("{}")
     with closing(locate(settings)) as place:
-        fill(open_parts(place.beside(), None, NEW), 15)
+        fill(open_parts(place.staging(), None, NEW), 15)
 
 
 def holds(settings: Settings, fingerprint: Fingerprint, pages: int) -> bool:
@@ -163,9 +164,9 @@ def test_there_are_fewer_steps_than_kills(settings: Settings):
 def test_until_it_is_decided_a_draft_can_be_thrown_away(settings: Settings, server: FakeQdrant):
     build(settings)
     with closing(locate(settings)) as place:
-        assert place.beside().fingerprint() == NEW
+        assert place.staging().fingerprint() == NEW
         place.abandon()
-        assert place.beside().fingerprint() is None
+        assert place.staging().fingerprint() is None
     assert holds(settings, OLD, 10)
     assert not server.db.collection_exists("reports--2")
 

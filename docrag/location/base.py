@@ -52,7 +52,7 @@ class IndexLocation(Location, Protocol):
         ...
 
     def switch(self, *, keep_old: bool) -> str:
-        """Replace the index by the one in staging. Once this is decided, a kill only delays it: see `recover`.
+        """Replace the index by the one in staging; once decided, a kill only delays it (see `recover`).
 
         Args:
             keep_old: Whether to keep the replaced index.

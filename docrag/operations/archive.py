@@ -12,10 +12,9 @@ from docrag.ingest.image_urls import address_images, base_url_of
 from docrag.ingest.manifest import DocumentRow, FileRow, Manifest
 from docrag.ingest.report import Progress
 from docrag.ingest.storage import Storage
-from docrag.store.archive import Archive, Contents, Part, page_state, state_of
+from docrag.store.archive import Archive, ArchivedPage, Contents, Part, page_state, state_of
 from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint, Layout, require_equal
-from docrag.store.parts import ArchivedPage
 from docrag.store.payload import image_address, source_metadata
 from docrag.types import PageRecord, SparseVector
 
@@ -93,8 +92,8 @@ def export(
         parts.append(found)
         done.parts, done.pages = len(parts), done.pages + len(ids)
         listener(Progress(done.pages, len(entries), archive.part_file(number).name))
-    files = [archive.write_beside(name, chunks) for name, chunks in (beside or {}).items()]
-    told = replace(_contents(storage, fingerprint, parts), beside=tuple(file for file in files if file))
+    files = [archive.write_attachment(name, chunks) for name, chunks in (beside or {}).items()]
+    told = replace(_contents(storage, fingerprint, parts), attachments=tuple(file for file in files if file))
     archive.write_contents(told)
     archive.trim(len(parts))
     return done

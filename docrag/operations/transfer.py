@@ -113,10 +113,10 @@ def _take_captions(archive: Archive, contents: Contents, home: Path) -> int:
     """Keep what a vision model said of exported pages; how many captions were new."""
     from docrag.caption.cache import FILE, CaptionCache
 
-    if CAPTIONS not in {file.name for file in contents.beside}:
+    if CAPTIONS not in {file.name for file in contents.attachments}:
         return 0
     with closing(CaptionCache(home / FILE)) as kept:
-        return kept.merge(archive.read_beside(CAPTIONS, contents))
+        return kept.merge(archive.read_attachment(CAPTIONS, contents))
 
 
 def _take_plan(archive: Archive, contents: Contents, home: Path, pages: int) -> str:
@@ -130,7 +130,7 @@ def _take_plan(archive: Archive, contents: Contents, home: Path, pages: int) -> 
     """
     from docrag.tuning.plan import FILE, load_plan, plan_of, save_plan
 
-    text = b"".join(archive.read_beside(FILE, contents))
+    text = b"".join(archive.read_attachment(FILE, contents))
     if not text:
         return ""
     known = sum(len(part.pages) for part in contents.parts)

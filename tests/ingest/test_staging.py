@@ -99,7 +99,7 @@ STEPS: list[tuple[object, str]] = [
     (Manifest, "become"),
     (Manifest, "copy_to"),
     (alias, "switch_alias"),
-    (alias, "drop"),
+    (alias, "drop_collection"),
 ]
 
 

@@ -177,6 +177,7 @@ def test_space_of_replaced_texts_comes_back(tmp_path, monkeypatch):
     assert len(told) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Payload indexes have no")
 def test_langchain_qdrant_reads_the_same_collection(tmp_path):
     qdrant = pytest.importorskip("langchain_qdrant")
     client = QdrantClient(":memory:")

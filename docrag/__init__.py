@@ -9,8 +9,11 @@ The public names are loaded when they are first used: `import docrag` loads neit
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from docrag.common import moved_modules
 
 if TYPE_CHECKING:
     from docrag.encode.base import ModelSpec, PageEncoder, TextEncoder
@@ -71,6 +74,9 @@ __all__ = [
     "page_encoder",
     "text_encoder",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+moved_modules.install()
 
 
 def __getattr__(name: str) -> Any:

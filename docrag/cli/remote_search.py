@@ -31,10 +31,10 @@ def search_there(
         QueryError: It cannot be asked so.
         DocragError: The server fails.
     """
-    from docrag.location.directory import folder_of
+    from docrag.location.resolve import local_folder
     from docrag.serve.handover import find_holder
 
-    with find_holder(folder_of(settings)) as holder:
+    with find_holder(local_folder(settings)) as holder:
         if holder is None:
             return None
         errors.print(f"the index is open in docrag serve: asking {holder.url}")

@@ -117,7 +117,7 @@ def shorten(text: str, most: int) -> str:
 
 def write_marked(hit: Hit) -> Path:
     """Write the page image of a hit with its regions marked; the path of the file."""
-    from docrag.search.marked import mark_regions
+    from docrag.search.crops import mark_regions
 
     path = Path(tempfile.mkdtemp(prefix="docrag-")) / f"{Path(hit.file).stem}-page-{hit.page}.png"
     mark_regions(hit.image(), hit.regions).save(path)

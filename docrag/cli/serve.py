@@ -54,7 +54,7 @@ def serve(
     as_json: UrlOption = False,
 ) -> None:
     """Search an index from a browser, and from programs by a JSON API."""
-    from docrag.location.directory import folder_of
+    from docrag.location.resolve import local_folder
     from docrag.settings import load_settings
 
     face = _face()
@@ -65,7 +65,7 @@ def serve(
         api_key=api_key or "",
         allowed_hosts=tuple(allow_host or ()),
         allow_ingest=allow_ingest,
-        folder=folder_of(settings),
+        folder=local_folder(settings),
         source=settings.index.rstrip("/").rpartition("/")[2],
     )
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")

@@ -1,29 +1,46 @@
-"""Index: what a user holds. It opens the stages and gives them to the two flows, ingest and search."""
+"""Index: what a user holds. It opens the stages and hands them to the flows: ingest, search and tuning."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from docrag.errors import NotFound
 from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
 from docrag.index.opening import open_storage
-from docrag.index.reader import Reader
-from docrag.ingest.report import IngestReport
-from docrag.location.directory import locate, require_index
+from docrag.index.status import Status, status_of
+from docrag.ingest.sync import SyncOptions, sync
+from docrag.location.resolve import locate, require_index
 from docrag.settings import Settings, load_settings
+from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
 if TYPE_CHECKING:
-    from langchain_docrag import DocragRetriever
+    from langchain_core.retrievers import BaseRetriever
+    from PIL.Image import Image
 
+    from docrag.encode.encoders import Encoders
+    from docrag.ingest.report import IngestReport
+    from docrag.ingest.storage import Storage
     from docrag.ingest.sync import Listener
+    from docrag.location.base import IndexLocation
+    from docrag.search.filters import Filter
+    from docrag.search.heatmap import Heatmap
+    from docrag.search.label import LabelledPage
     from docrag.tuning.tune import Tuning
 
+RECOUNT_SECONDS = 60.0
+"""After this long the pages are counted again, since other processes may write to the same server."""
 
-class Index(Reader):
-    """Pages of documents that can be searched; make one with `Index.open`.
+
+class Index:
+    """Pages of documents that can be searched. Open one with `Index.open`.
 
     >>> import tempfile
     >>> from docrag import Index
@@ -34,6 +51,15 @@ class Index(Reader):
     ...     print(hit.page, hit.regions[0].text.split()[:5], hit.image().size)
     4 ['Lamp', 'blinks', 'red', 'four', 'times'] (904, 1280)
     """
+
+    def __init__(
+        self, location: IndexLocation, storage: Storage, encoders: Encoders, settings: Settings
+    ) -> None:
+        self._location = location
+        self._storage = storage
+        self._encoders = encoders
+        self._settings = settings
+        self._page_count = PageCount(storage.store.count)
 
     @classmethod
     def open(
@@ -46,35 +72,140 @@ class Index(Reader):
         create: bool = True,
         settings: Settings | None = None,
     ) -> Self:
-        """Open an index, or make a new one.
+        """Open an index, or create a new one.
+
+        A migration that was interrupted while it switched to the new index is finished first.
 
         Args:
-            uri: A directory, or a collection on a Qdrant server; else DOCRAG_INDEX, else ./docrag-index.
+            uri: A directory, or a collection on a Qdrant server. The default is DOCRAG_INDEX, else
+                ./docrag-index.
             late: Name of the late-interaction encoder.
-            image: Name of the single-vector image encoder, if any.
-            text: Name of the encoder of captions.
-            create: Whether an index that is not there is made.
-            settings: Everything else that can be set; by default from the environment and docrag.toml.
+            image: Name of the single-vector image encoder. The default is none.
+            text: Name of the encoder for captions.
+            create: Whether to create the index if it does not exist.
+            settings: All other settings. By default they come from the environment and docrag.toml.
 
         Raises:
             SettingsError: A setting cannot be used.
-            UnknownModel: No encoder goes by that name.
-            IndexNotFound: Nothing is there, and create is false.
-            IndexInUse: Another process holds it.
-            IndexMismatch: It was built by other encoders.
+            UnknownModel: No encoder has that name.
+            IndexNotFound: There is no index, and `create` is false.
+            IndexInUse: Another process has the index open.
+            IndexMismatch: The index was built with other encoders.
         """
-        flags = {"index": uri, "late": late, "image": image, "text": text}
-        given = {name: str(value) for name, value in flags.items() if value is not None}
+        overrides = {"index": uri, "late": late, "image": image, "text": text}
+        given = {name: str(value) for name, value in overrides.items() if value is not None}
         settings = settings.model_copy(update=given) if settings else load_settings(**given)
         location = locate(settings)
         try:
-            encoders = choose_encoders(
-                settings, location.fingerprint() if create else require_index(location)
-            )
+            location.recover()
+            stored = location.fingerprint() if create else require_index(location)
+            encoders = choose_encoders(settings, stored)
             return cls(location, open_storage(location, encoders, settings.datatype), encoders, settings)
         except BaseException:
             location.close()
             raise
+
+    def search(
+        self,
+        query: str = "",
+        k: int = 10,
+        mode: Mode = "hybrid",
+        filter: Filter | None = None,
+        *,
+        image: Image | str | os.PathLike[str] | None = None,
+        audio: str | os.PathLike[str] | None = None,
+    ) -> list[Hit]:
+        """Find the pages that answer a query, best first.
+
+        Args:
+            query: A question or some words. A path or URL is treated as words, too.
+            k: Number of pages, 1 or more.
+            mode: hybrid, late, cosine or text.
+            filter: Metadata that a page must have, such as {"file_name": "report.pdf"}. Several keys must all
+                match; a list of values matches any of them. See docrag.search.filters for more.
+            image: What the pages should look like, alone or together with words. Needs an encoder that takes
+                images as queries.
+            audio: A recording. Needs an encoder that takes recordings.
+
+        Raises:
+            QueryError: The query is empty, the mode or the filter cannot be used, or no encoder of the index
+                takes such a query.
+        """
+        from docrag.search.answer import answer
+        from docrag.search.query import make_query
+        from docrag.search.stages import stages_for
+
+        request = make_query(query, image, audio, k, mode, filter)
+        stages = stages_for(self._location.folder, self._page_count)
+        return answer(self._storage.store, self._storage.images, self._encoders, request, stages)
+
+    async def asearch(self, query: str = "", **options: Any) -> list[Hit]:
+        """The same as `search`, in a thread, so that an event loop is not blocked."""
+        return await asyncio.to_thread(self.search, query, **options)
+
+    def heatmap(self, page_id: str, query: str) -> Heatmap:
+        """How well each place on a page matches each word of a query.
+
+        Raises:
+            NotFound: The page is not in the index.
+            QueryError: The query is empty, or the page has no vector with a position.
+        """
+        from docrag.search.heatmap import heatmap
+
+        return heatmap(self._storage.store, self._encoders, page_id, query)
+
+    def label(
+        self,
+        labels: Sequence[str],
+        *,
+        template: str = "{}",
+        filter: Filter | None = None,
+    ) -> list[LabelledPage]:
+        """Classify the pages with the image encoder of the index, without training (zero-shot).
+
+        Args:
+            labels: The possible labels, in any language that the encoder knows.
+            template: The text in which a label is given to the encoder, such as "a scan of a {}".
+            filter: Only label pages with these metadata values.
+
+        Returns:
+            One entry for each page, ordered by file and page.
+
+        Raises:
+            QueryError: There are no labels, or the index has no image encoder that compares texts.
+        """
+        from docrag.search.label import label_stored
+
+        return label_stored(self._storage.store, self._encoders.image, labels, template, filter)
+
+    def documents(self) -> list[IndexedDocument]:
+        """The documents in the index, ordered by path."""
+        from docrag.search.browse import documents
+
+        return documents(self._storage.store)
+
+    def pages(self, page_ids: Sequence[str]) -> list[IndexedPage]:
+        """Pages in the order of their ids; ids that are not in the index are skipped.
+
+        The neighbour of a page has the id `docrag.types.page_id(page.document_id, number)`.
+
+        Args:
+            page_ids: Page ids as hits name them. Any other text matches no page.
+        """
+        from docrag.search.browse import pages
+
+        valid_ids = [page_id for page_id in page_ids if is_page_id(page_id)]
+        return pages(self._storage.store, self._storage.images, valid_ids)
+
+    def page(self, page_id: str) -> IndexedPage:
+        """One page.
+
+        Raises:
+            NotFound: The page is not in the index.
+        """
+        for page in self.pages([page_id]):
+            return page
+        raise NotFound(f"no page {page_id} in the index", "use the id of a hit")
 
     def ingest(
         self,
@@ -86,31 +217,33 @@ class Index(Reader):
         listener: Listener | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> IngestReport:
-        """Bring the index up to date with files and folders; what did not change costs nothing.
+        """Bring the index up to date with files and folders. Unchanged files cost almost nothing.
 
-        Searches go on meanwhile. One thread at a time changes an index: others wait for their turn.
+        Searches continue meanwhile. Only one thread changes an index at a time; others wait.
 
         Args:
-            paths: PDFs, images, and folders that are walked.
-            prune: Whether to remove the files of these folders that are gone.
-            again: Whether to read files that did not change, too: for other captions, or for lost pages.
+            paths: PDFs, images, and folders, which are searched recursively.
+            prune: Whether to remove files of these folders from the index if they no longer exist.
+            again: Whether to read unchanged files again, for example to get other captions or to retry pages
+                that could not be read.
             passwords: Tried on encrypted documents.
-            listener: Hears of every file when it is safely stored, and of progress in between.
-            should_stop: Asked all the time; when it says yes, what is encoded is stored and told, the report
-                says `stopped`, and the next ingest goes on from there.
+            listener: Called for every file once it is safely stored, and with progress in between.
+            should_stop: Called frequently. When it returns true, everything encoded so far is stored and
+                reported, the report says `stopped`, and the next ingest continues from there.
 
         Raises:
-            NotFound: A path does not exist; nothing is changed then.
-            StoreError: The index cannot be written; what was reported before is safe.
+            NotFound: A path does not exist. Nothing is changed in that case.
+            StoreError: The index cannot be written. Everything reported before is safe.
         """
-        from docrag.ingest.sync import SyncOptions, sync
-
         settings = self._settings
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
-        with self._pages.changing(), closing(make_captioner(settings, self._location.folder)) as captioner:
-            how = SyncOptions(
+        with (
+            self._page_count.changing(),
+            closing(make_captioner(settings, self._location.folder)) as captioner,
+        ):
+            options = SyncOptions(
                 make_pipeline=lambda base_url: make_pipeline(settings, self._encoders, captioner, base_url),
-                options=make_read_options(settings, self._encoders.image_side, passwords),
+                reading=make_read_options(settings, self._encoders.image_side, passwords),
                 image_base_url=settings.image_base_url,
                 workers=settings.workers or None,
                 listener=listener or (lambda event: None),
@@ -118,7 +251,22 @@ class Index(Reader):
                 again=again,
                 should_stop=should_stop,
             )
-            return sync(self._storage, [Path(path) for path in named], how)
+            return sync(self._storage, [Path(path) for path in named], options)
+
+    def remove(self, path: str | os.PathLike[str]) -> int:
+        """Remove a file from the index. Its pages stay if the same content was ingested at another path.
+
+        Args:
+            path: The path as ingested, the path relative to the working directory, or the id of a document.
+
+        Returns:
+            The number of pages that were removed.
+
+        Raises:
+            NotFound: No such file was ingested.
+        """
+        with self._page_count.changing():
+            return self._storage.forget(path)
 
     def tune(
         self,
@@ -128,18 +276,18 @@ class Index(Reader):
         compare: bool = False,
         write: bool = True,
     ) -> Tuning:
-        """Measure how few pages need exact comparison, and search so from now on where enough is found.
+        """Measure how few pages need an exact comparison, and search that way from now on.
 
         Args:
-            questions: What people ask; by default headings and paragraphs of the pages.
-            recall: Share of the exact ten best pages that must be found.
-            compare: Whether other poolings, datatypes and quantizations are tried too, on a sample.
-            write: Whether what is chosen is kept with the index.
+            questions: Questions that people ask. By default headings and paragraphs of the pages are used.
+            recall: Share of the ten best pages of exact search that must be found, 0..1.
+            compare: Whether to also try other poolings, datatypes and quantizations on a sample.
+            write: Whether to keep the chosen plan with the index.
 
         Raises:
             StoreError: There are too few pages to tune, or nothing to ask.
         """
-        from docrag.tuning.plan import TunedPlan, save_plan
+        from docrag.search.stages import TunedPlan, save_plan
         from docrag.tuning.tune import tune
 
         tuning = tune(self._storage.store, self._encoders, questions, recall, compare=compare)
@@ -147,27 +295,73 @@ class Index(Reader):
             save_plan(self._location.folder, TunedPlan(tuning.chosen.stages, tuning.measured()))
         return tuning
 
-    def remove(self, path: str | os.PathLike[str]) -> int:
-        """Forget a file; its pages go unless the same content stands at another path too.
+    def as_retriever(self, **fields: Any) -> BaseRetriever:
+        """A LangChain retriever over this index, which stays open when the retriever is closed.
 
         Args:
-            path: The path as ingested, or as seen from the working directory; or the id of a document.
-
-        Returns:
-            SyncOptions many pages were removed.
-
-        Raises:
-            NotFound: No such file was ingested.
+            fields: Fields of `langchain_docrag.DocragRetriever`: k, mode, filter, neighbours,
+                group_by_document and others.
         """
-        with self._pages.changing():
-            return self._storage.forget(path)
+        # Integrations import docrag, never the other way round, so this one is looked up by name.
+        retriever: BaseRetriever = import_module("langchain_docrag").DocragRetriever(index=self, **fields)
+        return retriever
 
-    def as_retriever(self, **fields: Any) -> DocragRetriever:
-        """A LangChain retriever over the index, which stays open when the retriever is closed.
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """The models that the index is built with, and everything else that decides its vectors."""
+        return self._encoders.fingerprint()
 
-        Args:
-            fields: Of `langchain_docrag.DocragRetriever`: k, mode, filter, neighbours, group_by_document...
-        """
-        from langchain_docrag import DocragRetriever
+    @property
+    def changes(self) -> int:
+        """How often this process has changed the index. Changes by other processes are not counted."""
+        return self._page_count.changes
 
-        return DocragRetriever(index=self, **fields)
+    def status(self) -> Status:
+        """What the index holds."""
+        return status_of(self._location, self._storage, self._encoders)
+
+    def close(self) -> None:
+        """Close the index, so that another process can open it."""
+        self._encoders.close()
+        self._storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class PageCount:
+    """The number of pages in an open index, counted again only when it may have changed.
+
+    Args:
+        count: Counts the pages. This takes 0.2 ms in the embedded engine and a request on a server.
+    """
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._pages = 0
+        self._counted_at: float | None = None
+        self.changes = 0
+        """How often this process has changed the pages."""
+
+    def __call__(self) -> int:
+        """The number of pages, at most RECOUNT_SECONDS old unless this process has changed them since."""
+        now = time.monotonic()
+        counted_at = self._counted_at
+        if counted_at is None or now - counted_at > RECOUNT_SECONDS:
+            self._pages = self._count()
+            self._counted_at = now
+        return self._pages
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Mark a stretch of time in which pages are added or removed."""
+        try:
+            yield
+        finally:
+            self._counted_at = None
+            self.changes += 1

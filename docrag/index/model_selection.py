@@ -1,24 +1,27 @@
-"""The models of an index: as they are asked for, else as it was built."""
+"""Which models an index uses: those that were asked for, else those that it was built with."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from docrag.encode.options import EncoderOptions
 from docrag.errors import ModelUnavailable, SettingsError, UnknownModel
+from docrag.read.jobs import ReadOptions
 from docrag.settings import Settings
+from docrag.store.layout import Fingerprint, require_pages
 
 if TYPE_CHECKING:
     from docrag.caption import Captioner
     from docrag.encode.base import PageEncoder
     from docrag.encode.encoders import Encoders
-    from docrag.encode.options import EncoderOptions
     from docrag.ingest.pipeline import Pipeline
-    from docrag.read.jobs import ReadOptions
-    from docrag.store.layout import Fingerprint
+
+logger = logging.getLogger(__name__)
 
 Encoder = TypeVar("Encoder")
 
@@ -29,44 +32,60 @@ DEFAULT_LANGUAGE = "english"
 def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
     """The encoders that were asked for, else those that the index was built with, else minilm.
 
-    Resolution and patches go to the late-interaction encoder where it sees pages, else to the image encoder.
+    Resolution and patches go to the late-interaction encoder if it sees pages, else to the image encoder.
+
+    Args:
+        settings: What was asked for.
+        stored: What the existing index was built with, if there is one.
 
     Raises:
-        UnknownModel: No encoder goes by one of the names.
-        ModelUnavailable: The package or the checkpoint of one is not there.
-        SettingsError: Resolution or patches are asked for, and no encoder can be told.
-        IndexMismatch: There is no index of pages but the texts of a vector store.
+        UnknownModel: No encoder has one of the names.
+        ModelUnavailable: The package or the checkpoint of an encoder is missing.
+        SettingsError: A resolution or a number of patches is asked for, and no encoder sees images.
+        IndexMismatch: The index holds the texts of a vector store, not pages.
     """
     from docrag.encode.encoders import Encoders
     from docrag.encode.models.bm25 import Bm25Encoder
     from docrag.encode.registry import page_encoder, text_encoder
-    from docrag.store.layout import require_pages
 
     if stored:
         require_pages(stored)
     built: Mapping[str, Any] = stored.values if stored else {}
     plain = encoder_options(settings)
-    asked = replace(plain, resolution=settings.resolution or 0, max_patches=settings.max_patches or 0)
-    late = _open(page_encoder, "late", settings.late, built, asked, DEFAULT_ENCODER)
+    seeing = seeing_options(settings)
+    late = _open(page_encoder, "late", settings.late, built, seeing, DEFAULT_ENCODER)
     _require_kind(late, "late", "--late")
-    sees = late.spec.needs == "image"
-    image = image_encoder(settings, built, plain if sees else asked)
-    if asked != plain and not sees and image is None:
+    late_sees = late.spec.needs == "image"
+    image = image_encoder(settings, built, plain if late_sees else seeing)
+    if seeing != plain and not late_sees and image is None:
         raise SettingsError(
-            f"{late.spec.family} sees words, no image whose resolution or patches could be chosen",
-            "leave out --resolution and --max-patches, or choose a --late or --image model that sees",
+            f"{late.spec.family} reads words, so no resolution or number of patches can be chosen",
+            "leave out --resolution and --max-patches, or choose a --late or --image model that sees pages",
         )
     text = _open(text_encoder, "text", settings.text, built, plain, DEFAULT_ENCODER)
     language = settings.language or (built.get("bm25") or {}).get("language") or DEFAULT_LANGUAGE
-    keep = settings.keep_patches or built.get("keep_patches") or "all"
+    keep_patches = settings.keep_patches or built.get("keep_patches") or "all"
     pooling = settings.pooling or built.get("pooling") or "rows"
-    return Encoders(late, text, Bm25Encoder(language), image, keep if sees else "all", pooling)
+    logger.info(
+        "encoders: late %s, image %s, text %s, BM25 %s",
+        late.spec.model,
+        image.spec.model if image else "none",
+        text.spec.model,
+        language,
+    )
+    return Encoders(late, text, Bm25Encoder(language), image, keep_patches if late_sees else "all", pooling)
 
 
 def image_encoder(
     settings: Settings, built: Mapping[str, Any], options: EncoderOptions
 ) -> PageEncoder | None:
-    """The image encoder that was asked for, else the one that an index was built with, else none."""
+    """The image encoder that was asked for, else the one that an index was built with, else None.
+
+    Args:
+        settings: What was asked for.
+        built: The fingerprint of the existing index; empty if there is none.
+        options: How the encoder is run.
+    """
     from docrag.encode.registry import page_encoder
 
     if not settings.image and not built.get("image"):
@@ -76,18 +95,15 @@ def image_encoder(
     return encoder
 
 
-def _require_kind(encoder: PageEncoder, kind: str, option: str) -> None:
-    """Refuse an encoder of several vectors a page where one is kept, and the reverse."""
-    if encoder.spec.kind != kind:
-        right = "--late" if encoder.spec.kind == "late" else "--image"
-        raise SettingsError(f"{encoder.spec.family} is no model for {option}", f"give it as {right}")
+def make_captioner(settings: Settings, folder: Path) -> Captioner:
+    """What gives pages their captions.
 
-
-def make_captioner(settings: Settings, home: Path) -> Captioner:
-    """What gives pages their captions; those of a vision model are kept beside the index.
+    Args:
+        settings: Which captions, and the address of a vision model.
+        folder: The directory of the index, where captions of a vision model are cached.
 
     Raises:
-        SettingsError: A vision model is asked for, and not said where it is.
+        SettingsError: A vision model is asked for without its address or name.
     """
     from docrag.caption import NoCaptioner, TextLayerCaptioner
 
@@ -95,21 +111,20 @@ def make_captioner(settings: Settings, home: Path) -> Captioner:
         return NoCaptioner()
     if settings.caption == "text":
         return TextLayerCaptioner()
-    from docrag.caption.cache import FILE as CAPTIONS_FILE
+    from docrag.caption.cache import FILE
     from docrag.caption.vision import VisionCaptioner
 
     if not settings.caption_url or not settings.caption_model:
         raise SettingsError(
-            "captions by a vision model need an endpoint and a model",
+            "captions by a vision model need an endpoint and the name of a model",
             "--caption-url http://127.0.0.1:11434/v1 --caption-model NAME, or caption_url in docrag.toml",
         )
-    told = settings.caption_key
-    key = told.get_secret_value() if told else os.environ.get("OPENAI_API_KEY", "")
+    secret = settings.caption_key
     return VisionCaptioner(
         settings.caption_url,
         settings.caption_model,
-        key=key,
-        cache=home / CAPTIONS_FILE,
+        key=secret.get_secret_value() if secret else os.environ.get("OPENAI_API_KEY", ""),
+        cache=folder / FILE,
         max_tokens=settings.caption_max_tokens,
         concurrency=settings.caption_concurrency,
     )
@@ -118,33 +133,60 @@ def make_captioner(settings: Settings, home: Path) -> Captioner:
 def make_pipeline(
     settings: Settings, encoders: Encoders, captioner: Captioner, image_base_url: str
 ) -> Pipeline:
-    """What an ingest does with pages once they are read; page images are served at that address."""
+    """What an ingest does with pages once they are read.
+
+    Args:
+        settings: How models are run.
+        encoders: The encoders of the index.
+        captioner: Gives pages their captions.
+        image_base_url: The address at which page images are served.
+    """
     from docrag.ingest.batch_size import AdaptiveBatchSize
     from docrag.ingest.pipeline import Pipeline
 
-    return Pipeline(
-        encoders, captioner, image_base_url, AdaptiveBatchSize.of(encoders, encoder_options(settings))
-    )
+    batch_size = AdaptiveBatchSize.of(encoders, encoder_options(settings))
+    return Pipeline(encoders, captioner, image_base_url, batch_size)
 
 
 def encoder_options(settings: Settings) -> EncoderOptions:
-    """How models are run, without what changes their vectors."""
-    from docrag.encode.options import EncoderOptions
+    """How models are run: everything that does not change their vectors."""
+    batch_size = 0 if settings.batch_size == "auto" else settings.batch_size
+    return EncoderOptions(device=settings.device, dtype=settings.dtype, batch_size=batch_size)
 
-    size = 0 if settings.batch_size == "auto" else settings.batch_size
-    return EncoderOptions(device=settings.device, dtype=settings.dtype, batch_size=size)
+
+def seeing_options(settings: Settings) -> EncoderOptions:
+    """How models that see are run, including resolution and patches, which change their vectors."""
+    return replace(
+        encoder_options(settings),
+        resolution=settings.resolution or 0,
+        max_patches=settings.max_patches or 0,
+    )
 
 
 def make_read_options(settings: Settings, encoders_side: int, passwords: Sequence[str]) -> ReadOptions:
-    """How files are read; the encoders may want larger page images than are set."""
-    from docrag.read.jobs import ReadOptions
+    """How files are read.
 
+    Args:
+        settings: What was asked for.
+        encoders_side: Pixels on the long side of the page images that the encoders want; page images are at
+            least this large.
+        passwords: Tried on encrypted documents.
+    """
     return ReadOptions(
         image_side=max(settings.render_side, encoders_side),
         page_timeout=settings.page_timeout,
         ocr=settings.ocr,
         passwords=tuple(passwords),
     )
+
+
+def _require_kind(encoder: PageEncoder, kind: str, option: str) -> None:
+    """Refuse an encoder of several vectors a page where one is stored, and the reverse."""
+    if encoder.spec.kind != kind:
+        right = "--late" if encoder.spec.kind == "late" else "--image"
+        raise SettingsError(
+            f"{encoder.spec.family} cannot be used for {option}", f"give it as {right} instead"
+        )
 
 
 def _open(
@@ -158,19 +200,19 @@ def _open(
     """The encoder that was asked for, else the one of the index, else the default.
 
     Raises:
-        ModelUnavailable: The one of the index is not where it was.
+        ModelUnavailable: The encoder of the index is no longer where it was.
     """
-    name, options = _choice(asked, built.get(kind), options, default)
+    name, options = _resolve(asked, built.get(kind), options, default)
     try:
         return make(name, options)
     except (UnknownModel, ModelUnavailable) as error:
         if asked or not built.get(kind):
             raise
-        hint = f"{error.hint}; if the weights lie elsewhere now: DOCRAG_{kind.upper()}=PATH"
+        hint = f"{error.hint}; if the weights have moved: DOCRAG_{kind.upper()}=PATH"
         raise ModelUnavailable(f"the index was built with {name}: {error.message}", hint) from error
 
 
-def _choice(
+def _resolve(
     asked: str | None, built: Mapping[str, Any] | None, options: EncoderOptions, default: str
 ) -> tuple[str, EncoderOptions]:
     """The name of an encoder and its options: as asked, else as the index was built, else the default."""

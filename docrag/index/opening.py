@@ -1,21 +1,29 @@
-"""The three parts of an index, opened or made where it is."""
+"""The parts of an index (points, page images, manifest), opened or created at its location."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from docrag.ingest.manifest import Manifest
+from docrag.ingest.staging import IMAGES, MANIFEST
+from docrag.ingest.storage import Storage
+from docrag.store.images import PageImages
+from docrag.store.layout import LAYOUT_VERSION, Fingerprint, Layout, require_equal, require_pages
 
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
-    from docrag.ingest.storage import Storage
     from docrag.location.base import IndexLocation, Location
-    from docrag.store.layout import Fingerprint, Layout
     from docrag.types import Datatype
 
 
 def open_storage(location: IndexLocation, encoders: Encoders, datatype: Datatype | None = None) -> Storage:
-    """Open or make the three parts of an index; patches are stored as asked, else as they were."""
+    """Open or create the parts of an index for some encoders.
+
+    Args:
+        location: Where the index is.
+        encoders: Its encoders.
+        datatype: How patches are stored. By default as in the existing index, or float16 for a new one.
+    """
     stored = location.fingerprint()
     return open_parts(location, stored, fingerprint_for(encoders, datatype, stored))
 
@@ -23,41 +31,47 @@ def open_storage(location: IndexLocation, encoders: Encoders, datatype: Datatype
 def fingerprint_for(
     encoders: Encoders, datatype: Datatype | None = None, stored: Fingerprint | None = None
 ) -> Fingerprint:
-    """What an index of some encoders is built with; patches are stored as asked, else as they were."""
-    from docrag.store.layout import LAYOUT_VERSION, Fingerprint
+    """The fingerprint of an index that is built with some encoders.
 
-    kept = datatype or (stored.values["datatype"] if stored else "float16")
-    return Fingerprint({"layout": LAYOUT_VERSION, **encoders.fingerprint(), "datatype": kept})
+    Args:
+        encoders: The encoders.
+        datatype: How patches are stored. By default as in `stored`, or float16.
+        stored: The fingerprint of the existing index, if there is one.
+    """
+    datatype = datatype or (stored.values["datatype"] if stored else "float16")
+    return Fingerprint({"layout": LAYOUT_VERSION, **encoders.fingerprint(), "datatype": datatype})
 
 
 def layout_of(fingerprint: Fingerprint) -> Layout:
-    """The named vectors of an index, which follow from what it was built with."""
-    from docrag.store.layout import Layout, require_pages
-
+    """The named vectors of an index, which follow from its fingerprint."""
     require_pages(fingerprint)
-    dims: dict[str, Any] = {
-        name: (fingerprint.values[name] or {}).get("dim") for name in ("late", "image", "text")
-    }
-    datatype = fingerprint.values.get("datatype", "float16")
-    return Layout.for_dims(late=dims["late"], image=dims["image"], text=dims["text"], datatype=datatype)
+
+    def dim(encoder: str) -> int | None:
+        return (fingerprint.values[encoder] or {}).get("dim")
+
+    return Layout.for_dims(
+        late=dim("late"),
+        image=dim("image"),
+        text=fingerprint.values["text"]["dim"],
+        datatype=fingerprint.values.get("datatype", "float16"),
+    )
 
 
 def open_parts(location: Location, stored: Fingerprint | None, asked: Fingerprint) -> Storage:
-    """Open or make the three parts of an index; the points come first since they hold the lock.
+    """Open or create the parts of an index. The points come first, because they hold the lock.
+
+    Args:
+        location: Where the index is.
+        stored: What the existing index was built with, or None to create one.
+        asked: What the index is expected to be built with.
 
     Raises:
-        IndexMismatch: It was built with something else than was asked for.
+        IndexMismatch: `stored` and `asked` differ.
     """
-    from docrag.ingest.storage import Storage
-    from docrag.store.images import PageImages
-    from docrag.store.layout import require_equal
-
     layout = layout_of(asked)
     if stored is None:
         store = location.make(asked, layout)
     else:
         require_equal(stored, asked)
         store = location.open(asked, layout)
-    return Storage(
-        store, PageImages(location.folder / "images"), Manifest(location.folder / "manifest.sqlite")
-    )
+    return Storage(store, PageImages(location.folder / IMAGES), Manifest(location.folder / MANIFEST))

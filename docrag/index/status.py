@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from docrag.ingest.storage import Storage
     from docrag.location.base import IndexLocation
 
-
-BEGUN = "begun and not finished: the same docrag migrate goes on, docrag migrate --abandon ends it"
+UNFINISHED_MIGRATION = (
+    "started and not finished: run the same docrag migrate again to continue it, "
+    "or docrag migrate --abandon to drop it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,41 +29,47 @@ class Status:
     disk_bytes: int
     fingerprint: Mapping[str, Any]
     incomplete: tuple[str, ...]
-    """Files of which some pages could not be read, with the reason."""
+    """Files of which some pages could not be read, each with the reason."""
     tuning: str = ""
-    """What `docrag tune` chose and whether it still fits; empty where the index was not tuned."""
+    """What `docrag tune` chose and whether it still fits. Empty if the index was not tuned."""
     migration: str = ""
-    """What to do of a migration that was begun and not finished; empty where there is none."""
+    """What to do about a migration that was started and not finished. Empty if there is none."""
     takes: tuple[str, ...] = ("words",)
-    """What a query may be made of: words, images, recordings."""
+    """What a query may consist of: words, images, recordings."""
 
 
 def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> Status:
-    """What an index holds, with what it was built."""
+    """What an index holds, and what it was built with."""
     from docrag.ingest.staging import Staging
-    from docrag.tuning.plan import load_plan
+    from docrag.search.stages import load_plan
 
-    built = location.fingerprint()
-    rows, pages, plan = storage.manifest.documents(), storage.store.count(), load_plan(location.folder)
+    stored = location.fingerprint()
+    documents = storage.manifest.documents()
+    pages = storage.store.count()
+    plan = load_plan(location.folder)
     return Status(
         uri=location.uri,
-        documents=len([row for row in rows if row.state != "writing"]),
+        documents=sum(document.state != "writing" for document in documents),
         files=len(storage.manifest.files()),
         pages=pages,
-        disk_bytes=_size_of(location.folder),
-        fingerprint={**(built.values if built else {}), **encoders.fingerprint()},
-        incomplete=tuple(f"{row.source}: {row.lost}" for row in rows if row.lost),
+        disk_bytes=_disk_bytes(location.folder),
+        fingerprint={**(stored.values if stored else {}), **encoders.fingerprint()},
+        incomplete=tuple(f"{document.source}: {document.lost}" for document in documents if document.lost),
         tuning=plan.describe(pages) if plan else "",
-        migration=BEGUN if Staging(location.folder).folder.exists() else "",
-        takes=_takes(encoders),
+        migration=UNFINISHED_MIGRATION if Staging(location.folder).folder.exists() else "",
+        takes=_query_kinds(encoders),
     )
 
 
-def _takes(encoders: Encoders) -> tuple[str, ...]:
-    kinds = {"words": True, "images": encoders.takes_images, "recordings": encoders.takes_recordings}
-    return tuple(kind for kind, taken in kinds.items() if taken)
+def _query_kinds(encoders: Encoders) -> tuple[str, ...]:
+    kinds = ["words"]
+    if encoders.takes_images:
+        kinds.append("images")
+    if encoders.takes_recordings:
+        kinds.append("recordings")
+    return tuple(kinds)
 
 
-def _size_of(folder: Path) -> int:
-    """Bytes on this machine's disk."""
+def _disk_bytes(folder: Path) -> int:
+    """Bytes that the files of a directory occupy on the disk of this machine."""
     return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+
 from docrag.encode.encoders import Encoders
 from docrag.encode.options import EncoderOptions
 
+logger = logging.getLogger(__name__)
+
 WORDS = 32
-"""Pages for encoders of words: enough to sort their windows by length, few enough to keep memory flat."""
+"""Pages in a batch for encoders of words: enough to sort their windows by length, few enough to keep memory
+flat."""
 CPU_FIRST, FIRST, MOST = 4, 32, 128
-"""Pages for encoders of images, which take 10 ms to a minute each; for each device."""
-QUICK, SLOW = 1.0, 10.0
-"""Seconds; what was encoded is safe only when its batch is written, so that no batch should take long."""
+"""Pages for each device, for encoders of images: in the first batch on a CPU, in the first batch on a GPU,
+and at most. A page takes 10 ms to a minute."""
+QUICK_SECONDS, SLOW_SECONDS = 1.0, 10.0
+"""A batch that is quicker is doubled, one that is slower is halved. Encoded pages are safe only once their
+batch is written, so no batch should take long."""
 
 
 class AdaptiveBatchSize:
-    """The size of the next batch.
+    """The number of pages in the next batch, adapted to how long the last ones took.
 
     Args:
         first: Pages of the first batch.
-        least: No batch is smaller: what the devices take at once.
-        most: No batch is larger.
+        least: The smallest batch: what all devices take at once.
+        most: The largest batch.
 
     >>> batch_size = AdaptiveBatchSize(4, 1, 128)
-    >>> batch_size.took(4, 60)  # with the loading of the model
+    >>> batch_size.took(4, 60)  # includes the loading of the model
     >>> batch_size.took(4, 0.2)
     >>> batch_size.pages
     8
@@ -32,13 +39,13 @@ class AdaptiveBatchSize:
         self.pages = max(first, least)
         self._least = least
         self._most = max(most, least)
-        self._warm = False
+        self._model_is_loaded = False
 
     @classmethod
     def of(cls, encoders: Encoders, options: EncoderOptions) -> AdaptiveBatchSize:
-        """The batch_size for some encoders; those of words, and those behind an address, keep theirs.
+        """The batch size for some encoders. It is constant for encoders of words and for hosted models.
 
-        A request that waits for its turn at a hosted model is no reason to ask for less with the next.
+        A request that waits in the queue of a hosted model is no reason to send less with the next one.
         """
         if not encoders.sees or not encoders.sees_here:
             return cls(WORDS, WORDS, WORDS)
@@ -50,11 +57,18 @@ class AdaptiveBatchSize:
         return cls(devices * (CPU_FIRST if on_cpu else FIRST), least, devices * MOST)
 
     def took(self, pages: int, seconds: float) -> None:
-        """Tell how long a batch took; the first one, which loads the model, and short ones say nothing."""
-        warm, self._warm = self._warm, True
-        if not warm or pages < self.pages:
+        """Report how long a batch took.
+
+        The first one, which loads the model, and partial ones do not count.
+        """
+        counts = self._model_is_loaded and pages >= self.pages
+        self._model_is_loaded = True
+        if not counts:
             return
-        if seconds < QUICK:
+        before = self.pages
+        if seconds < QUICK_SECONDS:
             self.pages = min(2 * self.pages, self._most)
-        elif seconds > SLOW:
+        elif seconds > SLOW_SECONDS:
             self.pages = max(self._least, self.pages // 2)
+        if self.pages != before:
+            logger.debug("batch of %d pages took %.1f s: the next has %d", before, seconds, self.pages)

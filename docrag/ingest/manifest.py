@@ -1,9 +1,9 @@
-"""What was ingested from where: the memory that makes ingest a sync and lets it be killed at any moment.
+"""What was ingested, and from where. This makes an ingest a sync, and lets it be killed at any moment.
 
-A document's points and the manifest cannot change in one transaction, so a document passes through states,
-and whatever a killed process left half done is told by its state:
+The points of a document and the manifest cannot change in one transaction. A document therefore passes
+through states, and its state shows what a killed process left unfinished:
 
-    writing   points are being written, and found already; the document counts once it is done
+    writing   points are being written; they can be found already, but the document does not count yet
     done      every page that could be read is in the store
     relabel   done, but the points do not name its present sources yet
     stale     no file has this content any more; its points are to be removed
@@ -50,26 +50,26 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class DocumentRow:
-    """A document and how far it got."""
+    """A document and its state."""
 
     id: str
     state: State
     source: str
-    """The source its vectors were made with: the file name's words are among them."""
+    """The source that its vectors were made with: the words of the file name are part of them."""
     pages: int
     lost: str
-    """What could not be read of it, in words; empty where all was."""
+    """Which pages could not be read, and why; empty if all were."""
 
 
 class Manifest:
     """The table of files and documents, in one SQLite file beside the points.
 
-    Threads take turns with it: one that only reads may find another's change half made, and nothing worse.
+    Threads share it under a lock. A thread that only reads may see another thread's change half done.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
         with self._errors():
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -89,7 +89,7 @@ class Manifest:
         return [FileRow(*row) for row in rows]
 
     def sources(self, document_id: str) -> tuple[str, ...]:
-        """The paths, as ingested, at which a document stands."""
+        """The paths, as ingested, of the files with this content."""
         return tuple(dict.fromkeys(row.source for row in self.files(document_id)))
 
     def document(self, document_id: str) -> DocumentRow | None:
@@ -114,22 +114,22 @@ class Manifest:
             )
 
     def finish(self, document_id: str, pages: int, lost: str, files: Sequence[FileRow]) -> None:
-        """Every point of a document is written: it replaces what stood at its files before, at once."""
+        """All points of a document are written: it now replaces what its files held before, in one step."""
         with self._transaction():
             self._assign(files)
-            # Pages that an interrupted run wrote may name files that are gone since.
+            # Pages that an interrupted run wrote may name files that no longer exist.
             self._db.execute(
                 "UPDATE documents SET state = 'relabel', pages = ?, lost = ? WHERE id = ?",
                 (pages, lost, document_id),
             )
 
     def assign(self, files: Sequence[FileRow]) -> None:
-        """Let files stand for documents that are done already."""
+        """Record files whose documents are stored already."""
         with self._transaction():
             self._assign(files)
 
     def forget(self, paths: Sequence[str]) -> None:
-        """Files are gone: their documents lose a source, and are stale once they have none."""
+        """Forget files. Their documents lose a source, and become stale once they have none."""
         with self._transaction():
             for path in paths:
                 row = self.file(path)
@@ -138,7 +138,7 @@ class Manifest:
                     self._settle(row.document_id)
 
     def touch(self, file: FileRow) -> None:
-        """The file's size or time changed and its content did not."""
+        """Record that the size or time of a file changed and its content did not."""
         with self._transaction():
             self._db.execute(
                 "UPDATE files SET size = ?, mtime_ns = ? WHERE path = ?",
@@ -146,33 +146,33 @@ class Manifest:
             )
 
     def relabelled(self, document_id: str) -> None:
-        """The points of a document name its present sources."""
+        """Record that the points of a document name its present sources."""
         with self._transaction():
             self._db.execute("UPDATE documents SET state = 'done' WHERE id = ?", (document_id,))
 
     def dropped(self, document_id: str) -> None:
-        """The points of a document are removed."""
+        """Record that the points of a document are removed."""
         with self._transaction():
             self._db.execute("DELETE FROM documents WHERE id = ?", (document_id,))
 
-    def alone(self) -> FolderLock:
-        """Let no other process change the index while this one does; who only searches takes no notice.
+    def exclusive(self) -> FolderLock:
+        """Lock the index against changes by other processes; searches are not affected.
 
         Raises:
-            IndexInUse: Another process, or this one, is changing it.
+            IndexInUse: Another process, or this one, is changing the index.
         """
         try:
             return FolderLock(self._path)
         except IndexInUse as error:
-            hint = "wait until it ends, then run this again; searches go on meanwhile"
+            hint = "wait until it has ended, then run this again; searches continue meanwhile"
             raise IndexInUse(
                 f"{self._path.parent} is being written by another ingest or migration", hint
             ) from error
 
-    def become(self, other: Path) -> None:
-        """Take over all that another manifest says, at once: a reader sees what was said before, or this.
+    def replace_by(self, other: Path) -> None:
+        """Take over the whole content of another manifest in one transaction.
 
-        Not by renaming files: a process that has this one open would remove the log of the new one.
+        Renaming the files would not do: a process that has this one open would delete the log of the new one.
         """
         with self._errors():
             self._db.execute("ATTACH ? AS other", (str(other),))
@@ -185,13 +185,13 @@ class Manifest:
             self._db.execute("DETACH other")
 
     def copy_to(self, path: Path) -> None:
-        """Write all that it says into another file."""
+        """Copy the whole content into another file."""
         with self._errors(), closing(sqlite3.connect(path)) as copy:
             self._db.backup(copy)
 
     def close(self) -> None:
-        """Let go of the file, once no thread is at it."""
-        with self._turn:
+        """Close the file, once no thread is using it."""
+        with self._lock:
             self._db.close()
 
     def _read(self, query: str, *values: str | None) -> list[tuple[Any, ...]]:
@@ -210,7 +210,7 @@ class Manifest:
                 self._settle(old.document_id)
 
     def _settle(self, document_id: str) -> None:
-        """Mark what must follow from a change of a document's files."""
+        """Set the state that follows from a change of a document's files."""
         state = "relabel" if self.files(document_id) else "stale"
         self._db.execute(
             "UPDATE documents SET state = ? WHERE id = ? AND state != 'writing'", (state, document_id)
@@ -230,7 +230,7 @@ class Manifest:
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
-            with self._turn:
+            with self._lock:
                 yield
         except sqlite3.DatabaseError as error:
             if "full" in str(error):

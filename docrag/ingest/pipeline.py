@@ -1,11 +1,20 @@
-"""Read, caption, encode and write at once: processes read, threads caption and write, this one encodes."""
+"""Read, caption, encode and write at the same time.
+
+Processes read, one thread captions, another one writes, and the calling thread encodes. `ReadAhead`
+connects a producer in a thread to its consumer.
+"""
 
 from __future__ import annotations
 
+import logging
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 from docrag.caption import Captioner, title_of
 from docrag.common.timing import tell
@@ -13,55 +22,63 @@ from docrag.encode.encoders import Encoders, PageVectors
 from docrag.errors import DocumentError, PageFailed
 from docrag.ingest.batch_size import AdaptiveBatchSize
 from docrag.ingest.manifest import FileRow
-from docrag.ingest.read_ahead import Prefetch
 from docrag.ingest.report import FileReport, IngestReport, Progress
+from docrag.ingest.storage import STOP_POLL_SECONDS
 from docrag.ingest.writer import Finished, WriteBatch, Writer
 from docrag.read.jobs import Closed, DocumentRefused, Event, Opened, PageLost, PageRead, TextLost
 from docrag.store.payload import image_address, page_payload
 from docrag.types import Document, Page, PageRecord
 
-READ_AHEAD = 64
-"""Events that may wait for the encoder, about 20 MB of page images."""
+logger = logging.getLogger(__name__)
 
-Lost = list[tuple[int, DocumentError]]
-"""Pages of a document that were lost in whole or in part, with the reason."""
-Result = TypeVar("Result")
+READ_AHEAD_EVENTS = 64
+"""Events that may wait for the encoders, about 20 MB of page images."""
+STOP_WAIT_SECONDS = 1.0
+"""How long `ReadAhead` waits for a producer that is no longer needed."""
+
+Losses = list[tuple[int, DocumentError]]
+"""Page numbers of a document that were lost in whole or in part, each with the reason."""
+Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
-class _Work:
+class _EncodeBatch:
     """A batch on its way to the encoders."""
 
-    batch: WriteBatch = field(default_factory=WriteBatch)
+    write: WriteBatch = field(default_factory=WriteBatch)
     captions: list[str] = field(default_factory=list)
-    rendered: list[float] = field(default_factory=list)
-    """Seconds that each page's picture took to be drawn, in another process."""
+    render_seconds: list[float] = field(default_factory=list)
+    """How long each page took to render in its reader process."""
     closed: list[str] = field(default_factory=list)
-    """Ids of documents of which all pages are in this batch or an earlier one."""
+    """Ids of documents whose pages are all in this batch or in an earlier one."""
     refused: list[FileReport] = field(default_factory=list)
 
 
 class Pipeline:
-    """Turns what the readers give into records, batch by batch.
+    """Turns the events of the readers into records, batch by batch.
 
     Args:
-        encoders: Of the index.
+        encoders: The encoders of the index.
         captioner: Gives each page its caption.
-        image_base_url: Where page images are served; without a slash at the end.
-        batch_size: Says how many pages go through the encoders together.
+        image_base_url: The base URL at which page images are served, without a slash at the end.
+        batch_size: Decides how many pages go through the encoders together.
     """
 
     def __init__(
-        self, encoders: Encoders, captioner: Captioner, image_base_url: str, batch_size: AdaptiveBatchSize
+        self,
+        encoders: Encoders,
+        captioner: Captioner,
+        image_base_url: str,
+        batch_size: AdaptiveBatchSize,
     ) -> None:
         self._encoders = encoders
         self._captioner = captioner
         self._image_base_url = image_base_url
         self._batch_size = batch_size
         self._documents: dict[str, Document] = {}
-        self._lost: dict[str, Lost] = {}
+        self._losses: dict[str, Losses] = {}
         self._notes: dict[str, list[tuple[int, str]]] = {}
-        self._known = 0
+        self._known_pages = 0
 
     def run(
         self,
@@ -71,110 +88,141 @@ class Pipeline:
         report: IngestReport,
         should_stop: Callable[[], bool] | None = None,
     ) -> Iterator[Progress | FileReport]:
-        """Encode and write all pages that come.
+        """Encode and write all pages.
 
         Args:
-            events: From the readers; iterated in a thread.
+            events: What the readers give; iterated in a thread.
             contents: The files of each document id.
-            writer: Writes in its own thread.
-            report: Pages and waiting time are added to it, and whether it stopped early.
-            should_stop: Once it says yes, nothing more is encoded; what was is written.
+            writer: Writes in a thread of its own.
+            report: The pages, the waiting time and whether the run stopped early are added to it.
+            should_stop: Once it returns true, nothing more is encoded, and what is encoded is written.
 
         Yields:
             Progress after each batch, and a report for each file once its pages are safely stored.
         """
         with (
-            Prefetch(events, READ_AHEAD) as ahead,
-            Prefetch(self._captioned(ahead, contents), 1, should_stop) as works,
+            ReadAhead(events, READ_AHEAD_EVENTS) as read,
+            ReadAhead(self._captioned_batches(read, contents), 1, should_stop) as batches,
         ):
-            for work in works:
-                yield from self._store(work, contents, writer, report)
-            report.waited += works.waited
-            report.stopped = works.stopped
+            for batch in batches:
+                yield from self._encode_and_write(batch, contents, writer, report)
+            report.waited += batches.waited
+            report.stopped = batches.stopped
         yield from writer.finish()
 
-    def _store(
+    def _encode_and_write(
         self,
-        work: _Work,
+        batch: _EncodeBatch,
         contents: Mapping[str, Sequence[FileRow]],
         writer: Writer,
         report: IngestReport,
     ) -> Iterator[Progress | FileReport]:
-        batch = work.batch
-        for seconds in work.rendered:
+        for seconds in batch.render_seconds:
             tell("render", seconds)
-        batch.records = self._encode(batch.pages, work.captions)
-        for document_id in work.closed:
-            lost, hint = describe_lost(self._lost.pop(document_id))
-            done = self._documents.pop(document_id)
-            note = describe(self._notes.pop(document_id, []))
-            batch.finished.append(Finished(done, contents[document_id], lost, hint, note))
-        yield from work.refused
-        yield from writer.put(batch)
-        report.pages += len(batch.records)
-        if batch.pages:
-            yield Progress(report.pages, self._known, batch.pages[-1].document.sources[0])
+        write = batch.write
+        write.records = self._encode(write.pages, batch.captions)
+        write.finished += [self._finished(document_id, contents) for document_id in batch.closed]
+        yield from batch.refused
+        yield from writer.put(write)
+        report.pages += len(write.records)
+        if write.pages:
+            yield Progress(report.pages, self._known_pages, write.pages[-1].document.sources[0])
 
-    def _captioned(
+    def _finished(self, document_id: str, contents: Mapping[str, Sequence[FileRow]]) -> Finished:
+        """A document of which no more pages follow."""
+        lost, hint = describe_losses(self._losses.pop(document_id))
+        note = describe(self._notes.pop(document_id, []))
+        return Finished(self._documents.pop(document_id), contents[document_id], lost, hint, note)
+
+    def _captioned_batches(
         self, events: Iterable[Event], contents: Mapping[str, Sequence[FileRow]]
-    ) -> Iterator[_Work]:
-        """The batches, captioned while the one before is encoded: a vision model may take seconds."""
-        for work in self._works(events, contents):
-            work.captions = self._caption(work.batch.pages)
-            yield work
+    ) -> Iterator[_EncodeBatch]:
+        """The batches with captions.
 
-    def _works(self, events: Iterable[Event], contents: Mapping[str, Sequence[FileRow]]) -> Iterator[_Work]:
-        work = _Work()
+        This runs while the batch before is encoded: a vision model takes seconds.
+        """
+        for batch in self._batches(events, contents):
+            batch.captions = self._caption(batch.write.pages)
+            yield batch
+
+    def _batches(
+        self, events: Iterable[Event], contents: Mapping[str, Sequence[FileRow]]
+    ) -> Iterator[_EncodeBatch]:
+        batch = _EncodeBatch()
         for event in events:
-            job_id = event.job.document_id
-            match event:
-                case Opened(document=document):
-                    self._documents[job_id] = replace(document, title=title_of(document))
-                    self._lost[job_id] = []
-                    self._known += document.total_pages - len(event.job.skip)
-                    work.batch.begun.append(self._documents[job_id])
-                case PageRead(page=page, seconds=seconds):
-                    work.rendered.append(seconds)
-                    work.batch.pages.append(replace(page, document=self._documents[job_id]))
-                case PageLost(number=number, error=error):
-                    self._known -= 1
-                    self._lost[job_id].append((number, error))
-                case TextLost(number=number, error=error):
-                    self._lost[job_id].append((number, error))
-                case Closed():
-                    work.closed.append(job_id)
-                case DocumentRefused(error=error):
-                    work.batch.refused.append(job_id)
-                    work.refused += [
-                        FileReport(row.source, "failed", 0, error.message, error.hint)
-                        for row in contents[job_id]
-                    ]
-            if len(work.batch.pages) >= self._batch_size.pages:
-                yield work
-                work = _Work()
-        yield work
+            self._add(batch, event, contents)
+            if len(batch.write.pages) >= self._batch_size.pages:
+                yield batch
+                batch = _EncodeBatch()
+        yield batch
+
+    def _add(self, batch: _EncodeBatch, event: Event, contents: Mapping[str, Sequence[FileRow]]) -> None:
+        """Add what an event tells to a batch."""
+        document_id = event.job.document_id
+        match event:
+            case Opened(document=document):
+                titled = replace(document, title=title_of(document))
+                self._documents[document_id] = titled
+                self._losses[document_id] = []
+                self._known_pages += document.total_pages - len(event.job.skip)
+                batch.write.begun.append(titled)
+            case PageRead(page=page, seconds=seconds):
+                batch.render_seconds.append(seconds)
+                batch.write.pages.append(replace(page, document=self._documents[document_id]))
+            case PageLost(number=number, error=error):
+                self._known_pages -= 1
+                self._losses[document_id].append((number, error))
+            case TextLost(number=number, error=error):
+                self._losses[document_id].append((number, error))
+            case Closed():
+                batch.closed.append(document_id)
+            case DocumentRefused(error=error):
+                batch.write.refused.append(document_id)
+                batch.refused += [
+                    FileReport(file.source, "failed", 0, error.message, error.hint)
+                    for file in contents[document_id]
+                ]
 
     def _caption(self, pages: Sequence[Page]) -> list[str]:
-        """A caption for each page; one that is less than was asked for is told as lost in part."""
+        """A caption for each page. A page whose caption failed counts as lost in part."""
         captions = self._captioner.caption(pages) if pages else []
         for page, caption in zip(pages, captions, strict=True):
             if caption.error is not None:
-                self._lost[page.document.id].append((page.number, caption.error))
+                self._losses[page.document.id].append((page.number, caption.error))
         return [caption.text for caption in captions]
 
     def _encode(self, pages: Sequence[Page], captions: Sequence[str]) -> list[PageRecord]:
-        """A record for each page that its encoders can read."""
+        """A record for each page that the encoders can read."""
         started = time.perf_counter()
-        by_id = dict(zip([page.id for page in pages], captions, strict=True))
-        encoded = self._each(
-            pages, lambda some: self._encoders.encode_pages(some, [by_id[page.id] for page in some])
-        )
+        caption_of = {page.id: caption for page, caption in zip(pages, captions, strict=True)}
+        encoded = self._encode_or_lose(pages, caption_of)
         self._batch_size.took(len(pages), time.perf_counter() - started)
         return [
-            self._record(page, caption, vectors)
-            for page, caption, vectors in zip(pages, captions, encoded, strict=True)
-            if vectors is not None
+            self._record(page, caption_of[page.id], encoded[page.id]) for page in pages if page.id in encoded
         ]
+
+    def _encode_or_lose(self, pages: Sequence[Page], caption_of: Mapping[str, str]) -> dict[str, PageVectors]:
+        """The vectors of each page, by page id.
+
+        If an encoder fails on a page, the pages are encoded one by one, and those that fail again are lost.
+        """
+        if not pages:
+            return {}
+        try:
+            vectors = self._encoders.encode_pages(pages, [caption_of[page.id] for page in pages])
+        except PageFailed as error:
+            if len(pages) > 1:
+                logger.info("an encoder failed on one of %d pages: encoding them one by one", len(pages))
+                return {
+                    page_id: vectors
+                    for page in pages
+                    for page_id, vectors in self._encode_or_lose([page], caption_of).items()
+                }
+            [page] = pages
+            logger.warning("page %d of %s is lost: %s", page.number, page.document.name, error.message)
+            self._losses[page.document.id].append((page.number, error))
+            return {}
+        return {page.id: one for page, one in zip(pages, vectors, strict=True)}
 
     def _record(self, page: Page, caption: str, vectors: PageVectors) -> PageRecord:
         image_url = image_address(self._image_base_url, page.document.id, page.number)
@@ -183,41 +231,108 @@ class Pipeline:
             self._notes.setdefault(page.document.id, []).append((page.number, vectors.note))
         return PageRecord(page.id, vectors.vectors, payload)
 
-    def _each(
-        self, pages: Sequence[Page], work: Callable[[Sequence[Page]], Sequence[Result]]
-    ) -> list[Result | None]:
-        """What `work` gives for each page; where it fails on one, for each by itself, None for that one."""
-        if not pages:
-            return []
-        try:
-            return list(work(pages))
-        except PageFailed as error:
-            if len(pages) == 1:
-                self._lost[pages[0].document.id].append((pages[0].number, error))
-                return [None]
-        return [result for page in pages for result in self._each([page], work)]
 
+def describe_losses(losses: Losses) -> tuple[str, str]:
+    """Which pages were lost and why, in one line, and the hint of the first loss.
 
-def describe_lost(lost: Sequence[tuple[int, DocumentError]]) -> tuple[str, str]:
-    """Which pages were lost and why, in one line, and the hint of the first.
-
-    >>> describe_lost([(2, DocumentError("cycle in page tree")), (1, DocumentError("cycle in page tree"))])
+    >>> describe_losses([(2, DocumentError("cycle in page tree")), (1, DocumentError("cycle in page tree"))])
     ('pages 1, 2: cycle in page tree', '')
     """
-    return describe([(number, error.message) for number, error in lost]), lost[0][1].hint if lost else ""
+    text = describe([(number, error.message) for number, error in losses])
+    return text, losses[0][1].hint if losses else ""
 
 
-def describe(said: Sequence[tuple[int, str]]) -> str:
-    """What is said of which pages, in one line.
+def describe(remarks: Sequence[tuple[int, str]]) -> str:
+    """Remarks about pages in one line, equal remarks together.
 
     >>> describe([(2, "no words"), (3, "too large"), (1, "no words")])
     'pages 1, 2: no words; page 3: too large'
     """
-    by_words: dict[str, list[int]] = {}
-    for number, words in sorted(said, key=lambda item: item[0]):
-        by_words.setdefault(words, []).append(number)
+    pages_by_remark: dict[str, list[int]] = {}
+    for number, remark in sorted(remarks, key=lambda item: item[0]):
+        pages_by_remark.setdefault(remark, []).append(number)
     parts = []
-    for words, numbers in by_words.items():
-        named = ", ".join(str(number) for number in numbers[:10]) + (", ..." if len(numbers) > 10 else "")
-        parts.append(f"page{'s' if len(numbers) > 1 else ''} {named}: {words}")
+    for remark, numbers in pages_by_remark.items():
+        listed = ", ".join(str(number) for number in numbers[:10]) + (", ..." if len(numbers) > 10 else "")
+        parts.append(f"page{'s' if len(numbers) > 1 else ''} {listed}: {remark}")
     return "; ".join(parts)
+
+
+class _End:
+    """Marks the end of the items, with the error that ended them, if there was one."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class ReadAhead(Generic[Item]):
+    """Items that a thread produces while the consumer is busy with earlier ones.
+
+    Args:
+        items: Iterated in the thread.
+        most: How many items may wait; the producer pauses at that number.
+        should_stop: Asked while the consumer waits, too. Once it returns true, there are no more items.
+
+    >>> with ReadAhead(range(3), 2) as items:
+    ...     list(items)
+    [0, 1, 2]
+    """
+
+    def __init__(
+        self, items: Iterable[Item], most: int, should_stop: Callable[[], bool] | None = None
+    ) -> None:
+        self.waited = 0.0
+        """Seconds in which the consumer waited for an item."""
+        self.stopped = False
+        """Whether the items ended because `should_stop` returned true."""
+        self._should_stop = should_stop
+        self._queue: queue.Queue[Item | _End] = queue.Queue(most)
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._produce, args=(items,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the producer end after its present item; one that takes long over it is left behind."""
+        self._left.set()
+        deadline = time.monotonic() + STOP_WAIT_SECONDS
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            while not self._queue.empty():  # a producer that waits for room has to notice the end
+                self._queue.get_nowait()
+            self._thread.join(0.02)
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items in order. An error of the producer is raised after the items before it."""
+        while True:
+            item = self._get()
+            if isinstance(item, _End):
+                break
+            yield item
+        if item.error is not None:
+            raise item.error
+
+    def _get(self) -> Item | _End:
+        started = time.perf_counter()
+        try:
+            while not (self._should_stop and self._should_stop()):
+                with suppress(queue.Empty):
+                    return self._queue.get(timeout=STOP_POLL_SECONDS if self._should_stop else None)
+            self.stopped = True
+            return _End(None)
+        finally:
+            self.waited += time.perf_counter() - started
+
+    def _produce(self, items: Iterable[Item]) -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                self._queue.put(item)
+                if self._left.is_set():
+                    break
+        except BaseException as raised:  # noqa: BLE001 (raised again in the consumer)
+            error = raised
+        self._queue.put(_End(error))

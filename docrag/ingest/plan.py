@@ -1,4 +1,4 @@
-"""What a sync has to do: which files are new, changed, moved, unchanged or gone."""
+"""What an ingest has to do: which files are new, changed, moved, unchanged or gone."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from docrag.ingest.manifest import FileRow, Manifest
 
 @dataclass(slots=True)
 class IngestPlan:
-    """The files of a sync, each in one list."""
+    """The files of an ingest, each in one of these lists."""
 
     contents: dict[str, list[FileRow]] = field(default_factory=dict)
-    """Contents to be read, by document id, with the files that hold them."""
+    """Contents to read, by document id, with the files that hold them."""
     known: list[FileRow] = field(default_factory=list)
     """Files whose content is indexed already, from another path."""
     touched: list[FileRow] = field(default_factory=list)
-    """Files with a new time or size and the content they had."""
+    """Files with a new time or size and the same content."""
     unchanged: list[FileRow] = field(default_factory=list)
     gone: list[FileRow] = field(default_factory=list)
-    """Ingested once from the folders of this sync, and no longer there."""
+    """Files that were ingested from the folders of this ingest and no longer exist."""
     failed: list[tuple[str, DocumentError]] = field(default_factory=list)
 
 
@@ -36,39 +36,39 @@ def make_plan(
     again: bool = False,
     unreadable: Mapping[Path, DocumentError] | None = None,
 ) -> IngestPlan:
-    """Compare files with the manifest; only those whose size or time differs are read and hashed.
+    """Compare files with the manifest. Only files with a new size or time are read and hashed.
 
     Args:
-        paths: What the user named: folders are looked through for files that are gone.
+        paths: What the user named. Files that are gone are looked for in the folders among them.
         files: The files found there.
         manifest: What was ingested before.
-        digest: sha256 of a file, hexadecimal.
-        again: Whether to read what did not change, too.
-        unreadable: Folders that could not be looked into; what was ingested from them is not taken for gone.
+        digest: Gives the sha256 of a file, hexadecimal.
+        again: Whether to read unchanged files as well.
+        unreadable: Folders that could not be listed. What was ingested from them does not count as gone.
     """
-    lost = dict(unreadable or {})
-    plan = IngestPlan(failed=[(_printable(path), error) for path, error in lost.items()])
+    unreadable = unreadable or {}
+    plan = IngestPlan(failed=[(_printable(path), error) for path, error in unreadable.items()])
     found: set[str] = set()
     for path in files:
-        absolute = os.path.abspath(path)  # noqa: PTH100 (Path.resolve follows links, which are sources of their own)
+        absolute = os.path.abspath(path)  # noqa: PTH100 (Path.resolve follows links, which are files of their own)
         if absolute not in found:
             found.add(absolute)
-            _place(path, absolute, manifest, digest, plan, again)
+            _add(plan, path, absolute, manifest, digest, again=again)
     for rows in plan.contents.values():
-        rows.sort(
-            key=lambda row: row.path
-        )  # the first one names the document, whatever the order of arguments
-    folders, hidden = _inside(p for p in paths if p not in lost and p.is_dir()), _inside(lost)
+        # The first one names the document, whatever the order of the arguments.
+        rows.sort(key=lambda row: row.path)
+    listed = _prefixes(path for path in paths if path not in unreadable and path.is_dir())
+    hidden = _prefixes(unreadable)
     plan.gone = [
         row
         for row in manifest.files()
-        if row.path.startswith(folders) and row.path not in found and not f"{row.path}/".startswith(hidden)
+        if row.path.startswith(listed) and row.path not in found and not f"{row.path}/".startswith(hidden)
     ]
     return plan
 
 
-def _inside(folders: Iterable[Path]) -> tuple[str, ...]:
-    """What the absolute paths of files below some folders begin with."""
+def _prefixes(folders: Iterable[Path]) -> tuple[str, ...]:
+    """What the absolute paths of all files below some folders start with."""
     return tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)  # noqa: PTH100, PTH118
 
 
@@ -76,15 +76,17 @@ def _printable(path: Path) -> str:
     return os.fsencode(path).decode(errors="replace")
 
 
-def _place(
+def _add(
+    plan: IngestPlan,
     path: Path,
     absolute: str,
     manifest: Manifest,
     digest: Callable[[Path], str],
-    plan: IngestPlan,
+    *,
     again: bool,
 ) -> None:
-    if _printable(path) != str(path):  # bytes that are no UTF-8, which neither SQLite nor Qdrant can keep
+    """Put a file into one of the lists of a plan."""
+    if _printable(path) != str(path):  # neither SQLite nor Qdrant can store bytes that are not UTF-8
         error = UnreadableDocument(
             f"{_printable(path)}: the name is not UTF-8", "rename the file or its folder"
         )
@@ -94,7 +96,7 @@ def _place(
     try:
         stat = path.stat()
         same = before is not None and (before.size, before.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-        if before is not None and same and not again and _settled(manifest, before.document_id):
+        if before is not None and same and not again and _is_stored(manifest, before.document_id):
             plan.unchanged.append(before)
             return
         document_id = digest(path)
@@ -104,7 +106,7 @@ def _place(
         )
         return
     now = FileRow(absolute, str(path), stat.st_size, stat.st_mtime_ns, document_id)
-    if again or not _settled(manifest, document_id):
+    if again or not _is_stored(manifest, document_id):
         plan.contents.setdefault(document_id, []).append(now)
     elif before is not None and before.document_id == document_id:
         plan.touched.append(now)
@@ -112,7 +114,7 @@ def _place(
         plan.known.append(now)
 
 
-def _settled(manifest: Manifest, document_id: str) -> bool:
+def _is_stored(manifest: Manifest, document_id: str) -> bool:
     """Whether every page of a document that could be read is in the store."""
     document = manifest.document(document_id)
     return document is not None and document.state in ("done", "relabel")

@@ -1,34 +1,45 @@
-"""What an ingest tells while it goes on and when it ends."""
+"""What an ingest reports while it runs and when it ends."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 FileStatus = Literal["added", "updated", "unchanged", "removed", "failed"]
-STATUSES: tuple[FileStatus, ...] = ("added", "updated", "unchanged", "removed", "failed")
+STATUSES: tuple[FileStatus, ...] = get_args(FileStatus)
 
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What became of one file."""
+    """What happened to one file."""
 
     file: str
     """The path as ingested."""
     status: FileStatus
     pages: int = 0
-    """Pages in the index; pages removed where the status is removed."""
+    """Pages in the index; if the status is "removed", the pages that were removed."""
     error: str | None = None
-    """Why it failed, or which of its pages did, in one line."""
+    """Why the file failed, or which of its pages did, in one line."""
     hint: str = ""
+    """What to do about the error."""
     note: str = ""
-    """What a person should know though nothing failed: pages that had more vectors than can be stored."""
+    """What a person should know although nothing failed, such as pages with more vectors than can be
+    stored."""
 
     def as_json(self) -> dict[str, Any]:
-        """The command line's contract."""
-        line = {"file": self.file, "status": self.status, "pages": self.pages, "error": self.error}
-        return line | {name: said for name, said in (("hint", self.hint), ("note", self.note)) if said}
+        """The line that `docrag ingest --json` prints."""
+        line: dict[str, Any] = {
+            "file": self.file,
+            "status": self.status,
+            "pages": self.pages,
+            "error": self.error,
+        }
+        if self.hint:
+            line["hint"] = self.hint
+        if self.note:
+            line["note"] = self.note
+        return line
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +47,27 @@ class Progress:
     """Pages were written."""
 
     pages: int
-    """Written so far."""
+    """Pages written so far."""
     known: int
-    """Of the documents opened so far."""
+    """Pages of the documents opened so far."""
     file: str
-    """One that is being read."""
+    """A file that is being read."""
 
 
 @dataclass(slots=True)
 class IngestReport:
-    """What became of every file, and what it took."""
+    """What happened to every file, and how long it took."""
 
     files: list[FileReport] = field(default_factory=list)
     pages: int = 0
     """Pages encoded and written."""
     seconds: float = 0.0
     waited: float = 0.0
-    """Seconds in which the encoder had nothing to do."""
+    """Seconds in which the encoders had nothing to do."""
     addressed: int = 0
-    """Pages that were told that their images are served elsewhere now."""
+    """Pages whose image URL was changed."""
     stopped: bool = False
-    """Whether it was told to stop before it came to all files."""
+    """Whether the ingest was told to stop before it had processed all files."""
 
     @property
     def failures(self) -> list[FileReport]:
@@ -65,11 +76,11 @@ class IngestReport:
 
     @property
     def noted(self) -> list[FileReport]:
-        """Files of which a person should know something though they did not fail for it."""
+        """Files with a note."""
         return [file for file in self.files if file.note]
 
     def summary(self) -> dict[str, Any]:
-        """The command line's contract: counts by status, and what it took."""
+        """The summary that `docrag ingest --json` prints: counts by status, pages and seconds."""
         counts = Counter(file.status for file in self.files)
         return {
             **{status: counts[status] for status in STATUSES},

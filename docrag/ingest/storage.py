@@ -1,17 +1,18 @@
-"""Points, page images and manifest of an index: three things on disk that must tell one story."""
+"""Points, page images and manifest of an index: three things on disk that must agree with each other."""
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from docrag.errors import IndexInUse, NotFound
-from docrag.ingest.manifest import Manifest
+from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.staging import Staging
-from docrag.ingest.write_lock import WriteLock
 from docrag.store.images import PageImages
 from docrag.store.payload import source_metadata
 
@@ -20,131 +21,177 @@ if TYPE_CHECKING:
 
     from docrag.store.base import Store
 
+logger = logging.getLogger(__name__)
+
+STOP_POLL_SECONDS = 0.1
+"""How often a waiting thread asks whether it should stop."""
+
+
+class WriteLock:
+    """Lets one thread at a time change an index.
+
+    A listener may change it from within an ingest (reentrant).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.depth = 0
+        """How many times the holding thread has acquired the lock."""
+
+    @contextmanager
+    def acquire(self, should_stop: Callable[[], bool] | None = None) -> Iterator[bool]:
+        """Wait until no other thread holds the lock.
+
+        Args:
+            should_stop: Asked while waiting; once it returns true, waiting ends. None waits for any time.
+
+        Yields:
+            Whether the lock was acquired; false if the thread was told to stop first.
+        """
+        while not self._lock.acquire(timeout=STOP_POLL_SECONDS if should_stop else -1):
+            if should_stop and should_stop():
+                yield False
+                return
+        self.depth += 1
+        try:
+            yield True
+        finally:
+            self.depth -= 1
+            self._lock.release()
+
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Where documents are kept."""
+    """Everything that an index stores."""
 
     store: Store
     images: PageImages
     manifest: Manifest
     write_lock: WriteLock = field(default_factory=WriteLock)
-    """Of the thread that changes it."""
 
     def count(self, document_id: str) -> int:
-        """Pages of a document that are written."""
-        return self.store.count(_document(document_id))
+        """How many pages of a document are written."""
+        return self.store.count(document_filter(document_id))
 
-    def written(self, document_id: str, source: str) -> frozenset[int]:
+    def written_pages(self, document_id: str, source: str) -> frozenset[int]:
         """Numbers of the pages that an interrupted ingest wrote of a document from the same source."""
         row = self.manifest.document(document_id)
         if row is None or row.source != source:
             return frozenset()
-        records = self.store.scroll(_document(document_id), payload=["metadata"])
-        read = [record.payload["metadata"] for record in records]
-        # A page without words may be one that OCR failed on: it is read again.
-        return frozenset(page["page"] + 1 for page in read if page["words_from"] != "none")
+        records = self.store.scroll(document_filter(document_id), payload=["metadata"])
+        pages = [record.payload["metadata"] for record in records]
+        # OCR may have failed on a page without words, so such a page is read again.
+        return frozenset(page["page"] + 1 for page in pages if page["words_from"] != "none")
 
     def settle(self) -> None:
-        """Let the points follow the manifest: remove stale documents, name the sources of the others."""
+        """Make the points follow the manifest: remove stale documents, update the sources of the others."""
         for row in self.manifest.documents("stale"):
             self.drop(row.id)
         for row in self.manifest.documents("relabel"):
             names = source_metadata(self.manifest.sources(row.id))
-            self.store.set_payload(names, _document(row.id), key="metadata")
+            self.store.set_payload(names, document_filter(row.id), key="metadata")
             self.manifest.relabelled(row.id)
 
     @contextmanager
-    def alone(self, should_stop: Callable[[], bool] | None = None) -> Iterator[bool]:
-        """Nobody else changes the index meanwhile; other threads of this process wait for their turn.
+    def exclusive(self, should_stop: Callable[[], bool] | None = None) -> Iterator[bool]:
+        """Keep everybody else from changing the index; other threads of this process wait.
 
         Args:
-            should_stop: Asked while waiting; None waits as long as it takes.
+            should_stop: Asked while waiting; once it returns true, waiting ends. None waits for any time.
 
         Yields:
-            Whether it is this thread's turn: not where it was told to stop while it waited.
+            Whether this thread may change the index; false if it was told to stop while it waited.
 
         Raises:
-            IndexInUse: Another process is changing it, or was killed while a migration took its place: what
-                is written into the old index then would be lost.
+            IndexInUse: Another process is changing the index, or was killed while a migration replaced it:
+                anything written to the old index would then be lost.
         """
-        with self.write_lock.taken(should_stop) as mine:
-            if not mine or self.write_lock.depth > 1:
-                yield mine
+        with self.write_lock.acquire(should_stop) as acquired:
+            if not acquired or self.write_lock.depth > 1:
+                yield acquired
                 return
             home = self.images.root.parent
-            with self.manifest.alone():
+            with self.manifest.exclusive():
                 if Staging(home).decision() is not None:
-                    hint = "close it here and open it again, which ends the migration"
-                    raise IndexInUse(f"a migration is taking the place of the index in {home}", hint)
+                    raise IndexInUse(
+                        f"a migration is replacing the index in {home}",
+                        "close it here and open it again, which finishes the migration",
+                    )
                 yield True
 
     def reconcile(self) -> None:
-        """Forget that documents were ingested of which the store lacks pages: they are read again.
+        """Forget documents of which the store lacks pages, so that they are read again.
 
-        A collection on a server can lose them without this machine: emptied, made anew, migrated elsewhere.
+        A collection on a server can lose pages without this machine noticing: it may have been emptied,
+        recreated, or migrated elsewhere.
         """
         from docrag.store.base import Shared
 
-        there = self.store.facet("metadata.document_id")
-        free = self.store.unheld() if isinstance(self.store, Shared) else frozenset[str]()
+        stored = self.store.facet("metadata.document_id")
+        unheld = self.store.unheld() if isinstance(self.store, Shared) else frozenset[str]()
         for row in self.manifest.documents():
             if row.state not in ("done", "relabel"):
                 continue
-            if there.get(row.id, 0) < row.pages:
+            if stored.get(row.id, 0) < row.pages:
+                logger.info("%s: pages are missing in the store, it is read again", row.source)
                 self.manifest.dropped(row.id)
-            elif isinstance(self.store, Shared) and row.id in free:
+            elif isinstance(self.store, Shared) and row.id in unheld:
                 self.store.hold(row.id)
 
     def forget(self, path: str | os.PathLike[str]) -> int:
-        """Forget a file; its pages go unless the same content stands at another path too.
+        """Forget a file. Its pages stay if the same content was ingested at another path.
 
         Args:
-            path: The path as ingested, or as seen from the working directory; or the id of a document, for
-                all of its files.
+            path: The path as ingested, the path relative to the working directory, or the id of a document,
+                which means all of its files.
 
         Returns:
-            How many pages were removed; none where another machine holds them in the same collection.
+            The number of pages that were removed; 0 if another machine holds them in the same collection.
 
         Raises:
             NotFound: No such file was ingested.
             IndexInUse: Another process is changing the index.
         """
-        absolute = os.path.abspath(path)  # noqa: PTH100 (links are sources of their own)
-        with self.alone():
-            files = self.manifest.files()
-            rows = (
-                [row for row in files if row.path == absolute]
-                or [row for row in files if row.source == str(path)]
-                or [row for row in files if row.document_id == str(path)]
-            )
-            if not rows:
+        with self.exclusive():
+            files = self._files_named(path)
+            if not files:
                 raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
             before = self.store.count()
-            self.manifest.forget([row.path for row in rows])
+            self.manifest.forget([file.path for file in files])
             self.settle()
             return before - self.store.count()
 
     def abandon(self, document_id: str) -> None:
-        """Remove what an interrupted ingest left of a document that cannot be read any more."""
+        """Remove what an interrupted ingest left of a document that can no longer be read."""
         row = self.manifest.document(document_id)
         if row is not None and row.state == "writing":
             self.drop(document_id)
 
     def drop(self, document_id: str) -> None:
-        """Remove a document; harmless when repeated, so a kill in between costs nothing."""
-        self.store.delete(_document(document_id))
+        """Remove a document. This can be repeated, so a kill in between does no harm."""
+        self.store.delete(document_filter(document_id))
         self.store.flush()
         self.images.remove(document_id)
         self.manifest.dropped(document_id)
 
     def close(self) -> None:
-        """Let go of all three."""
+        """Close all three parts."""
         self.store.close()
         self.manifest.close()
 
+    def _files_named(self, path: str | os.PathLike[str]) -> list[FileRow]:
+        """The files that a user means: by absolute path, else by path as ingested, else by document id."""
+        absolute = os.path.abspath(path)  # noqa: PTH100 (a link counts as a file of its own)
+        files = self.manifest.files()
+        return (
+            [file for file in files if file.path == absolute]
+            or [file for file in files if file.source == str(path)]
+            or [file for file in files if file.document_id == str(path)]
+        )
 
-def _document(document_id: str) -> models.Filter:
+
+def document_filter(document_id: str) -> models.Filter:
+    """A filter for all pages of a document."""
     from qdrant_client import models
 
     match = models.MatchValue(value=document_id)

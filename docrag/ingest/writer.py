@@ -1,12 +1,13 @@
-"""Write what was encoded, in a thread of its own, so that encoding goes on meanwhile.
+"""Write what was encoded, in a thread of its own, so that encoding continues meanwhile.
 
-Everything that changes the store or the manifest during an ingest happens here, in order:
-points first, then a flush, then the manifest says that the document is done, and only then the points
-of what it replaces go.
+Everything that changes the store or the manifest during an ingest happens here, in this order: points
+first, then a flush, then the manifest records that the document is done, and only then the points of what
+it replaces are removed.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,9 +19,10 @@ from docrag.ingest.report import FileReport, FileStatus
 from docrag.ingest.storage import Storage
 from docrag.types import Document, Page, PageRecord
 
-FLUSH_EVERY = 100
-"""Pages between flushes: reopening after a kill replays what was not flushed, 16 ms a page."""
+logger = logging.getLogger(__name__)
 
+FLUSH_EVERY = 100
+"""Pages between flushes. After a kill, opening the index replays what was not flushed, 16 ms a page."""
 MOST_WAITING = 2
 """Batches that may wait for the disk, about 30 MB each."""
 
@@ -32,6 +34,7 @@ class Finished:
     document: Document
     files: Sequence[FileRow]
     lost: str
+    """Which pages were lost, and why; empty if none were."""
     hint: str
     note: str = ""
 
@@ -49,12 +52,12 @@ class WriteBatch:
 
 
 class Writer:
-    """Writes batches in the order in which they were given."""
+    """Writes batches in the order in which they were put."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="docrag-writer")
-        self._waiting: list[Future[list[FileReport]]] = []
+        self._pending: list[Future[list[FileReport]]] = []
         self._unflushed = 0
         self._finished: list[Finished] = []
 
@@ -67,20 +70,20 @@ class Writer:
         self._thread.shutdown(wait=True, cancel_futures=error is not None)
 
     def put(self, batch: WriteBatch) -> Iterator[FileReport]:
-        """Give a batch to the writing thread, and tell what became done meanwhile.
+        """Hand a batch to the writing thread, and yield reports of the files that were stored meanwhile.
 
         Raises:
-            StoreError: An earlier batch could not be written; what was told before is safe.
+            StoreError: An earlier batch could not be written. Everything reported before is safe.
         """
-        self._waiting.append(self._thread.submit(self._write, batch))
-        while self._waiting and (len(self._waiting) > MOST_WAITING or self._waiting[0].done()):
-            yield from self._waiting.pop(0).result()
+        self._pending.append(self._thread.submit(self._write, batch))
+        while self._pending and (len(self._pending) > MOST_WAITING or self._pending[0].done()):
+            yield from self._pending.pop(0).result()
 
     def finish(self) -> Iterator[FileReport]:
-        """Wait until all is written and flushed, and tell what became done."""
-        self._waiting.append(self._thread.submit(self._commit))
-        while self._waiting:
-            yield from self._waiting.pop(0).result()
+        """Wait until everything is written and flushed, and yield the remaining reports."""
+        self._pending.append(self._thread.submit(self._commit))
+        while self._pending:
+            yield from self._pending.pop(0).result()
 
     def _write(self, batch: WriteBatch) -> list[FileReport]:
         for document in batch.begun:
@@ -97,22 +100,28 @@ class Writer:
 
     def _commit(self) -> list[FileReport]:
         self._storage.store.flush()
+        logger.debug("flushed %d pages", self._unflushed)
         self._unflushed = 0
         reports = []
         while self._finished:
             reports += self._finish(self._finished.pop(0))
         return reports
 
-    def _finish(self, done: Finished) -> list[FileReport]:
-        storage, document = self._storage, done.document
-        pages = storage.count(document.id)
-        if not pages:  # nothing of it could be read: what was indexed before stays
-            storage.drop(document.id)
-            return [FileReport(file.source, "failed", 0, done.lost, done.hint) for file in done.files]
-        reports = []
-        for file in done.files:
-            status: FileStatus = "updated" if storage.manifest.file(file.path) else "added"
-            reports.append(FileReport(file.source, status, pages, done.lost or None, done.hint, done.note))
-        storage.manifest.finish(document.id, pages, done.lost, done.files)
-        storage.settle()
+    def _finish(self, finished: Finished) -> list[FileReport]:
+        document = finished.document
+        pages = self._storage.count(document.id)
+        if not pages:  # nothing of it could be read, so what was indexed before stays
+            self._storage.drop(document.id)
+            return [
+                FileReport(file.source, "failed", 0, finished.lost, finished.hint) for file in finished.files
+            ]
+        reports = [self._report(file, pages, finished) for file in finished.files]
+        self._storage.manifest.finish(document.id, pages, finished.lost, finished.files)
+        self._storage.settle()
+        logger.info("%s: %d pages stored", document.name, pages)
         return reports
+
+    def _report(self, file: FileRow, pages: int, finished: Finished) -> FileReport:
+        known = self._storage.manifest.file(file.path) is not None
+        status: FileStatus = "updated" if known else "added"
+        return FileReport(file.source, status, pages, finished.lost or None, finished.hint, finished.note)

@@ -1,4 +1,4 @@
-"""The location of an index: a directory, or a collection on a Qdrant server with a directory beside it."""
+"""What a location is: the protocols that directories and collections on a server have in common."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ if TYPE_CHECKING:
 
 
 class Location(Protocol):
-    """A place where an index is or can be created: its points, and the files that belong to it."""
+    """Where the points of one index are stored, together with the files that belong to them."""
 
     uri: str
+    """The address that a user gives to `--index`."""
     folder: Path
-    """Holds the manifest, the page images, the captions of a vision model and the tuned search settings."""
+    """The directory on this machine that holds the manifest, page images, captions and the tuned plan."""
 
     def fingerprint(self) -> Fingerprint | None:
-        """Return what the index was built with; None if there is no index."""
+        """What the index was built with, or None if there is no index."""
         ...
 
     def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """Create a new index and open it."""
+        """Create a new, empty index."""
         ...
 
     def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
         """Open the existing index.
 
-        If the fingerprint names the same weights under another path, the stored fingerprint is updated.
+        Args:
+            fingerprint: What it is expected to be built with. If the same weights have moved to another path,
+                the new path is remembered.
+            layout: Its named vectors.
 
         Raises:
             IndexMismatch: The index was migrated to other models in the meantime.
@@ -36,36 +40,36 @@ class Location(Protocol):
         ...
 
     def close(self) -> None:
-        """Close a connection that no store has taken over."""
+        """Release a connection that no store has taken over."""
         ...
 
 
 class IndexLocation(Location, Protocol):
-    """The location of an index that a migration can replace."""
+    """The location of an index that a migration can replace by a new one."""
 
     def staging(self) -> Location:
-        """Return the location where the replacement is built; the same one again after a kill.
+        """Where the index that will replace this one is built; after a kill it is the same place again.
 
         Raises:
-            StoreError: The index at this location cannot be replaced.
+            StoreError: This index cannot be replaced.
         """
         ...
 
     def switch(self, *, keep_old: bool) -> str:
-        """Replace the index by the one in staging; once decided, a kill only delays it (see `recover`).
+        """Make the staged index the current one. Once this has begun, a kill cannot undo it.
 
         Args:
-            keep_old: Whether to keep the replaced index.
+            keep_old: Whether to keep the index that was here.
 
         Returns:
-            The URI of the replaced index; empty if it was not kept.
+            The address of the old index, or an empty string if it was removed.
         """
         ...
 
     def recover(self) -> None:
-        """Finish a switch that was decided and then interrupted; do nothing if there is none."""
+        """Finish a switch that was decided and then interrupted; does nothing if there is none."""
         ...
 
     def abandon(self) -> None:
-        """Discard what was built in staging."""
+        """Delete the staged index."""
         ...

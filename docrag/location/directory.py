@@ -1,226 +1,152 @@
-"""Where an index is: in a directory, or in a collection on a Qdrant server with a directory beside it."""
+"""An index in a directory, which one process at a time can open."""
 
 from __future__ import annotations
 
-import os
-import re
+import logging
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docrag.errors import IndexNotFound, SettingsError, StoreError
-from docrag.location.base import IndexLocation, Location
+from docrag.common.files import write_atomically
+from docrag.errors import StoreError
+from docrag.ingest.staging import Staging
+from docrag.store.layout import TEXTS, Fingerprint, require_equal
+from docrag.store.lock import FolderLock
 
 if TYPE_CHECKING:
-    from docrag.ingest.staging import Staging
-    from docrag.settings import Settings
+    from docrag.location.base import Location
     from docrag.store.base import Store
-    from docrag.store.layout import Fingerprint, Layout
-    from docrag.store.lock import FolderLock
-    from docrag.store.server.address import Address
+    from docrag.store.layout import Layout
+
+logger = logging.getLogger(__name__)
 
 FINGERPRINT = "fingerprint.json"
-
-
-def locate(settings: Settings) -> IndexLocation:
-    """The place that `index` names.
-
-    Raises:
-        SettingsError: It names none.
-        ServerUnreachable: It is on a server that does not answer.
-        ServerRefused: The server does not take the key, or is none of Qdrant's.
-        StoreError: A migration that was killed in its switch cannot be ended.
-    """
-    from docrag.store.server.address import Address, is_address
-
-    uri = settings.index
-    if not is_address(uri):
-        if "://" in uri:
-            hint = "a directory, or a collection such as http://localhost:6333/reports"
-            raise SettingsError(f"{uri} is no place for an index", hint)
-        _require_no_options(settings)
-        place: IndexLocation = DirectoryLocation(Path(uri).expanduser())
-    else:
-        place = _server_place(settings, Address.parse(uri))
-    place.recover()
-    return place
-
-
-def _server_place(settings: Settings, address: Address) -> IndexLocation:
-    from docrag.location.server import ServerLocation
-    from docrag.store.server.connection import connect
-    from docrag.store.server.schema import CollectionOptions
-
-    key = settings.api_key.get_secret_value() if settings.api_key else ""
-    if key and not (address.secure or address.local or settings.api_key_in_clear):
-        raise SettingsError(
-            f"the key would go to {address.url} in the clear, for whoever stands between to read",
-            "use https; or, in a network that you trust, api_key_in_clear = true in docrag.toml, "
-            "DOCRAG_API_KEY_IN_CLEAR=1",
-        )
-    options = CollectionOptions(
-        settings.tenant or "", settings.shards, settings.replicas, settings.write_consistency
-    )
-    return ServerLocation(
-        lambda: connect(address, key, grpc_port=settings.grpc_port, ca_file=settings.ca_file or ""),
-        _files_folder(settings, str(address)),
-        options,
-    )
-
-
-def _require_no_options(settings: Settings) -> None:
-    for name in ("shards", "replicas", "write_consistency", "tenant"):
-        if getattr(settings, name) is not None:
-            raise SettingsError(
-                f"{name} is for collections on a server, and {settings.index} is a directory",
-                f"leave it out of docrag.toml and DOCRAG_{name.upper()}, or name a collection in --index",
-            )
-
-
-def folder_of(settings: Settings) -> Path:
-    """The directory of an index on this machine, which may not be there; nothing is connected to."""
-    from docrag.store.server.address import Address, is_address
-
-    uri = settings.index
-    return _files_folder(settings, str(Address.parse(uri))) if is_address(uri) else Path(uri).expanduser()
-
-
-def require_index(place: IndexLocation) -> Fingerprint:
-    """What the index at a place was built with.
-
-    Raises:
-        IndexNotFound: There is none.
-    """
-    told = place.fingerprint()
-    if told is None:
-        hint = f"make one: docrag ingest FOLDER --index {place.uri}"
-        raise IndexNotFound(f"there is no index at {place.uri}", hint)
-    return told
-
-
-def _files_folder(settings: Settings, address: str) -> Path:
-    """The directory for what a server does not keep, one for each collection."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    root = Path(settings.files).expanduser() if settings.files else Path(data) / "docrag"
-    return root / re.sub(r"[^\w.-]+", "_", address.partition("://")[2])
+_POINTS = "points"
 
 
 class DirectoryLocation:
-    """A directory that one process at a time can open."""
+    """An index in a directory: fingerprint, points, manifest and page images side by side."""
 
     def __init__(self, folder: Path) -> None:
         self.uri = str(folder)
         self.folder = folder
+        self._staging = Staging(folder)
 
     def fingerprint(self) -> Fingerprint | None:
-        """From a file; None where there is none.
+        """What the index was built with, read from a file; None if there is none.
 
         Raises:
             StoreError: The file is damaged.
         """
-        from docrag.store.layout import TEXTS, Fingerprint
-
-        told = self.folder / FINGERPRINT
-        if not told.is_file():
+        path = self.folder / FINGERPRINT
+        if not path.is_file():
             return None
-        values = Fingerprint.from_json(told.read_text()).values
-        if values["layout"] == TEXTS:
-            return Fingerprint(values)
-        return Fingerprint({"keep_patches": "all", "datatype": "float16", **values})  # older ones do not say
-
-    def _remember(self, fingerprint: Fingerprint) -> None:
-        """Write the file, whole or not at all."""
-        draft = self.folder / f".{FINGERPRINT}"
-        draft.write_text(fingerprint.to_json())
-        draft.replace(self.folder / FINGERPRINT)
+        fingerprint = Fingerprint.from_json(path.read_text())
+        if fingerprint.values["layout"] == TEXTS:
+            return fingerprint
+        # Indexes of older versions do not name these two.
+        return Fingerprint({"keep_patches": "all", "datatype": "float16", **fingerprint.values})
 
     def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """A new index; the fingerprint comes first, so that nobody finds points that he cannot read.
+        """Create a new index. The fingerprint is written first, so that there are never points without one.
 
         Raises:
-            StoreError: There is something else in the directory, or it cannot be written.
+            StoreError: The directory holds something else, or it cannot be written.
         """
-        folder = self.folder
-        there = folder.exists()
-        if there and (not folder.is_dir() or any(not name.name.startswith(".") for name in folder.iterdir())):
-            hint = "name a directory that is empty or not there yet"
-            raise StoreError(f"{folder} exists and is no index", hint)
+        self._require_empty()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._remember(fingerprint)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write_fingerprint(fingerprint)
         except OSError as error:
-            raise StoreError(f"cannot write {folder}: {error.strerror}", "choose another --index") from error
+            raise StoreError(
+                f"cannot write {self.folder}: {error.strerror}", "choose another --index"
+            ) from error
+        logger.info("a new index is made in %s", self.folder)
         return self.open(fingerprint, layout)
 
     def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """The points; a process that was killed between the two left a fingerprint without any.
+        """Open the points. If a process was killed after it wrote the fingerprint, they are created now.
 
         Raises:
-            IndexMismatch: It was migrated to other models meanwhile.
+            IndexMismatch: The index was migrated to other models in the meantime.
         """
-        from docrag.store.layout import require_equal
         from docrag.store.local.store import EdgeStore
 
-        points = self.folder / "points"
+        points = self.folder / _POINTS
         store = EdgeStore.open(points, layout) if points.exists() else EdgeStore.create(points, layout)
         try:
-            stored = self.fingerprint()  # as it is now that nobody else can change it
+            stored = self.fingerprint()  # read again: from here on nobody else can change it
             if stored != fingerprint:
                 if stored is not None:
                     require_equal(stored, fingerprint)
-                self._remember(fingerprint)
+                self._write_fingerprint(fingerprint)
         except BaseException:
             store.close()
             raise
         return store
 
+    def close(self) -> None:
+        """Do nothing: a directory holds no connection."""
+
     def staging(self) -> Location:
-        """A directory in this one."""
-        return DirectoryLocation(self._draft().folder)
+        """A directory inside this one."""
+        return DirectoryLocation(self._staging.folder)
 
     def switch(self, *, keep_old: bool) -> str:
-        """The old index is kept as a directory beside this one.
+        """Replace the index; the old one can be kept as a numbered directory beside this one.
 
         Raises:
-            IndexInUse: Another process searches the index.
-            StoreError: There is no place beside this one.
+            IndexInUse: Another process has the index open.
+            StoreError: The old index cannot be moved to the directory beside this one.
         """
-        draft, kept = self._draft(), ""
-        if keep_old:
-            here = self.folder.resolve()
-            numbered = (here.with_name(f"{here.name}--{number}") for number in count(1))
-            kept = str(next(folder for folder in numbered if not folder.exists()))
-            draft.require_room(Path(kept))
-        with self._alone():
-            draft.decide({"kept": kept})
-            self._take_steps(draft)
-        return kept
+        kept = self._next_sibling() if keep_old else None
+        if kept:
+            self._staging.require_room(kept)
+        with self._lock():
+            self._staging.decide({"kept": str(kept or "")})
+            self._finish_switch()
+        return str(kept or "")
 
     def recover(self) -> None:
-        """Nothing can be searched meanwhile, and it takes a moment."""
-        draft = self._draft()
-        if draft.decision() is not None:
-            with self._alone():
-                self._take_steps(draft)
+        """Finish an interrupted switch. It takes a moment, in which the index cannot be searched."""
+        if self._staging.decision() is None:
+            return
+        logger.info("a migration of %s was interrupted while it switched: finishing it", self.folder)
+        with self._lock():
+            self._finish_switch()
 
     def abandon(self) -> None:
-        """Remove the directory in this one."""
-        self._draft().remove()
+        """Delete the directory of the staged index."""
+        self._staging.remove()
 
-    def close(self) -> None:
-        """It holds nothing."""
+    def _require_empty(self) -> None:
+        """Refuse a directory that holds something; hidden files, such as locks, do not count."""
+        if not self.folder.exists():
+            return
+        if not self.folder.is_dir() or any(not path.name.startswith(".") for path in self.folder.iterdir()):
+            raise StoreError(
+                f"{self.folder} exists and is not an index",
+                "name a directory that is empty or does not exist",
+            )
 
-    def _draft(self) -> Staging:
-        from docrag.ingest.staging import Staging
+    def _write_fingerprint(self, fingerprint: Fingerprint) -> None:
+        write_atomically(self.folder / FINGERPRINT, fingerprint.to_json())
 
-        return Staging(self.folder)
+    def _next_sibling(self) -> Path:
+        """The first free name of the form INDEX--1, INDEX--2, ..."""
+        folder = self.folder.resolve()
+        siblings = (folder.with_name(f"{folder.name}--{number}") for number in count(1))
+        return next(sibling for sibling in siblings if not sibling.exists())
 
-    def _alone(self) -> FolderLock:
-        from docrag.store.lock import FolderLock
+    def _lock(self) -> FolderLock:
+        return FolderLock(self.folder / _POINTS)
 
-        return FolderLock(self.folder / "points")
+    def _finish_switch(self) -> None:
+        """Take the remaining steps.
 
-    def _take_steps(self, draft: Staging) -> None:
-        if (told := draft.decision()) is not None:
-            draft.move_in()
-            draft.finish(Path(told["kept"]) if told["kept"] else None)
+        Another process may have taken them while this one waited for the lock.
+        """
+        decision = self._staging.decision()
+        if decision is not None:
+            self._staging.move_in()
+            self._staging.finish(Path(decision["kept"]) if decision["kept"] else None)

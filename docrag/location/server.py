@@ -148,7 +148,7 @@ class ServerLocation:
             return
         with closing(Manifest(self.folder / MANIFEST)) as manifest:
             try:
-                with manifest.alone():
+                with manifest.exclusive():
                     logger.info("finishing the interrupted switch of %s", self.uri)
                     self._finish_switch()
             except IndexInUse:

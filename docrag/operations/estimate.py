@@ -1,7 +1,8 @@
-"""What an index will take, before anything is ingested: space, memory, the time of a search, and limits.
+"""What an index will take before anything is ingested: disk, memory, the time of a search, and limits.
 
-Formulas over what a page has. Constants of the engine were measured with qdrant-edge 0.9 on a server's core,
-those of pages on filings, papers and slides; `tests/test_estimate.py` builds an index and compares.
+The formulas start from what a page has. Constants of the engine were measured with qdrant-edge 0.9 on a
+server core, constants of pages on filings, papers and slides. `tests/operations/test_estimate.py` builds
+an index and compares.
 """
 
 from __future__ import annotations
@@ -22,74 +23,76 @@ if TYPE_CHECKING:
 
 FLOAT_BYTES: Mapping[Datatype, float] = {"float32": 4, "float16": 2, "turbo8": 1, "turbo4": 0.5}
 TURBO_BYTES = 4
-"""That a vector of turbo8 or turbo4 has besides."""
+"""Additional bytes of a turbo8 or turbo4 vector."""
 POOLED_ROWS: Mapping[Pooling, int] = {"rows": 32, "rows+columns": 64, "tokens": 32}
-"""Vectors of `pooled` that stand somewhere, at most (`encode.pooling`)."""
-NOWHERE = 6
-"""Vectors that stand nowhere: ColPali's special tokens. Other models have 2 to 15."""
+"""The largest number of pooled vectors with a position on the page (`encode.vectors.pooling`)."""
+SPECIAL_TOKENS = 6
+"""Vectors without a position on the page. ColPali has 6 special tokens; other models have 2 to 15."""
 INKED = 0.57
-"""Share of patches that are not blank (`encode.inked`): of grids of 32 x 32 and 24 x 31 0.56 and 0.59 on
-printed pages, 0.57 and 0.59 of scanned ones."""
+"""Share of patches that are not blank (`encode.vectors.inked`). On grids of 32 x 32 and 24 x 31 it was
+0.56 and 0.59 on printed pages, and 0.57 and 0.59 on scanned ones."""
 
 TEXT_DIM = 384
 TERMS, TERM_BYTES = 115, 6
 TEXT_BYTES, BOX_BYTES = 5_000, 11
-"""Payload: text, metadata and blocks of a page (3 to 4 KB, stored in 5); a box for each vector, at most:
-those of words compress to half of it, those of a grid to almost nothing."""
+"""Payload: text, metadata and blocks of a page (3 to 4 KB, stored in 5), and at most this much for the box
+of each vector: boxes of words compress to half of it, boxes of a grid to almost nothing."""
 INDEX_BYTES = 1_000
-"""Payload indexes and lists of ids, a page."""
+"""Payload indexes and lists of ids, per page."""
 IMAGE_BYTES = 170_000
-"""A page as JPEG of 1280 pixels: 191 KB on filings and papers, 140 on the demo's."""
+"""A page as a JPEG of 1280 pixels: 191 KB for filings and papers, 140 KB for the demo documents."""
 LOG_SHARE, LOG_MOST = 5.2, 45 * 2**20
-"""The write-ahead log keeps what was written last: so many bytes for a float, at most so many in all: 39 to
-52 MiB between 150 and 600 pages of 1,030 x 128."""
+"""The write-ahead log keeps the latest writes: bytes per float, and at most this many bytes altogether. It
+took 39 to 52 MiB between 150 and 600 pages of 1,030 x 128 floats."""
 FIXED_BYTES = 300_000
 PROCESS_BYTES = 150 * 2**20
-"""Of Python and the engine, without models."""
+"""Memory of Python and the engine, without models."""
 
 SCAN_NS, RERANK_NS = 0.11, 0.07
-"""CPU for a product of two floats, of `pooled` and of `patches`. Measured with questions of 20 x 128: 10.5 ms
-for the pooled vectors of 1,000 pages and 29.6 for those of 2,500; 17 for 100 pages of 1,030 vectors."""
+"""CPU nanoseconds for the product of two floats of `pooled` and of `patches`. Measured with questions of
+20 x 128: 10.5 ms for the pooled vectors of 1,000 pages, 29.6 ms for 2,500 pages, and 17 ms for 100 pages
+of 1,030 vectors."""
 QUERY_ROWS: Mapping[str, int] = {"image": 20, "words": 10}
-"""Vectors of a question, by what the encoder needs."""
+"""Vectors of a question, by what the encoder reads."""
 COMFORTABLE_MS = 400
-"""CPU for a search that a person does not wait for, where two cores share it."""
+"""CPU milliseconds of a search that does not feel slow, when two cores share it."""
 
 JSON_BYTES, GRPC_BYTES = 8.1, 4.1
-"""Of a float in a request: 1.06 MB as JSON of five decimals and 0.54 by gRPC for 1030 x 128."""
+"""Bytes of a float in a request: 1030 x 128 floats take 1.06 MB as JSON with five decimals and 0.54 MB by
+gRPC."""
 SERVER_BYTES = 32 * 2**20
-"""That Qdrant takes in one request by REST."""
+"""The largest request that Qdrant accepts by REST."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageShape:
-    """What an encoder makes of a page."""
+    """What an encoder produces for a page."""
 
     model: str
     vectors: int
     dim: int
     needs: Literal["image", "words"]
     source: str
-    """Where the number of vectors comes from."""
+    """Where the number of vectors is taken from."""
 
 
 MINILM = PageShape("minilm", 380, 384, "words", "mean of 1,945 pages of real PDFs")
-GRID = PageShape("", 1030, 128, "image", "not known beforehand: taken as ColPali's")
+GRID = PageShape("", 1030, 128, "image", "not known beforehand: the same as ColPali")
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Something that a page or an index must stay under."""
+    """A limit that a page or an index must stay below."""
 
     name: str
     value: float
     most: float
     advice: str
-    """What to do where it does not."""
+    """What to do if it does not."""
 
     @property
     def ok(self) -> bool:
-        """Whether it stays under."""
+        """Whether the value is below the limit."""
         return self.value < self.most
 
 
@@ -102,13 +105,14 @@ class Estimate:
     datatype: str
     pooling: str
     disk: Mapping[str, int]
-    """Bytes, by what takes them."""
+    """Bytes on disk, by what they hold."""
     memory: Mapping[str, int]
-    """Bytes that a search keeps in memory, without models; `patches` are read when they are compared."""
+    """Bytes that a search keeps in memory, without models. `patches` are read from disk when they are
+    compared."""
     search_ms: float
-    """CPU for a search; cores share it."""
+    """CPU milliseconds of a search, shared by the cores."""
     pages_per_request: Mapping[str, int]
-    """Pages that a server is sent at once, by wire."""
+    """Pages that fit into one request to a server, by protocol."""
     limits: tuple[Limit, ...]
 
 
@@ -121,19 +125,19 @@ def estimate(
     image_dim: int = 0,
     text_dim: int = TEXT_DIM,
 ) -> Estimate:
-    """What an index of so many pages will take.
+    """What an index of this many pages will take.
 
     Args:
-        pages: How many.
-        shape: What the late-interaction encoder makes of each.
-        datatype: Of `patches`.
-        pooling: How `pooled` is made: a name in POOLED_ROWS.
-        image_dim: Of the image encoder; 0 for none.
-        text_dim: Of the encoder of captions.
+        pages: The number of pages.
+        shape: What the late-interaction encoder produces for each page.
+        datatype: How `patches` are stored.
+        pooling: How `pooled` is made.
+        image_dim: Vector length of the image encoder; 0 if there is none.
+        text_dim: Vector length of the encoder for captions.
     """
-    given = shape.vectors * shape.dim
-    floats = given // -(-given // MAX_FLOATS)  # neighbours are joined where there are too many
-    pooled = min(shape.vectors, POOLED_ROWS[pooling] + NOWHERE) * shape.dim
+    all_floats = shape.vectors * shape.dim
+    floats = all_floats // math.ceil(all_floats / MAX_FLOATS)  # neighbours are averaged if there are too many
+    pooled = min(shape.vectors, POOLED_ROWS[pooling] + SPECIAL_TOKENS) * shape.dim
     row = FLOAT_BYTES[datatype] * shape.dim + (TURBO_BYTES if datatype.startswith("turbo") else 0)
     small = {
         "pooled": 2 * pooled,
@@ -141,13 +145,13 @@ def estimate(
         "image": 4 * image_dim,
         "terms": TERMS * TERM_BYTES,
     }
-    a_page = {
+    page_bytes = {
         "patches": floats // shape.dim * row,
         **small,
         "payload": TEXT_BYTES + BOX_BYTES * shape.vectors + INDEX_BYTES,
         "page images": IMAGE_BYTES,
     }
-    disk = {name: math.ceil(pages * size) for name, size in a_page.items() if size}
+    disk = {name: math.ceil(pages * size) for name, size in page_bytes.items() if size}
     disk["log"] = FIXED_BYTES + int(min(LOG_SHARE * pages * (floats + pooled), LOG_MOST))
     scanned, compared = _compared(pages, QUERY_ROWS[shape.needs])
     search_ms = (SCAN_NS * scanned * pooled + RERANK_NS * compared * floats) / 1e6
@@ -165,7 +169,7 @@ def estimate(
 
 
 def _compared(pages: int, rows: int) -> tuple[int, int]:
-    """Vectors of a question times the pages that they meet: in the first stages, and in the last."""
+    """Products of a query vector and a page: in the first stages, and in the last one."""
     from docrag.search.stages import SIEVE_ROWS, Stages
     from docrag.types import BM25, CAPTION, POOLED
 
@@ -183,11 +187,11 @@ def _pages_per_request(floats: int) -> Mapping[str, int]:
 
 
 def _limits(shape: PageShape, floats: int, pooled: int, search_ms: float) -> tuple[Limit, ...]:
-    given = shape.vectors * shape.dim
-    fewer = f"--max-patches {(MAX_FLOATS - 1) // shape.dim - NOWHERE}, or fewer"
+    all_floats = shape.vectors * shape.dim
+    fewer = f"--max-patches {(MAX_FLOATS - 1) // shape.dim - SPECIAL_TOKENS}, or fewer"
     return (
-        Limit("floats a page", given, MAX_FLOATS, f"means of neighbours are stored, or: {fewer}"),
-        Limit("bytes a page by REST", int(JSON_BYTES * (floats + pooled)), SERVER_BYTES, "let gRPC through"),
+        Limit("floats a page", all_floats, MAX_FLOATS, f"means of neighbours are stored, or: {fewer}"),
+        Limit("bytes a page by REST", int(JSON_BYTES * (floats + pooled)), SERVER_BYTES, "allow gRPC"),
         Limit(
             "ms a search",
             round(search_ms, 1),
@@ -198,7 +202,12 @@ def _limits(shape: PageShape, floats: int, pooled: int, search_ms: float) -> tup
 
 
 def estimate_for(settings: Settings, pages: int) -> Estimate:
-    """What an index with some settings will take; errors as for `shape_of`."""
+    """What an index with these settings will take.
+
+    Raises:
+        SettingsError: The model is not a late-interaction model.
+        UnknownModel: There is no such model.
+    """
     image_dim, text_dim = dims_of(settings)
     return estimate(
         pages,
@@ -211,17 +220,21 @@ def estimate_for(settings: Settings, pages: int) -> Estimate:
 
 
 def shape_of(settings: Settings) -> PageShape:
-    """What the late-interaction encoder of some settings makes of a page; its weights are not loaded.
+    """What the late-interaction encoder of the settings produces for a page, without loading its weights.
 
     Raises:
-        SettingsError: The model is not a late-interaction one.
+        SettingsError: The model is not a late-interaction model.
         UnknownModel: There is no such model.
     """
     shape = _shape(settings)
-    if settings.max_patches and shape.needs == "image" and settings.max_patches + NOWHERE < shape.vectors:
-        shape = replace(shape, vectors=settings.max_patches + NOWHERE, source="--max-patches")
+    if (
+        settings.max_patches
+        and shape.needs == "image"
+        and settings.max_patches + SPECIAL_TOKENS < shape.vectors
+    ):
+        shape = replace(shape, vectors=settings.max_patches + SPECIAL_TOKENS, source="--max-patches")
     if settings.keep_patches == "inked" and shape.needs == "image":
-        kept = NOWHERE + round(INKED * (shape.vectors - NOWHERE))
+        kept = SPECIAL_TOKENS + round(INKED * (shape.vectors - SPECIAL_TOKENS))
         shape = replace(shape, vectors=kept, source=f"{shape.source}; {INKED:.0%} of the patches inked")
     return shape
 
@@ -246,12 +259,12 @@ def _shape(settings: Settings) -> PageShape:
         base = GRID if spec.needs == "image" else MINILM
         option, shape = OPTIONS[spec.kind], replace(base, model=name, dim=spec.dim, source=GRID.source)
     if option != "--late":
-        raise SettingsError(f"{name} is no model for --late", f"give it as {option}")
+        raise SettingsError(f"{name} cannot be used for --late", f"give it as {option} instead")
     return shape
 
 
 def dims_of(settings: Settings) -> tuple[int, int]:
-    """Length of the vectors of the image encoder, 0 for none, and of the encoder of captions."""
+    """Vector lengths of the image encoder (0 if there is none) and of the encoder for captions."""
     from docrag.encode.catalogue import CATALOGUE
     from docrag.encode.registry import page_encoder, text_encoder
 
@@ -263,10 +276,10 @@ def dims_of(settings: Settings) -> tuple[int, int]:
 
 
 def count_pages(paths: Iterable[Path], passwords: tuple[str, ...] = ()) -> tuple[int, list[str]]:
-    """How many pages some files and folders have, without rendering any.
+    """Count the pages of files and folders without rendering them.
 
     Returns:
-        The pages, and for each file that cannot be read the reason.
+        The number of pages, and the reason for each file that cannot be read.
 
     Raises:
         NotFound: A path does not exist.

@@ -1,4 +1,4 @@
-"""A folder of documents as an index: brought up to date, then open to be searched."""
+"""A folder of documents as an index: bring the index up to date, then open it for searching."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def open_folder(
     index: str | os.PathLike[str] | None = None,
     settings: Settings | None = None,
 ) -> Index:
-    """Bring an index up to date with a folder (or file), and open it.
+    """Bring an index up to date with a folder or a file, and open it.
 
-    The first call reads and embeds every page; later ones only what changed, and files that are gone are
-    forgotten. Files that cannot be read are named in a warning.
+    The first call reads and embeds every page. Later calls only process what changed, and forget files that
+    no longer exist. Files that cannot be read are named in a warning.
 
     Args:
         path: A folder, a PDF or an image.
-        index: Where the index is; by default one of its own for each path (`index_of`).
-        settings: As `Index.open` takes them.
+        index: Where the index is. By default every path has an index of its own (see `index_of`).
+        settings: The same as for `Index.open`.
 
     Raises:
-        NotFound: There is no such path.
-        DocumentError: None of the files could be read, or there are none.
-        IndexInUse: Another process, or another part of this one, holds the index.
+        NotFound: The path does not exist.
+        DocumentError: There are no files, or none of them can be read.
+        IndexInUse: Another process, or another part of this one, has the index open.
     """
     if not Path(path).exists():
         raise NotFound(f"{path} does not exist", "name a folder or a file")
@@ -46,27 +46,29 @@ def open_folder(
 
 
 def index_of(path: str | os.PathLike[str]) -> Path:
-    """Where the index of a folder or file is by default: one place for each path.
+    """The default place for the index of a folder or file, a different one for each path.
 
-    It is in the user's data directory (`~/.local/share/docrag/folders`, or under XDG_DATA_HOME), so that
-    nothing is written into the folder and two folders never answer for each other.
+    It is in the user's data directory (`~/.local/share/docrag/folders`, or below XDG_DATA_HOME), so that
+    nothing is written into the folder itself.
     """
-    there = Path(path).resolve()
+    resolved = Path(path).resolve()
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    name = re.sub(r"[^\w.-]+", "_", there.name)[:40]
-    digest = hashlib.sha256(os.fsencode(there)).hexdigest()[:12]
+    name = re.sub(r"[^\w.-]+", "_", resolved.name)[:40]
+    digest = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:12]
     return Path(data) / "docrag" / "folders" / f"{name}-{digest}"
 
 
 def _bring_up_to_date(index: Index, path: str | os.PathLike[str]) -> None:
-    """Ingest a path; what failed is a warning, unless nothing is left to retrieve.
+    """Ingest a path, and warn about files that failed.
 
     Raises:
-        DocumentError: No page of it is in the index.
+        DocumentError: No page of the path is in the index afterwards.
     """
     report = index.ingest(path, prune=True)
-    told = "; ".join(f"{file.file}: {file.error}" for file in report.failures[:5])
+    failures = "; ".join(f"{file.file}: {file.error}" for file in report.failures[:5])
     if not any(file.pages for file in report.files if file.status != "removed"):
-        raise DocumentError(f"no page of {path} can be retrieved", told or "PDFs and images are documents")
+        raise DocumentError(
+            f"no page of {path} can be retrieved", failures or "name a folder with PDFs or images"
+        )
     if report.failures:
-        warnings.warn(f"{len(report.failures)} files could not be read whole: {told}", stacklevel=4)
+        warnings.warn(f"{len(report.failures)} files could not be read completely: {failures}", stacklevel=4)

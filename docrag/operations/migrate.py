@@ -1,30 +1,39 @@
-"""Build an index anew with other models or another layout, while the old one goes on answering."""
+"""Build an index again with other models or another layout, while the old one keeps answering."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docrag.errors import IndexInUse, IndexMismatch, SettingsError, StoreError
 from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
 from docrag.index.opening import fingerprint_for, open_parts
-from docrag.ingest.report import IngestReport
-from docrag.location.base import IndexLocation
-from docrag.location.directory import locate, require_index
+from docrag.ingest.manifest import FileRow, Manifest
+from docrag.ingest.plan import IngestPlan, make_plan
+from docrag.ingest.report import FileReport, IngestReport
+from docrag.ingest.staging import MANIFEST
+from docrag.ingest.sync import SyncOptions, apply_plan
+from docrag.location.resolve import locate, require_index
+from docrag.read.files import sha256
 from docrag.settings import Settings, load_settings
+from docrag.store.layout import Fingerprint, require_equal
 
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.ingest.storage import Storage
     from docrag.ingest.sync import Listener
-    from docrag.operations.rebuild import Lost
-    from docrag.store.layout import Fingerprint
+    from docrag.location.base import IndexLocation
+    from docrag.store.base import Store
+
+logger = logging.getLogger(__name__)
 
 NO_MODEL = "none"
-"""As the name of an image encoder: the index has none from now on."""
+"""As the name of an image encoder: the new index has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +42,28 @@ class Migration:
 
     uri: str
     switched: bool
-    """False where the index was built as asked for already."""
+    """False if the index was already built as asked for."""
     pages: int = 0
-    """Of the new index."""
+    """Pages of the new index."""
     report: IngestReport = field(default_factory=IngestReport)
-    """What this run read; an earlier one that was stopped may have read the rest."""
+    """What this run read. An earlier run that was stopped may have read the rest."""
     dropped: tuple[str, ...] = ()
-    """Documents that were let go, in whole or in part, and why."""
+    """Documents that were dropped, in whole or in part, and why."""
     kept: str = ""
-    """The old index, where it was kept."""
+    """The address of the old index, if it was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostDocument:
+    """A document of the index that the staged index lacks, or of which it has fewer pages."""
+
+    source: str
+    pages: int
+    """How many pages are missing."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.source} ({self.pages} page{'s' if self.pages > 1 else ''}): {self.reason}"
 
 
 def migrate_index(
@@ -56,104 +78,102 @@ def migrate_index(
     passwords: Sequence[str] = (),
     listener: Listener | None = None,
 ) -> Migration:
-    """Read the files of an index again, with other models or another layout, and switch to what they give.
+    """Read the files of an index again, with other models or another layout, and switch to the result.
 
-    Until the switch, searches are answered as before; what was stopped goes on with the same call. Two
-    indexes are on the disk, or the server, meanwhile.
+    Until the switch, searches are answered as before. A migration that was interrupted continues with the
+    same call. Meanwhile both indexes take space on the disk or the server.
 
     Args:
-        uri: The index; else as the settings say.
-        late: Name of the late-interaction encoder; else the one that the index has. Likewise the others.
-        image: Name of the image encoder; none leaves it out.
-        text: Name of the encoder of captions.
+        uri: The index. The default comes from the settings.
+        late: Name of the late-interaction encoder. By default the one that the index has; likewise below.
+        image: Name of the image encoder; "none" leaves it out.
+        text: Name of the encoder for captions.
         settings: Everything else, such as `pooling`, `datatype` and `keep_patches`.
-        drop_missing: Whether pages that cannot be read again are let go.
-        keep_old: Whether the old index is kept, beside the new one.
+        drop_missing: Whether pages that cannot be read again are dropped.
+        keep_old: Whether to keep the old index beside the new one.
         passwords: Tried on encrypted documents.
-        listener: Hears of every file when it is safely stored, and of progress in between.
+        listener: Called for every file once it is safely stored, and with progress in between.
 
     Raises:
         IndexNotFound: There is no index.
-        IndexInUse: Another process is changing it; or one searches a directory, which only one can open.
-        StoreError: Pages would be lost by the switch; the message names their files.
+        IndexInUse: Another process is changing the index, or searches a directory, which only one process can
+            open.
+        StoreError: The switch would lose pages; the message names their files.
         SettingsError: A setting cannot be used.
     """
-    flags = {"index": uri, "late": late, "image": image, "text": text}
-    given = {name: str(value) for name, value in flags.items() if value is not None}
-    settings = settings.model_copy(update=given) if settings else load_settings(**given)
-    with _one_at_a_time(settings) as (location, stored):
-        with closing(_encoders(settings, stored)) as encoders:
+    settings = _with_overrides(settings, {"index": uri, "late": late, "image": image, "text": text})
+    with _locked(settings) as (location, stored):
+        with closing(_choose_encoders(settings, stored)) as encoders:
             asked = fingerprint_for(encoders, settings.datatype, stored)
-            if _same(stored, asked):
+            if _is_equal(stored, asked):
                 return Migration(location.uri, switched=False)
             _require_captions(settings, location)
-            report, addressed = IngestReport(), _image_base_url(settings, location, stored)
-            with closing(_draft(location, asked)) as draft:
-                report = _read_again(settings, location, draft, encoders, addressed, passwords, listener)
-                lost = _compare(settings, stored, draft, report)
+            base_url = _image_base_url(settings, stored)
+            with closing(_open_staging(location, asked)) as staged:
+                report = _read_again(settings, location, staged, encoders, base_url, passwords, listener)
+                lost = _find_lost(settings, stored, staged, report)
                 if lost and not drop_missing:
                     raise _refusal(location, lost)
-                pages = draft.store.count()
-        kept = _switch(settings, keep_old)
-    return Migration(location.uri, True, pages, report, tuple(map(str, lost)), kept)
+                pages = staged.store.count()
+        kept = _switch(settings, keep_old=keep_old)
+    logger.info("%s was migrated: %d pages, %d documents dropped", location.uri, pages, len(lost))
+    return Migration(location.uri, True, pages, report, tuple(str(document) for document in lost), kept)
 
 
 def abandon_migration(uri: str | os.PathLike[str] | None = None, *, settings: Settings | None = None) -> None:
-    """Throw away what a migration has built so far; the index itself stays as it is.
+    """Delete what a migration has built so far. The index itself stays as it is.
 
     Args:
-        uri: The index; else as the settings say.
+        uri: The index. The default comes from the settings.
         settings: Everything else.
 
     Raises:
         IndexNotFound: There is no index.
-        IndexInUse: The migration, or an ingest, is going on.
+        IndexInUse: The migration, or an ingest, is running.
     """
-    given = {} if uri is None else {"index": str(uri)}
-    settings = settings.model_copy(update=given) if settings else load_settings(**given)
-    with _one_at_a_time(settings) as (location, _):
+    with _locked(_with_overrides(settings, {"index": uri})) as (location, _):
         location.abandon()
 
 
-@contextmanager
-def _one_at_a_time(settings: Settings) -> Iterator[tuple[IndexLocation, Fingerprint]]:
-    """The location and what is there, which nobody changes meanwhile."""
-    from docrag.ingest.manifest import Manifest
-    from docrag.ingest.staging import MANIFEST
+def _with_overrides(
+    settings: Settings | None, overrides: Mapping[str, str | os.PathLike[str] | None]
+) -> Settings:
+    given = {name: str(value) for name, value in overrides.items() if value is not None}
+    return settings.model_copy(update=given) if settings else load_settings(**given)
 
+
+@contextmanager
+def _locked(settings: Settings) -> Iterator[tuple[IndexLocation, Fingerprint]]:
+    """The location of the index and its fingerprint, while nobody else can change the index."""
     with closing(locate(settings)) as location:
+        location.recover()
         stored = require_index(location)
-        location.folder.mkdir(
-            parents=True, exist_ok=True
-        )  # missing where another machine filled the collection
-        with closing(Manifest(location.folder / MANIFEST)) as manifest, manifest.alone():
+        # The directory is missing if another machine filled the collection.
+        location.folder.mkdir(parents=True, exist_ok=True)
+        with closing(Manifest(location.folder / MANIFEST)) as manifest, manifest.exclusive():
             yield location, stored
 
 
-def _encoders(settings: Settings, stored: Fingerprint) -> Encoders:
-    from docrag.store.layout import Fingerprint
-
+def _choose_encoders(settings: Settings, stored: Fingerprint) -> Encoders:
     if settings.image == NO_MODEL:
-        without = Fingerprint({**stored.values, "image": None})
-        return choose_encoders(settings.model_copy(update={"image": None}), without)
+        without_image = Fingerprint({**stored.values, "image": None})
+        return choose_encoders(settings.model_copy(update={"image": None}), without_image)
     return choose_encoders(settings, stored)
 
 
-def _same(one: Fingerprint, other: Fingerprint) -> bool:
-    from docrag.store.layout import require_equal
-
+def _is_equal(stored: Fingerprint, asked: Fingerprint) -> bool:
     try:
-        require_equal(one, other)
+        require_equal(stored, asked)
     except IndexMismatch:
         return False
     return True
 
 
 def _require_captions(settings: Settings, location: IndexLocation) -> None:
-    """Captions of a vision model are dear: they are not left out because nobody thought of them.
+    """Captions of a vision model are expensive, so they are not left out just because nobody mentioned them.
 
     Raises:
-        SettingsError: The index has some, and it was not said where captions come from.
+        SettingsError: The index has such captions, and the settings do not say where captions come from.
     """
     from docrag.caption.cache import FILE
 
@@ -164,96 +184,197 @@ def _require_captions(settings: Settings, location: IndexLocation) -> None:
         )
 
 
-def _image_base_url(settings: Settings, location: IndexLocation, stored: Fingerprint) -> str | None:
-    """Where page images are served; a directory that another process has open is told early."""
+def _image_base_url(settings: Settings, stored: Fingerprint) -> str | None:
+    """The base URL of page images.
+
+    It is read from the old index unless it is set. This also reports early that another process has it open.
+    """
     from docrag.ingest.image_urls import base_url_of
 
     if settings.image_base_url:
         return settings.image_base_url
-    with _opened(settings, stored) as storage:
+    with _old_index(settings, stored) as storage:
         return base_url_of(storage.store)
 
 
 @contextmanager
-def _opened(settings: Settings, stored: Fingerprint) -> Iterator[Storage]:
-    """The old index, for a while, so that others can search it; other options are for the new one."""
-    unasked = dict.fromkeys(("shards", "replicas", "write_consistency", "tenant"))
+def _old_index(settings: Settings, stored: Fingerprint) -> Iterator[Storage]:
+    """The old index, opened only for a while, so that other processes can search it the rest of the time."""
+    # Options of the collection are meant for the new index.
+    own_options = dict.fromkeys(("shards", "replicas", "write_consistency", "tenant"))
     with (
-        closing(locate(settings.model_copy(update=unasked))) as location,
+        closing(locate(settings.model_copy(update=own_options))) as location,
         closing(open_parts(location, stored, stored)) as storage,
     ):
         yield storage
 
 
-def _draft(location: IndexLocation, asked: Fingerprint) -> Storage:
-    """What was begun for these models; else a new one.
+def _open_staging(location: IndexLocation, asked: Fingerprint) -> Storage:
+    """The index that was begun with this fingerprint, or a new one.
 
-    What was begun for others is thrown away, and so are the remains of one that was being thrown away.
+    An index that was begun with another fingerprint is deleted, and so are remains of a deletion that was
+    interrupted.
     """
-    beside = location.staging()
-    begun = beside.fingerprint()
-    if begun is None or not _same(begun, asked):
-        beside.close()
-        location.abandon()
-        beside, begun = location.staging(), None
-    return open_parts(beside, begun, asked)
+    staging = location.staging()
+    begun = staging.fingerprint()
+    if begun is not None and _is_equal(begun, asked):
+        logger.info("continuing the migration of %s", location.uri)
+        return open_parts(staging, begun, asked)
+    staging.close()
+    location.abandon()
+    return open_parts(location.staging(), None, asked)
 
 
 def _read_again(
     settings: Settings,
     location: IndexLocation,
-    draft: Storage,
+    staged: Storage,
     encoders: Encoders,
     image_base_url: str | None,
     passwords: Sequence[str],
     listener: Listener | None,
 ) -> IngestReport:
-    """Read what the draft has not yet of the files of the index."""
-    from docrag.ingest.manifest import Manifest
-    from docrag.ingest.staging import MANIFEST
-    from docrag.ingest.sync import SyncOptions, apply_plan
-    from docrag.operations.rebuild import plan_again
-
-    draft.reconcile()
+    """Read those files of the index that the staged index does not have yet."""
+    staged.reconcile()
     with (
         closing(make_captioner(settings, location.folder)) as captioner,
         closing(Manifest(location.folder / MANIFEST)) as old,
     ):
-        how = SyncOptions(
+        options = SyncOptions(
             make_pipeline=lambda base_url: make_pipeline(settings, encoders, captioner, base_url),
-            options=make_read_options(settings, encoders.image_side, passwords),
+            reading=make_read_options(settings, encoders.image_side, passwords),
             image_base_url=image_base_url,
             workers=settings.workers or None,
             listener=listener or (lambda event: None),
             prune=True,
         )
-        return apply_plan(draft, plan_again(old, draft.manifest), how)
+        return apply_plan(staged, plan_rebuild(old, staged.manifest), options)
 
 
-def _compare(settings: Settings, stored: Fingerprint, draft: Storage, report: IngestReport) -> list[Lost]:
-    """What a switch would lose; who holds pages of the index holds them in the draft from here on."""
-    from docrag.operations.rebuild import carry_claims, lost_pages
+def plan_rebuild(old: Manifest, staged: Manifest) -> IngestPlan:
+    """What is left to read of the files of an index, each under the path at which it was ingested.
 
-    with _opened(settings, stored) as old:
-        carry_claims(old.store, draft.store)
-        return lost_pages(old, draft, report.files)
+    Args:
+        old: The manifest of the index.
+        staged: The manifest of the staged index: what was read again already.
+    """
+    sources = {file.path: file.source for file in old.files()}
+    plan = make_plan((), [Path(path) for path in sources], staged, sha256)
+    plan.contents = {
+        document_id: _with_sources(files, sources) for document_id, files in plan.contents.items()
+    }
+    plan.known = _with_sources(plan.known, sources)
+    plan.touched = _with_sources(plan.touched, sources)
+    # A file that vanished after it was read again is no loss: its pages are in the staged index.
+    plan.failed = [(sources[path], error) for path, error in plan.failed if staged.file(path) is None]
+    plan.gone = [file for file in staged.files() if file.path not in sources]
+    return plan
 
 
-def _refusal(location: IndexLocation, lost: Sequence[Lost]) -> StoreError:
-    named = "; ".join(map(str, lost[:10])) + ("; ..." if len(lost) > 10 else "")
-    pages = sum(one.pages for one in lost)
-    return StoreError(
-        f"{location.uri} stays as it is, for {pages} of its pages would be lost: {named}",
-        "make them readable and run the same again, which reads only them; or let them go: --drop-missing",
+def _with_sources(files: Sequence[FileRow], sources: Mapping[str, str]) -> list[FileRow]:
+    return [replace(file, source=sources[file.path]) for file in files]
+
+
+def _find_lost(
+    settings: Settings, stored: Fingerprint, staged: Storage, report: IngestReport
+) -> list[LostDocument]:
+    """What a switch would lose.
+
+    Whoever holds pages of the old index holds them in the staged one from here on.
+    """
+    with _old_index(settings, stored) as old:
+        carry_claims(old.store, staged.store)
+        return lost_documents(old, staged, report.files)
+
+
+def lost_documents(old: Storage, staged: Storage, reports: Sequence[FileReport]) -> list[LostDocument]:
+    """The documents of which a switch to the staged index would lose pages.
+
+    A file whose content changed is not lost: its new pages take the place of the old ones, as in any ingest.
+
+    Args:
+        old: The index.
+        staged: The index built from its files.
+        reports: From reading the files; they say why something is missing.
+    """
+    staged_pages = _pages_by_document(staged.store)
+    lost = []
+    for document_id, (pages, source) in _pages_by_document(old.store).items():
+        staged_count, _ = staged_pages.get(document_id, (0, ""))
+        files = old.manifest.files(document_id)
+        if pages <= staged_count or _is_left_over(old.manifest, document_id, files):
+            continue
+        if not _has_new_content(files, staged):
+            reason = _reason(document_id, files, staged.manifest, reports)
+            lost.append(LostDocument(source, pages - staged_count, reason))
+    return sorted(lost, key=lambda document: document.source)
+
+
+def carry_claims(old: Store, staged: Store) -> None:
+    """Let everybody who holds pages of a collection hold them in the staged collection as well."""
+    from docrag.store.base import Shared
+
+    if isinstance(old, Shared) and isinstance(staged, Shared):
+        for document_id, holders in old.holders():
+            if holders - {staged.holder}:
+                staged.hold(document_id, holders)
+
+
+def _pages_by_document(store: Store) -> dict[str, tuple[int, str]]:
+    """By document id: the number of its pages in a store, and one of its paths."""
+    documents: dict[str, tuple[int, str]] = {}
+    for record in store.scroll(payload=["metadata.document_id", "metadata.source"]):
+        metadata = record.payload["metadata"]
+        pages, _ = documents.get(metadata["document_id"], (0, ""))
+        documents[metadata["document_id"]] = (pages + 1, metadata["source"])
+    return documents
+
+
+def _is_left_over(manifest: Manifest, document_id: str, files: Sequence[FileRow]) -> bool:
+    """Whether an ingest that was killed left the document half written or half removed."""
+    return manifest.document(document_id) is not None and not files
+
+
+def _has_new_content(files: Sequence[FileRow], staged: Storage) -> bool:
+    """Whether all files of a document have another content by now, which the staged index has."""
+    if not files:
+        return False
+    staged_files = [staged.manifest.file(file.path) for file in files]
+    return all(
+        new is not None and new.document_id != file.document_id
+        for file, new in zip(files, staged_files, strict=True)
     )
 
 
-def _switch(settings: Settings, keep_old: bool) -> str:
+def _reason(
+    document_id: str, files: Sequence[FileRow], staged: Manifest, reports: Sequence[FileReport]
+) -> str:
+    """Why pages of a document are missing in the staged index."""
+    if not files:
+        return "it was not ingested from here"
+    sources = {file.source for file in files}
+    for report in reports:
+        if report.file in sources and report.error:
+            return report.error
+    document = staged.document(document_id)
+    return (document.lost if document else "") or "its pages could not be read again"
+
+
+def _refusal(location: IndexLocation, lost: Sequence[LostDocument]) -> StoreError:
+    listed = "; ".join(str(document) for document in lost[:10]) + ("; ..." if len(lost) > 10 else "")
+    pages = sum(document.pages for document in lost)
+    return StoreError(
+        f"{location.uri} stays as it is, because {pages} of its pages would be lost: {listed}",
+        "make these files readable and run the same again, which reads only them; or use --drop-missing",
+    )
+
+
+def _switch(settings: Settings, *, keep_old: bool) -> str:
     with closing(locate(settings)) as location:
         try:
             return location.switch(keep_old=keep_old)
         except IndexInUse as error:
             raise IndexInUse(
-                f"all is read again, but {error.message}",
+                f"every file has been read again, but {error.message}",
                 "close the other process, and run the same again, which only switches",
             ) from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -13,12 +14,10 @@ from threadpoolctl import ThreadpoolController
 from docrag.common.timing import timed
 from docrag.encode.encoders import Encoders
 from docrag.errors import QueryError
-from docrag.search.boosts import TitleMatch
 from docrag.search.browse import page_fields
-from docrag.search.fields import require_fields
-from docrag.search.fusion import fuse, weights_for
-from docrag.search.page_match import pages_named
-from docrag.search.plan import Signal, queries
+from docrag.search.filters import require_fields
+from docrag.search.fusion import TitleMatch, fuse, named_pages, weights_for
+from docrag.search.plan import Signal, plan_queries
 from docrag.search.query import Query
 from docrag.search.regions import matched_regions
 from docrag.search.stages import Stages
@@ -26,6 +25,19 @@ from docrag.store.base import Store
 from docrag.store.images import PageImages
 from docrag.store.payload import blocks_of, boxes_of
 from docrag.types import PATCHES, Hit, PageRecord, Region, ScoredId, SparseVector, Vector
+
+logger = logging.getLogger(__name__)
+
+Rankings = Mapping[Signal, Sequence[ScoredId]]
+
+
+class Boosts(NamedTuple):
+    """What raises pages in hybrid search beside their scores."""
+
+    title_shares: Mapping[str, float] | None
+    """By page id, the share of the question that is in the title of its document."""
+    named: frozenset[str] | None
+    """Ids of the pages whose number the question names."""
 
 
 def answer(
@@ -35,58 +47,39 @@ def answer(
 
     Args:
         store: The pages.
-        images: Their pictures.
-        encoders: Of the index.
-        query: What is asked.
-        stages: How many pages are compared exactly, as tuned; None takes the defaults.
+        images: Their images.
+        encoders: The encoders of the index.
+        query: The query.
+        stages: How many pages each stage lets through. None takes the defaults.
 
     Raises:
         QueryError: The mode or the filter cannot be used, or the index has no encoder for such a query.
     """
-    _require_takers(query, encoders)
-    text = query.text.strip().encode(errors="replace").decode()  # a terminal may give halves of letters
+    _require_encoders(query, encoders)
+    text = query.text.strip().encode(errors="replace").decode()  # a terminal may give lone surrogates
     with timed("encode"):
         vectors = encoders.encode_query(text, query.image, query.audio)
-    requests = queries(query.mode, vectors, query.filter, query.k, stages)
+    requests = plan_queries(query.mode, vectors, query.filter, query.k, stages)
     with timed("retrieve"):
         rankings = dict(zip(requests, store.query(list(requests.values())), strict=True))
-    titles, named = _told_matches(store, text, rankings) if text and len(rankings) > 1 else (None, None)
-    ranked = fuse(rankings, titles, weights_for(vectors), named)[: query.k]
+    logger.debug("query %r: %s", text, {signal: len(pages) for signal, pages in rankings.items()})
+    boosts = _boosts(store, text, rankings)
+    ranked = fuse(rankings, boosts.title_shares, weights_for(vectors), boosts.named)[: query.k]
     if not ranked and query.filter:
         require_fields(store, query.filter)
-    wanted = [PATCHES] if PATCHES in vectors else []
-    records = {record.id: record for record in store.retrieve([page.id for page in ranked], vectors=wanted)}
-    with timed("regions"), one_blas_thread():
-        return [
-            _hit(rank, page.score, _scores_of(page.id, rankings), records[page.id], images, vectors)
-            for rank, page in enumerate(ranked, start=1)
-            if page.id in records  # it may have been removed by another thread meanwhile
-        ]
-
-
-def _require_takers(query: Query, encoders: Encoders) -> None:
-    """Refuse an image or a recording that nothing in the index can be compared with.
-
-    Raises:
-        QueryError: No encoder of the index takes it.
-    """
-    if query.image is not None and not encoders.takes_images:
-        hint = "build an index with --image clip-vit-b-32, or a --late model that sees, or ask with words"
-        raise QueryError("the index has no encoder that takes an image as a query", hint)
-    if query.audio is not None and not encoders.takes_recordings:
-        hint = "build an index with --image imagebind, or ask with words"
-        raise QueryError("the index has no encoder that takes a recording as a query", hint)
+    return _hits(store, images, ranked, rankings, vectors)
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
     """Keep products of small matrices on this thread.
 
-    OpenBLAS gives them to all cores and lets those spin for 25 ms after each, in the way of the next search:
-    the median search on two cores took 119 ms and twice the CPU time with that, and 104 ms without.
-    The limit is the process's: threadpoolctl gives it to one thread at a time, and leaves others as they are.
+    OpenBLAS hands them to all cores, and lets those spin for 25 ms after each, in the way of the next
+    search. With that, the median search on two cores took 119 ms and twice the CPU time; without, 104 ms.
+    The limit holds for the whole process: threadpoolctl applies it for one thread at a time and restores
+    it.
     """
-    limited: AbstractContextManager[Any] = _threadpools().limit(limits=1, user_api="blas")
-    return limited
+    limit: AbstractContextManager[Any] = _threadpools().limit(limits=1, user_api="blas")
+    return limit
 
 
 @cache
@@ -94,47 +87,81 @@ def _threadpools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _scores_of(page_id: str, rankings: Mapping[Signal, Sequence[ScoredId]]) -> dict[str, float]:
-    """What each signal that found a page gave it."""
+def _require_encoders(query: Query, encoders: Encoders) -> None:
+    """Refuse an image or a recording if nothing in the index can be compared with it.
+
+    Raises:
+        QueryError: No encoder of the index takes it.
+    """
+    if query.image is not None and not encoders.takes_images:
+        raise QueryError(
+            "the index has no encoder that takes an image as a query",
+            "build an index with --image clip-vit-b-32 or a --late model that sees, or ask with words",
+        )
+    if query.audio is not None and not encoders.takes_recordings:
+        raise QueryError(
+            "the index has no encoder that takes a recording as a query",
+            "build an index with --image imagebind, or ask with words",
+        )
+
+
+def _boosts(store: Store, question: str, rankings: Rankings) -> Boosts:
+    """What titles and page numbers say about the pages that the signals found.
+
+    There is nothing to boost if the query has no words, or if a single signal keeps its own scores.
+    """
+    if not question or len(rankings) <= 1:
+        return Boosts(None, None)
+    found = sorted({page.id for pages in rankings.values() for page in pages})
+    records = store.retrieve(found, payload=["metadata.title", "metadata.page"])
+    metadata = {record.id: record.payload["metadata"] for record in records}
+    match = TitleMatch(question)
+    shares = {title: match.share(title) for title in {page["title"] for page in metadata.values()}}
+    title_shares = {page_id: shares[page["title"]] for page_id, page in metadata.items()}
+    numbers = named_pages(question)
+    if not numbers:
+        return Boosts(title_shares, None)
+    named = frozenset(page_id for page_id, page in metadata.items() if page["page"] + 1 in numbers)
+    return Boosts(title_shares, named)
+
+
+def _hits(
+    store: Store,
+    images: PageImages,
+    ranked: Sequence[ScoredId],
+    rankings: Rankings,
+    vectors: Mapping[str, Vector],
+) -> list[Hit]:
+    names = [PATCHES] if PATCHES in vectors else []
+    records = {record.id: record for record in store.retrieve([page.id for page in ranked], vectors=names)}
+    hits = []
+    with timed("regions"), one_blas_thread():
+        for rank, page in enumerate(ranked, start=1):
+            record = records.get(page.id)
+            if record is None:  # another thread has removed the page meanwhile
+                continue
+            hits.append(
+                Hit(
+                    rank=rank,
+                    score=page.score,
+                    scores=_signal_scores(page.id, rankings),
+                    regions=_regions(record, vectors),
+                    **page_fields(record, images),
+                )
+            )
+    return hits
+
+
+def _signal_scores(page_id: str, rankings: Rankings) -> dict[str, float]:
+    """The score of each signal that found a page."""
     return {signal: page.score for signal, pages in rankings.items() for page in pages if page.id == page_id}
 
 
-def _told_matches(
-    store: Store, query: str, rankings: Mapping[Signal, Sequence[ScoredId]]
-) -> tuple[dict[str, float], set[str] | None]:
-    """What titles and page numbers say of the pages that a signal found.
-
-    Returns:
-        The share of the query that each one's title holds; those whose number it names; None for none.
-    """
-    match, numbers = TitleMatch(query), pages_named(query)
-    found = sorted({page.id for pages in rankings.values() for page in pages})
-    records = store.retrieve(found, payload=["metadata.title", "metadata.page"])
-    told = {record.id: record.payload["metadata"] for record in records}
-    named = {id for id, metadata in told.items() if metadata["page"] + 1 in numbers} if numbers else None
-    shares = {title: match.share(title) for title in {metadata["title"] for metadata in told.values()}}
-    return {id: shares[metadata["title"]] for id, metadata in told.items()}, named
-
-
-def _hit(
-    rank: int,
-    score: float,
-    scores: Mapping[str, float],
-    record: PageRecord,
-    images: PageImages,
-    vectors: Mapping[str, Vector],
-) -> Hit:
-    return Hit(
-        rank=rank,
-        score=score,
-        scores=scores,
-        regions=_regions(record, vectors) if PATCHES in vectors else (),
-        **page_fields(record, images),
-    )
-
-
 def _regions(record: PageRecord, vectors: Mapping[str, Vector]) -> tuple[Region, ...]:
-    patches, query = record.vectors[PATCHES], vectors[PATCHES]
+    query = vectors.get(PATCHES)
+    if query is None:
+        return ()
+    patches = record.vectors[PATCHES]
     assert not isinstance(patches, SparseVector)
     assert not isinstance(query, SparseVector)
     return matched_regions(query, np.asarray(patches), boxes_of(record.payload), blocks_of(record.payload))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qdrant_client import models
@@ -13,28 +12,31 @@ from docrag.store.images import PageImages
 from docrag.store.payload import blocks_of
 from docrag.types import IndexedDocument, IndexedPage, PageRecord, page_id
 
-_DOCUMENT = "metadata.document_id"
+_DOCUMENT_ID = "metadata.document_id"
 
 
 def documents(store: Store) -> list[IndexedDocument]:
-    """Every document that has a page in the index, by path."""
-    counts = store.facet(_DOCUMENT)
-    first = [page_id(document_id, 1) for document_id in counts]
-    firsts = store.retrieve(first, payload=["metadata"])
-    told = {record.payload["metadata"]["document_id"]: record for record in firsts}
-    for document_id in counts.keys() - told.keys():  # its first page was lost: any other tells the same
-        told.update((document_id, record) for record in _any_page(store, document_id))
-    found = [_document(record, counts[name]) for name, record in told.items()]
-    return sorted(found, key=lambda document: document.files)
+    """Every document that has a page in the index, ordered by path."""
+    page_counts = store.facet(_DOCUMENT_ID)
+    first_pages = [page_id(document_id, 1) for document_id in page_counts]
+    records = store.retrieve(first_pages, payload=["metadata"])
+    metadata = {record.payload["metadata"]["document_id"]: record.payload["metadata"] for record in records}
+    for document_id in page_counts.keys() - metadata.keys():
+        # The first page could not be read. Any other page names the document as well.
+        record = _any_page(store, document_id)
+        if record is not None:
+            metadata[document_id] = record.payload["metadata"]
+    indexed = [_document(page, page_counts[document_id]) for document_id, page in metadata.items()]
+    return sorted(indexed, key=lambda document: document.files)
 
 
 def pages(store: Store, images: PageImages, ids: Sequence[str]) -> list[IndexedPage]:
-    """Pages in the order of their ids, those that are not there left out."""
+    """Pages in the order of their ids; ids that are not in the store are skipped."""
     return [IndexedPage(**page_fields(record, images)) for record in store.retrieve(ids)]
 
 
 def page_fields(record: PageRecord, images: PageImages) -> dict[str, Any]:
-    """What a page and a hit have in common."""
+    """The fields that IndexedPage and Hit have in common."""
     payload = record.payload
     metadata = payload["metadata"]
     number = metadata["page"] + 1
@@ -50,17 +52,16 @@ def page_fields(record: PageRecord, images: PageImages) -> dict[str, Any]:
     }
 
 
-def _any_page(store: Store, document_id: str) -> Iterator[PageRecord]:
-    match = models.FieldCondition(key=_DOCUMENT, match=models.MatchValue(value=document_id))
-    return islice(store.scroll(models.Filter(must=[match]), payload=["metadata"]), 1)
+def _any_page(store: Store, document_id: str) -> PageRecord | None:
+    match = models.FieldCondition(key=_DOCUMENT_ID, match=models.MatchValue(value=document_id))
+    return next(store.scroll(models.Filter(must=[match]), payload=["metadata"]), None)
 
 
-def _document(record: PageRecord, pages: int) -> IndexedDocument:
-    metadata = record.payload["metadata"]
+def _document(metadata: Mapping[str, Any], page_count: int) -> IndexedDocument:
     return IndexedDocument(
         id=metadata["document_id"],
         files=tuple(metadata["sources"]),
         title=metadata["title"],
-        pages=pages,
+        pages=page_count,
         total_pages=metadata["total_pages"],
     )

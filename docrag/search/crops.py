@@ -1,42 +1,46 @@
-"""The parts of a page image that a query matched: a fraction of the page for a model that looks at it."""
+"""Pictures of what a query matched: crops of a page image, and the page with its regions marked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, floor
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from docrag.read.order import reading_order
 from docrag.types import Box, Region
 
 MARGIN = 0.02
-"""What is added on each side of a region, in page units: a line of text, so that no letter is cut."""
-MOST = 3
+"""Added on each side of a region, in page units (0..1): about a line of text, so that no letter is cut."""
+MOST_REGIONS = 3
+MARK_COLOUR = (230, 80, 20)
+MARK_OPACITY = 56
+"""Of 255, for the best region; the others get less, in proportion to their score."""
 
 
 def crop_regions(
-    image: Image.Image, regions: Sequence[Region], *, margin: float = MARGIN, most: int = MOST
+    image: Image.Image, regions: Sequence[Region], *, margin: float = MARGIN, most: int = MOST_REGIONS
 ) -> list[Image.Image]:
     """Crops of a page at the regions that a query matched.
 
     Args:
-        image: The page as rendered, of any size.
+        image: The page image, of any size.
         regions: Best first, as hits have them.
         margin: Added on each side of a region, in page units (0..1).
-        most: Regions that count, 1 or more; the best ones.
+        most: How many of the best regions to use, 1 or more.
 
     Returns:
-        In reading order. Regions that overlap, with their margin, make one crop; a page without regions is
-        given whole.
+        The crops in reading order. Regions that overlap, including their margin, make one crop. A page
+        without regions is returned whole.
     """
     boxes = crop_boxes([region.box for region in regions[:most]], margin)
-    crops = [_corners(box, image) for box in boxes]
-    return [image.crop((x0, y0, x1, y1)) for x0, y0, x1, y1 in crops if x0 < x1 and y0 < y1] or [image]
+    corners = [_pixels(box, image) for box in boxes]
+    crops = [image.crop((x0, y0, x1, y1)) for x0, y0, x1, y1 in corners if x0 < x1 and y0 < y1]
+    return crops or [image]
 
 
 def crop_boxes(boxes: Sequence[Box], margin: float = MARGIN) -> list[Box]:
-    """Where the crops of some boxes lie on a page: with a margin, overlapping ones joined, in reading order.
+    """Where the crops of some boxes are on a page: with a margin, overlapping ones joined, in reading order.
 
     Args:
         boxes: In page units.
@@ -47,41 +51,22 @@ def crop_boxes(boxes: Sequence[Box], margin: float = MARGIN) -> list[Box]:
     """
     joined: list[Box] = []
     for x0, y0, x1, y1 in boxes:
-        new = (max(0.0, x0 - margin), max(0.0, y0 - margin), min(1.0, x1 + margin), min(1.0, y1 + margin))
-        while touching := [box for box in joined if _overlap(box, new)]:  # what it grows to may touch others
-            joined = [box for box in joined if box not in touching]
-            new = _around([new, *touching])
-        joined.append(new)
+        box = (max(0.0, x0 - margin), max(0.0, y0 - margin), min(1.0, x1 + margin), min(1.0, y1 + margin))
+        joined = _join(box, joined)
     return [joined[i] for row in reading_order(joined) for i in row]
 
 
-def _corners(box: Box, image: Image.Image) -> tuple[int, int, int, int]:
-    """The pixels that a box touches; what it passes by rounding alone is not touched."""
-    (x0, y0, x1, y1), (width, height) = box, image.size
-    left, upper = floor(x0 * width + 1e-6), floor(y0 * height + 1e-6)
-    return left, upper, ceil(x1 * width - 1e-6), ceil(y1 * height - 1e-6)
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def _around(boxes: Sequence[Box]) -> Box:
-    """The smallest box that holds all of them."""
-    x0, y0, x1, y1 = zip(*boxes, strict=True)
-    return min(x0), min(y0), max(x1), max(y1)
-
-
 def stack(crops: Sequence[Image.Image], gap: int = 8) -> Image.Image:
-    """Crops one below the other in a single image, since models count every image, however small.
+    """Crops one below the other in a single image, because models charge for every image, however small.
 
     Args:
-        crops: One or more.
+        crops: One or more images.
         gap: Pixels of grey between them.
     """
     if len(crops) == 1:
         return crops[0]
-    width, height = max(crop.width for crop in crops), sum(crop.height + gap for crop in crops) - gap
+    width = max(crop.width for crop in crops)
+    height = sum(crop.height + gap for crop in crops) - gap
     stacked = Image.new("RGB", (width, height), "white")
     y = 0
     for crop in crops:
@@ -89,3 +74,55 @@ def stack(crops: Sequence[Image.Image], gap: int = 8) -> Image.Image:
         stacked.paste("grey", (0, y + crop.height, width, min(height, y + crop.height + gap)))
         y += crop.height + gap
     return stacked
+
+
+def mark_regions(page: Image.Image, regions: Sequence[Region]) -> Image.Image:
+    """A copy of a page image with each region framed and tinted, the best one strongest.
+
+    Args:
+        page: The page image, of any size.
+        regions: Best first.
+    """
+    layer = Image.new("RGBA", page.size, (*MARK_COLOUR, 0))
+    draw = ImageDraw.Draw(layer)
+    width, height = page.size
+    margin = max(2, width // 300)
+    best = max((region.score for region in regions), default=1.0)
+    for region in reversed(regions):  # the best one is drawn last
+        x0, y0, x1, y1 = region.box
+        corners = (x0 * width - margin, y0 * height - margin, x1 * width + margin, y1 * height + margin)
+        strength = max(0.2, region.score / best) ** 2 if best > 0 else 1.0
+        fill = (*MARK_COLOUR, int(MARK_OPACITY * strength))
+        outline = (*MARK_COLOUR, int(255 * strength))
+        draw.rectangle(corners, fill, outline, width=margin)
+    return Image.alpha_composite(page.convert("RGBA"), layer).convert("RGB")
+
+
+def _join(box: Box, others: Sequence[Box]) -> list[Box]:
+    """Some disjoint boxes and one more, joined with those that it overlaps."""
+    remaining = list(others)
+    while True:
+        touching = [other for other in remaining if _boxes_overlap(other, box)]
+        if not touching:
+            return [*remaining, box]
+        remaining = [other for other in remaining if other not in touching]
+        box = _bounding_box([box, *touching])  # having grown, it may overlap others
+
+
+def _pixels(box: Box, image: Image.Image) -> tuple[int, int, int, int]:
+    """The pixels that a box covers; rounding errors do not add one."""
+    x0, y0, x1, y1 = box
+    width, height = image.size
+    left = floor(x0 * width + 1e-6)
+    upper = floor(y0 * height + 1e-6)
+    return left, upper, ceil(x1 * width - 1e-6), ceil(y1 * height - 1e-6)
+
+
+def _boxes_overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _bounding_box(boxes: Sequence[Box]) -> Box:
+    """The smallest box that contains all of them."""
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)

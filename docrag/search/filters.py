@@ -1,25 +1,38 @@
-"""What a page's metadata must be like: the filters that a search takes, beyond equal values."""
+"""Filters on the metadata of pages: what users write, what it means, and how Qdrant is asked.
+
+A filter is a mapping such as {"file_name": "report.pdf", "page": [3, 4]}, or a condition: `Is`, `Between`,
+`AllOf`, `AnyOf`, `Not`. Page numbers count from 1 here, and from 0 in the stored metadata.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docrag.errors import QueryError
 
+if TYPE_CHECKING:
+    from qdrant_client import models
+
+    from docrag.store.base import Store
+
 Value = str | int | float
+
+FIELD_ALIASES = {"file_path": "source", "page_number": "page"}
+"""Names that frameworks use for fields, and the names under which pages have them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Is:
-    """A field has one of some values.
+    """A field has one of several values.
 
     Args:
-        key: Such as file_name, page (from 1) or source (any path at which the document stands).
-        values: One or more.
+        key: The field, such as file_name, page (from 1) or source (any path of the document).
+        values: One or more values.
 
     Raises:
         QueryError: There is no value, or one is neither text nor a number.
@@ -32,21 +45,21 @@ class Is:
     values: tuple[Value, ...]
 
     def __post_init__(self) -> None:
-        if not self.values:  # Qdrant would take it for no condition at all
+        if not self.values:  # Qdrant would treat this as no condition at all
             raise QueryError(f"filter {self.key}: there are no values", "give at least one")
         for value in self.values:
             if not isinstance(value, str) and not _is_number(value):
                 raise QueryError(
-                    f"filter {self.key}={value!r}: neither text nor a number", "give one of them"
+                    f"filter {self.key}={value!r}: the value is neither text nor a number", "give one of them"
                 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Between:
-    """A field is a number within bounds; those that are None are open.
+    """A field is a number within bounds. A bound that is None is open.
 
     Raises:
-        QueryError: There is no bound, or one is no number.
+        QueryError: There is no bound, or one is not a number.
     """
 
     key: str
@@ -61,36 +74,38 @@ class Between:
             raise QueryError(f"filter {self.key}: there is no bound", "give a number")
         for bound in bounds:
             if not _is_number(bound):
-                hint = "only numbers are greater or less, such as page and total_pages"
-                raise QueryError(f"filter {self.key}: the bound {bound!r} is no number", hint)
+                raise QueryError(
+                    f"filter {self.key}: the bound {bound!r} is not a number",
+                    "only numbers can be compared as greater or less, such as page and total_pages",
+                )
 
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """Every one of some conditions holds.
+    """All of several conditions hold.
 
     Raises:
-        QueryError: There is none.
+        QueryError: There are no conditions.
     """
 
     conditions: tuple[Condition, ...]
 
     def __post_init__(self) -> None:
-        _require_some(self.conditions)
+        _require_conditions(self.conditions)
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """At least one of some conditions holds.
+    """At least one of several conditions holds.
 
     Raises:
-        QueryError: There is none.
+        QueryError: There are no conditions.
     """
 
     conditions: tuple[Condition, ...]
 
     def __post_init__(self) -> None:
-        _require_some(self.conditions)
+        _require_conditions(self.conditions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +117,28 @@ class Not:
 
 Condition = Is | Between | AllOf | AnyOf | Not
 Filter = Mapping[str, Value | Sequence[Value]] | Condition
-"""A mapping means that every field has its value, or one of its values where there are several."""
+"""A mapping means that every field has its value, or one of its values if there are several."""
 
 
 def compare(key: str, operator: str, value: Any) -> Condition:
     """A comparison as frameworks write it.
 
     Args:
-        key: Of a field.
+        key: The field.
         operator: One of `COMPARISONS`.
-        value: A list for "in" and "not in".
+        value: What the field is compared with; a list for "in" and "not in".
 
     Raises:
-        QueryError: The operator cannot be answered, or the value cannot be compared.
+        QueryError: The operator is not supported, or the value cannot be compared.
 
     >>> compare("page", "not in", [1, 2])
     Not(condition=Is(key='page', values=(1, 2)))
     """
     if operator not in COMPARISONS:
-        known = f"one of {', '.join(COMPARISONS)}"
-        raise QueryError(f"docrag cannot answer the filter operator {operator!r} of {key}", known)
+        raise QueryError(
+            f"docrag does not support the filter operator {operator!r} of {key}",
+            f"one of {', '.join(COMPARISONS)}",
+        )
     return COMPARISONS[operator](key, value)
 
 
@@ -129,14 +146,141 @@ def condition_of(filter: Filter) -> Condition:
     """The condition that a filter means.
 
     Raises:
-        QueryError: It is empty, or a value cannot be compared.
+        QueryError: The filter is empty, or a value cannot be compared.
 
     >>> condition_of({"file_name": ["a.pdf", "b.pdf"]})
     AllOf(conditions=(Is(key='file_name', values=('a.pdf', 'b.pdf')),))
     """
     if not isinstance(filter, Mapping):
         return filter
-    return AllOf(tuple(Is(key, _values(given)) for key, given in filter.items()))
+    return AllOf(tuple(Is(key, _as_tuple(values)) for key, values in filter.items()))
+
+
+def metadata_filter(filter: Filter | None) -> models.Filter | None:
+    """A filter as Qdrant takes it. `source` matches any of the paths of a document.
+
+    Raises:
+        QueryError: A key is not the name of a field, a value cannot be compared, or `page` is not a page
+            number.
+    """
+    from qdrant_client import models
+
+    if filter is None or filter == {}:
+        return None
+    condition = _qdrant_condition(condition_of(filter))
+    return condition if isinstance(condition, models.Filter) else models.Filter(must=[condition])
+
+
+def require_fields(store: Store, filter: Filter) -> None:
+    """Refuse a filter on a field that no page has. It is called when a search found nothing.
+
+    Args:
+        store: The pages. If there are none, every filter is accepted.
+        filter: The filter of the search.
+
+    Raises:
+        QueryError: No page has one of the fields.
+    """
+    from qdrant_client import models
+
+    example = next(store.scroll(payload=["metadata"]), None)
+    if example is None:
+        return
+    for key in dict.fromkeys(_keys(condition_of(filter))):
+        is_empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=payload_field(key)))
+        if not store.count(models.Filter(must_not=[is_empty])):
+            known = ", ".join(sorted(example.payload["metadata"]))
+            raise QueryError(f"filter {key}: no page has such a field", f"pages have {known}")
+
+
+def payload_field(key: str, value: object = "...") -> str:
+    """The payload field that a key of a filter means.
+
+    Args:
+        key: The key.
+        value: The value it is compared with, for the error.
+
+    Raises:
+        QueryError: The key cannot be the name of a field.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", str(key)):
+        raise QueryError(
+            f"filter {key}={value}: not the name of a metadata field", "such as file_name=report.pdf"
+        )
+    name = _field_name(key)
+    return "metadata.sources" if name == "source" else f"metadata.{name}"
+
+
+def _qdrant_condition(condition: Condition) -> models.Filter | models.FieldCondition:
+    from qdrant_client import models
+
+    match condition:
+        case AllOf(conditions):
+            return models.Filter(must=[_qdrant_condition(part) for part in conditions])
+        case AnyOf(conditions):
+            return models.Filter(should=[_qdrant_condition(part) for part in conditions])
+        case Not(negated):
+            return models.Filter(must_not=[_qdrant_condition(negated)])
+        case Between():
+            return _qdrant_range(condition)
+        case Is(key, values):
+            return _qdrant_match(key, values)
+    raise QueryError(f"{condition!r} is not a filter", "such as {'file_name': 'report.pdf'}")
+
+
+def _qdrant_match(key: str, values: Sequence[Value]) -> models.Filter | models.FieldCondition:
+    from qdrant_client import models
+
+    field = payload_field(key, values[0])
+    if _field_name(key) == "page":
+        return _match_any(field, [_page_number(value) - 1 for value in values])
+    texts = [str(value) for value in values if not isinstance(value, float)]
+    # The command line gives everything as text, and metadata may hold integers.
+    integers = [int(text) for text in texts if re.fullmatch(r"-?\d{1,18}", text)]
+    alternatives = [_match_any(field, group) for group in (texts, integers) if group]
+    for value in values:
+        if isinstance(value, float):
+            alternatives.append(models.FieldCondition(key=field, range=models.Range(gte=value, lte=value)))
+    return alternatives[0] if len(alternatives) == 1 else models.Filter(should=list(alternatives))
+
+
+def _match_any(field: str, values: list[str] | list[int]) -> models.FieldCondition:
+    from qdrant_client import models
+
+    if len(values) == 1:
+        return models.FieldCondition(key=field, match=models.MatchValue(value=values[0]))
+    return models.FieldCondition(key=field, match=models.MatchAny(any=values))
+
+
+def _qdrant_range(between: Between) -> models.FieldCondition:
+    from qdrant_client import models
+
+    # Page numbers count from 1 in filters and from 0 in the payload.
+    offset = 1 if _field_name(between.key) == "page" else 0
+    bounds = {"gt": between.gt, "gte": between.gte, "lt": between.lt, "lte": between.lte}
+    shifted = {name: bound - offset for name, bound in bounds.items() if bound is not None}
+    return models.FieldCondition(key=payload_field(between.key, "a range"), range=models.Range(**shifted))
+
+
+def _field_name(key: str) -> str:
+    return FIELD_ALIASES.get(key, key)
+
+
+def _page_number(value: Value) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,8}", str(value)):
+        raise QueryError(f"filter page={value}: not a page number", "pages count from 1")
+    return int(value)
+
+
+def _keys(condition: Condition) -> Iterator[str]:
+    match condition:
+        case AllOf(conditions) | AnyOf(conditions):
+            for part in conditions:
+                yield from _keys(part)
+        case Not(negated):
+            yield from _keys(negated)
+        case Is(key=key) | Between(key=key):
+            yield key
 
 
 def _equal(key: str, value: Any) -> Condition:
@@ -145,7 +289,9 @@ def _equal(key: str, value: Any) -> Condition:
 
 def _in(key: str, values: Any) -> Condition:
     if not isinstance(values, list):
-        raise QueryError(f"filter {key}: {values!r} is no list", "the operators in and not in take a list")
+        raise QueryError(
+            f"filter {key}: {values!r} is not a list", 'the operators "in" and "not in" take a list'
+        )
     return Is(key, tuple(values))
 
 
@@ -165,15 +311,15 @@ COMPARISONS: Mapping[str, Callable[[str, Any], Condition]] = {
 }
 
 
-def _values(given: Any) -> tuple[Value, ...]:
-    several = isinstance(given, Sequence | set | frozenset) and not isinstance(given, str | bytes)
-    return tuple(given) if several else (given,)
+def _as_tuple(values: Any) -> tuple[Value, ...]:
+    several = isinstance(values, Sequence | set | frozenset) and not isinstance(values, str | bytes)
+    return tuple(values) if several else (values,)
 
 
-def _is_number(given: object) -> bool:
-    return isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _require_some(conditions: tuple[Condition, ...]) -> None:
+def _require_conditions(conditions: tuple[Condition, ...]) -> None:
     if not conditions:
         raise QueryError("the filter has a group without conditions", "leave the group out")

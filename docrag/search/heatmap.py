@@ -1,4 +1,4 @@
-"""How well each place of a page matches each word of a query."""
+"""Heatmaps: how well each place on a page matches each word of a query."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from docrag.store.payload import boxes_of
 from docrag.types import PATCHES, MultiVector, SparseVector, is_page_id
 
 LONG_SIDE = 166
-"""Cells on the longer side of the page: words of a text layer are two cells high or more. With half as many,
-the glow of a word stood between its line and the next."""
+"""Cells along the longer side of the page, so that words of a text layer are at least two cells high. With
+half as many, the glow of a word appeared between its line and the next."""
 
 
 @dataclass(frozen=True)
 class WordMap:
-    """How well each place of a page matches one word."""
+    """How well each place on a page matches one word."""
 
     word: str
     grid: NDArray[np.float32]
-    """(rows, columns), 0..1, scaled by the page: 0 is the median similarity of its patches, what lies below,
-    and blank places; 1 is the best match on the page, however good that is: `similarity` tells."""
+    """(rows, columns), 0..1, relative to the page: 0 is the median similarity of its patches, anything
+    below it, and places without patches; 1 is the best match on the page. `similarity` says how good that
+    match is."""
     similarity: float
-    """Of the best match, -1..1: what 1 in the grid stands for."""
+    """Similarity of the best match, -1..1: what 1 in the grid stands for."""
 
     def png(self) -> bytes:
-        """The grid as a grey PNG, a pixel a cell: black for no match, white for the best."""
+        """The grid as a grey PNG, one pixel for each cell: black for no match, white for the best."""
         content = io.BytesIO()
         Image.fromarray(np.rint(self.grid * 255).astype(np.uint8)).save(content, "PNG", optimize=True)
         return content.getvalue()
@@ -42,56 +43,57 @@ class WordMap:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """How well each place of a page matches the words of a query."""
+    """How well each place on a page matches the words of a query."""
 
     page_id: str
     words: tuple[WordMap, ...]
-    """In the order of the query, each word once, those left out that say nothing to the encoder. One map for
-    the whole query where the encoder cannot tell its words apart."""
+    """One map for each different word, in the order of the query, without words that the encoder ignores.
+    If the encoder cannot tell words apart, there is one map for the whole query."""
 
     @cached_property
     def whole(self) -> WordMap:
-        """The mean over all words, for all of the query at once."""
+        """The mean over all words: the map of the whole query."""
         grid = np.stack([word.grid for word in self.words]).mean(axis=0)
         similarity = float(np.mean([word.similarity for word in self.words]))
         return WordMap(" ".join(word.word for word in self.words), grid, similarity)
 
 
 def heatmap(store: Store, encoders: Encoders, page_id: str, query: str) -> Heatmap:
-    """How well each place of a page matches the words of a query.
+    """How well each place on a page matches the words of a query.
 
     Args:
         store: The pages.
-        encoders: Of the index; the late-interaction encoder is the one that compares.
-        page_id: As hits name it.
+        encoders: The encoders of the index; the late-interaction encoder makes the comparison.
+        page_id: The id of the page, as hits name it.
         query: A question or some words.
 
     Raises:
         NotFound: The page is not in the index.
-        QueryError: The query is empty, or no vector of the page stands anywhere on it.
+        QueryError: The query is empty, or no vector of the page has a position.
     """
     text = query.strip().encode(errors="replace").decode()
     if not text:
         raise QueryError("the query is empty", "ask a question, or give some words")
     records = store.retrieve([page_id], vectors=[PATCHES]) if is_page_id(page_id) else []
     if not records:
-        raise NotFound(f"no page {page_id} in the index", "take the id of a hit")
+        raise NotFound(f"no page {page_id} in the index", "use the id of a hit")
     [record] = records
-    patches, boxes = record.vectors.get(PATCHES), boxes_of(record.payload)
+    patches = record.vectors.get(PATCHES)
+    boxes = boxes_of(record.payload)
     placed = ~np.isnan(boxes[:, 0])
     if patches is None or isinstance(patches, SparseVector) or not placed.any():
         raise QueryError(
-            "no vector of the page stands anywhere on it, so that no place can match",
-            "it has no words: read it with OCR, or index it with a --late model that sees",
+            "no vector of the page has a position, so no place on it can match",
+            "the page has no words: read it with OCR, or index it with a --late model that sees",
         )
     metadata = record.payload["metadata"]
     shape = grid_shape(metadata["width"], metadata["height"])
-    said = word_vectors(encoders.encode_words(text), text)
-    found = [np.asarray(patches)[placed] @ vectors.T for vectors in said.values()]  # (n, rows) each
-    best = np.stack([similarities.max(axis=1) for similarities in found], axis=1)  # (n, words)
+    words = word_vectors(encoders.encode_words(text), text)
+    similarities = [np.asarray(patches)[placed] @ vectors.T for vectors in words.values()]  # (n, rows) each
+    best = np.stack([of_word.max(axis=1) for of_word in similarities], axis=1)  # (n, words)
     grids = rasterise(scaled(best), boxes[placed], shape)
-    tops = best.max(axis=0)
-    maps = (WordMap(word, grids[i], float(tops[i])) for i, word in enumerate(said))
+    highest = best.max(axis=0)
+    maps = [WordMap(word, grids[i], float(highest[i])) for i, word in enumerate(words)]
     return Heatmap(page_id, tuple(maps))
 
 
@@ -99,8 +101,8 @@ def word_vectors(query: MultiVector, text: str) -> dict[str, NDArray[np.float32]
     """The vectors of each word, (rows, dim), L2-normalised, in the order of the query.
 
     Args:
-        query: As encoded.
-        text: Its words together, where the encoder cannot tell them apart: one vector stands for it then.
+        query: The encoded query.
+        text: Its text. If the encoder cannot tell words apart, one vector stands for the whole text.
     """
     vectors = normalised(query.vectors)
     rows: dict[str, list[int]] = {}
@@ -109,11 +111,11 @@ def word_vectors(query: MultiVector, text: str) -> dict[str, NDArray[np.float32]
             rows.setdefault(word, []).append(row)
     if not rows:
         return {text: normalised(query.vectors.mean(axis=0))[None]}
-    return {word: vectors[places] for word, places in rows.items()}
+    return {word: vectors[of_word] for word, of_word in rows.items()}
 
 
 def scaled(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """From the median of each column, 0, to its maximum, 1; all 0 where nothing stands out.
+    """Each column scaled from its median, 0, to its maximum, 1; all 0 if nothing stands out.
 
     Args:
         similarities: (n, words)
@@ -125,12 +127,12 @@ def scaled(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
     span = similarities.max(axis=0) - low
     if len(similarities) == 1:
         return np.ones_like(similarities)
-    found: NDArray[np.float32] = np.clip((similarities - low) / np.where(span > 1e-6, span, np.inf), 0, 1)
-    return found.astype(np.float32)
+    shares: NDArray[np.float32] = np.clip((similarities - low) / np.where(span > 1e-6, span, np.inf), 0, 1)
+    return shares.astype(np.float32)
 
 
 def grid_shape(width: float, height: float) -> tuple[int, int]:
-    """Rows and columns for a page, its cells about square.
+    """Rows and columns of the grid for a page, with cells that are about square.
 
     >>> grid_shape(612, 792), grid_shape(1000, 10)
     ((166, 128), (2, 166))
@@ -142,12 +144,12 @@ def grid_shape(width: float, height: float) -> tuple[int, int]:
 def rasterise(
     values: NDArray[np.float32], boxes: NDArray[np.float32], shape: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Values on a grid; where boxes lie over each other the largest counts, and 0 where there is none.
+    """Values drawn into a grid. Where boxes overlap the largest value counts; cells without a box are 0.
 
     Args:
         values: (n, words)
-        boxes: (n, 4) in page units; each covers a cell at least.
-        shape: Rows and columns.
+        boxes: (n, 4) in page units; each covers at least one cell.
+        shape: (rows, columns)
 
     Returns:
         (words, rows, columns)

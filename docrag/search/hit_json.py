@@ -1,4 +1,4 @@
-"""Hits as JSON, for scripts, other programs and other machines: what faces print and serve."""
+"""Hits as JSON: what the command line prints and the server answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from docrag.types import Hit, Region
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
-    """The command line's contract for one hit."""
+    """One hit in the form that scripts rely on."""
     return {
         "rank": hit.rank,
         "score": round(hit.score, 6),
@@ -19,26 +19,27 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "page": hit.page,
         "page_id": hit.page_id,
         "text": hit.text,
-        "regions": [
-            {
-                "box": [round(side, 5) for side in region.box],
-                "score": round(region.score, 6),
-                "text": region.text,
-            }
-            for region in hit.regions
-        ],
+        "regions": [_region_json(region) for region in hit.regions],
     }
 
 
-def hit_of(told: Mapping[str, Any], image_path: Path | None = None) -> Hit:
-    """A hit as another process told of it.
+def _region_json(region: Region) -> dict[str, Any]:
+    return {
+        "box": [round(side, 5) for side in region.box],
+        "score": round(region.score, 6),
+        "text": region.text,
+    }
+
+
+def hit_of(parsed: Mapping[str, Any], image_path: Path | None = None) -> Hit:
+    """A hit out of its JSON form.
 
     Args:
-        told: As `hit_json` gives it; more may stand in it.
-        image_path: Where its picture is here, if anywhere.
+        parsed: What `hit_json` gives; additional keys are ignored.
+        image_path: The file of the page image on this machine, if there is one.
     """
     regions = tuple(
-        Region(tuple(region["box"]), region["score"], region["text"]) for region in told["regions"]
+        Region(tuple(region["box"]), region["score"], region["text"]) for region in parsed["regions"]
     )
     names = ("rank", "score", "scores", "file", "page", "page_id", "text")
-    return Hit(**{name: told[name] for name in names}, regions=regions, image_path=image_path)
+    return Hit(**{name: parsed[name] for name in names}, regions=regions, image_path=image_path)

@@ -1,4 +1,4 @@
-"""Which of some labels a page looks like: zero-shot classification by a CLIP-like encoder."""
+"""Zero-shot classification of pages: a CLIP-like encoder compares each page with the labels."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import numpy as np
 
 from docrag.encode.base import MixedEncoder, PageEncoder
 from docrag.errors import QueryError
-from docrag.search.filters import Filter
-from docrag.search.plan import metadata_filter
+from docrag.search.filters import Filter, metadata_filter
 from docrag.store.base import Store
 from docrag.types import IMAGE, Page
 
-AT_ONCE = 16
+ENCODE_BATCH = 16
 """Pages encoded together."""
-READ_AT_ONCE = 256
+READ_BATCH = 256
 """Vectors read from the store together."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPage:
-    """A page and what it looks like."""
+    """A page with the probability of each label."""
 
     file: str
     page: int
@@ -43,24 +42,23 @@ def label_stored(
     Raises:
         QueryError: There are no labels, or the encoder cannot compare texts with images.
     """
-    asked = prompts(labels, template)
+    prompt_of = prompts(labels, template)
     mixed = require_mixed(encoder)
     ids = [record.id for record in store.scroll(metadata_filter(filter), payload=["metadata.page"])]
-    found = []
-    for start in range(0, len(ids), READ_AT_ONCE):
-        for record in store.retrieve(
-            ids[start : start + READ_AT_ONCE], vectors=[IMAGE], payload=["metadata"]
-        ):
+    pages = []
+    for start in range(0, len(ids), READ_BATCH):
+        batch = ids[start : start + READ_BATCH]
+        for record in store.retrieve(batch, vectors=[IMAGE], payload=["metadata"]):
             metadata = record.payload["metadata"]
             vector = np.asarray(record.vectors[IMAGE], np.float32)
-            found.append((metadata["source"], metadata["page"] + 1, vector))
-    if not found:
+            pages.append((metadata["source"], metadata["page"] + 1, vector))
+    if not pages:
         return []
-    found.sort(key=lambda row: row[:2])
-    shares = mixed.label(np.stack([vector for *_, vector in found]), list(asked.values()))
+    pages.sort(key=lambda page: page[:2])
+    shares = mixed.label(np.stack([vector for *_, vector in pages]), list(prompt_of.values()))
     return [
-        LabelledPage(file, page, ranked(asked, row))
-        for (file, page, _), row in zip(found, shares, strict=True)
+        LabelledPage(file, number, ranked(prompt_of, row))
+        for (file, number, _), row in zip(pages, shares, strict=True)
     ]
 
 
@@ -72,44 +70,47 @@ def label_pages(
     Raises:
         QueryError: There are no labels, or the encoder cannot compare texts with images.
     """
-    asked = prompts(labels, template)
+    prompt_of = prompts(labels, template)
     mixed = require_mixed(encoder)
     for batch in _batches(pages):
         vectors = np.stack([multi.vectors[0] for multi in mixed.encode_pages(batch)])
-        for page, row in zip(batch, mixed.label(vectors, list(asked.values())), strict=True):
-            yield LabelledPage(page.document.sources[0], page.number, ranked(asked, row))
+        shares = mixed.label(vectors, list(prompt_of.values()))
+        for page, row in zip(batch, shares, strict=True):
+            yield LabelledPage(page.document.sources[0], page.number, ranked(prompt_of, row))
 
 
 def prompts(labels: Sequence[str], template: str) -> dict[str, str]:
-    """What the encoder is asked for each label.
+    """The text that the encoder compares, for each label.
 
     Raises:
-        QueryError: There are no labels, or the template has no place for them.
+        QueryError: There are no labels, or the template has no {} for them.
 
     >>> prompts(["invoice", " chart "], "a scan of a {}")
     {'invoice': 'a scan of a invoice', 'chart': 'a scan of a chart'}
     """
-    # A terminal may give halves of letters.
-    named = [label.strip().encode(errors="replace").decode() for label in labels if label.strip()]
-    if not named:
+    # A terminal may give lone surrogates, which encoders cannot read.
+    names = [label.strip().encode(errors="replace").decode() for label in labels if label.strip()]
+    if not names:
         raise QueryError("there are no labels", 'such as --labels "invoice,chart,photograph"')
     if "{}" not in template:
         raise QueryError(f"the template {template!r} has no {{}} for the label", 'such as "a scan of a {}"')
-    return {label: template.replace("{}", label) for label in named}
+    return {label: template.replace("{}", label) for label in names}
 
 
 def require_mixed(encoder: PageEncoder | None) -> MixedEncoder:
-    """The encoder, if it compares texts with images.
+    """The encoder, provided that it compares texts with images.
 
     Raises:
         QueryError: It does not.
     """
     if isinstance(encoder, MixedEncoder):
         return encoder
-    told = (
+    message = (
         f"{encoder.spec.family} gives no probabilities for labels" if encoder else "there is no image encoder"
     )
-    raise QueryError(told, "choose a CLIP-like one, such as --image clip-vit-b-32; see `docrag models`")
+    raise QueryError(
+        message, "choose a CLIP-like encoder, such as --image clip-vit-b-32; see `docrag models`"
+    )
 
 
 def ranked(labels: Iterable[str], shares: Iterable[float]) -> dict[str, float]:
@@ -122,7 +123,7 @@ def _batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
     batch: list[Page] = []
     for page in pages:
         batch.append(page)
-        if len(batch) == AT_ONCE:
+        if len(batch) == ENCODE_BATCH:
             yield batch
             batch = []
     if batch:

@@ -1,4 +1,4 @@
-"""What is asked of an index."""
+"""A query as a user gives it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question, an image or a recording, or several of them, and what is wanted.
+    """Words, an image or a recording, or several of them, and what is wanted.
 
     Raises:
-        QueryError: There is nothing to look for, the text is none, or k is not positive.
+        QueryError: There is nothing to look for, the words are not text, or k is not positive.
     """
 
     text: str = ""
@@ -33,15 +33,17 @@ class Query:
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
-            hint = "give the question alone; in a chain, pick it from what goes by before the retriever"
-            raise QueryError(f"the query is no text but {type(self.text).__name__}", hint)
+            raise QueryError(
+                f"the query is not text but {type(self.text).__name__}",
+                "pass the question alone; in a chain, select it from the input before the retriever",
+            )
         if not self.text.strip() and self.image is None and self.audio is None:
             raise QueryError("the query is empty", "ask a question, give some words or an image")
         if self.k < 1:
             raise QueryError(f"k = {self.k}", "ask for at least one page")
 
 
-def ask(
+def make_query(
     text: str,
     image: Image | str | os.PathLike[str] | None,
     audio: str | os.PathLike[str] | None,
@@ -49,21 +51,21 @@ def ask(
     mode: Mode,
     filter: Filter | None,
 ) -> Query:
-    """A query as a user gives it: images and recordings may be files.
+    """A query whose image and recording may be paths of files.
 
     Raises:
-        QueryError: There is nothing to look for, k is not positive, or a file is not there.
+        QueryError: There is nothing to look for, k is not positive, or a file does not exist.
     """
-    picture = open_image(image) if isinstance(image, str | os.PathLike) else image
-    recording = open_recording(audio) if audio is not None else None
-    return Query(text, picture, recording, k, mode, filter)
+    opened = open_image(image) if isinstance(image, str | os.PathLike) else image
+    recording = require_recording(audio) if audio is not None else None
+    return Query(text, opened, recording, k, mode, filter)
 
 
 def open_image(path: str | os.PathLike[str]) -> Image:
     """An image file as a query.
 
     Raises:
-        QueryError: There is no such file, or it is no image.
+        QueryError: The file does not exist, or it is not an image.
     """
     from PIL import Image as pillow
     from PIL import ImageOps
@@ -73,16 +75,17 @@ def open_image(path: str | os.PathLike[str]) -> Image:
             return to_rgb(ImageOps.exif_transpose(opened))
     except FileNotFoundError:
         raise QueryError(f"{path} does not exist", "give the path of an image file") from None
-    except Exception as error:  # what is broken fails in any way: TypeError and struct.error are among them
-        hint = "give a PNG, JPEG, WebP or TIFF"
-        raise QueryError(f"{path} is no image that can be read: {error}", hint) from error
+    except Exception as error:  # Pillow raises anything for broken files, TypeError and struct.error included
+        raise QueryError(
+            f"{path} cannot be read as an image: {error}", "give a PNG, JPEG, WebP or TIFF"
+        ) from error
 
 
-def open_recording(path: str | os.PathLike[str]) -> Path:
-    """A recording as a query; the encoder reads it.
+def require_recording(path: str | os.PathLike[str]) -> Path:
+    """The path of a recording; the encoder reads the file.
 
     Raises:
-        QueryError: There is no such file.
+        QueryError: The file does not exist.
     """
     if not Path(path).is_file():
         raise QueryError(f"{path} does not exist", "give the path of a recording")

@@ -1,4 +1,4 @@
-"""Where on a page the query's vectors found their match."""
+"""Where on a page the vectors of a query found their match."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CELLS = tuple(
     for row in range(ROWS)
     for column in range(COLUMNS)
 )
-"""A grid over the page, for what stands outside all blocks of text."""
+"""A grid over the page, for patches outside all blocks of text."""
 
 
 def matched_regions(
@@ -30,18 +30,18 @@ def matched_regions(
     Args:
         query: (q, dim)
         patches: (n, dim)
-        boxes: (n, 4) where the patches stand, NaN rows for those that stand nowhere.
-        blocks: Of the page, in reading order.
-        most: How many to give.
+        boxes: (n, 4) positions of the patches in page units, NaN rows for those without a position.
+        blocks: The blocks of the page, in reading order.
+        most: The largest number of regions to return.
 
     Returns:
-        Best first; empty where no vector stands anywhere. What stands outside all blocks (pictures, charts, a
-        whole page without text) makes regions without text, the cells of a grid over the page.
+        The regions, best first; empty if no patch has a position. Patches outside all blocks (pictures,
+        charts, a whole page without text) belong to regions without text: the cells of a grid over the page.
     """
     if not len(query):
         return ()
-    boxed = [*blocks, *CELLS]
-    outlines = np.array([block.box for block in boxed], np.float32)
+    parts = [*blocks, *CELLS]
+    outlines = np.array([part.box for part in parts], np.float32)
     owner = owners(boxes, outlines[: len(blocks)]) if blocks else np.full(len(boxes), -1)
     outside = (owner < 0) & ~np.isnan(boxes[:, 0])
     owner[outside] = len(blocks) + owners(boxes[outside], outlines[len(blocks) :])
@@ -49,22 +49,22 @@ def matched_regions(
     if not inside.any():
         return ()
     order = np.argsort(owner[inside], kind="stable")
-    held, starts = np.unique(owner[inside][order], return_index=True)  # blocks and cells that hold something
+    held, starts = np.unique(owner[inside][order], return_index=True)  # parts that hold a patch
     best = np.maximum.reduceat((patches[inside] @ query.T)[order], starts)  # (held, q)
     scores = best.mean(axis=1)
     ranked = np.argsort(-scores, kind="stable")[:most]
-    return tuple(Region(boxed[held[i]].box, float(scores[i]), boxed[held[i]].text) for i in ranked)
+    return tuple(Region(parts[held[i]].box, float(scores[i]), parts[held[i]].text) for i in ranked)
 
 
 def owners(boxes: NDArray[np.float32], blocks: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Which block each box stands in: the smallest one that holds its middle.
+    """Which block each box belongs to: the smallest one that contains its centre.
 
     Args:
         boxes: (n, 4), NaN rows allowed.
         blocks: (m, 4)
 
     Returns:
-        (n,) positions in blocks, -1 for none.
+        (n,) indices into blocks, -1 for none.
     """
     x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
     within = (blocks[:, 0] <= x[:, None]) & (x[:, None] <= blocks[:, 2])

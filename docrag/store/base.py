@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
-
-from qdrant_client import models
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from docrag.types import PageRecord, ScoredId
+
+if TYPE_CHECKING:
+    from qdrant_client import models
 
 
 class Store(Protocol):

@@ -1,4 +1,4 @@
-"""One vector of some pages in a shard of its own, stored in ways in which no index of docrag is."""
+"""A temporary shard with one vector of some pages, stored in a way that is being tried out."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from docrag.types import Datatype
 
 BATCH = 8
 _NAME = "tried"
-_AT_ONCE_KB = 1
-"""The engine quantizes a segment that has more than this, when it is told to optimize."""
+_INDEXING_THRESHOLD_KB = 1
+"""The engine only quantizes segments above this size, when it is told to optimize."""
 
 Floats = NDArray[np.float32]
 
@@ -28,36 +28,36 @@ QUANTIZATIONS: Mapping[str, Callable[[], Any]] = {
     "turbo 4 bits": lambda: edge.TurboQuantQuantizationConfig(bits=edge.TurboQuantBitSize.Bits4),
     "binary": edge.BinaryQuantizationConfig,
 }
-"""Kinds of smaller copies that the engine can keep beside the vectors, and compare instead of them."""
+"""Kinds of quantized copies that the engine can keep beside the vectors and compare instead of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class VectorStorage:
-    """How the vectors are stored."""
+    """How vectors are stored."""
 
     dim: int
     datatype: Datatype = "float16"
     multi: bool = True
-    """Whether a page has several, compared by MaxSim; else one, compared by the dot product."""
+    """Whether a page has several vectors, compared by MaxSim, or one, compared by the dot product."""
     quantization: str = ""
     """A name in QUANTIZATIONS; empty for none."""
 
 
 class SampleShard:
-    """Pages in a folder that goes when the trial ends; use `trial`."""
+    """Pages in a temporary folder; made by `stored_sample`."""
 
     def __init__(self, folder: Path, shard: edge.EdgeShard) -> None:
         self._folder = folder
         self._shard = shard
 
     def nearest(self, query: Floats, limit: int, oversampling: float = 0.0) -> list[int]:
-        """Numbers of the best pages, all of them compared.
+        """Indices of the best pages; every page is compared.
 
         Args:
-            query: (q, dim), or (dim,) where a page has one vector.
-            limit: How many.
-            oversampling: Of a quantized storage: so many times as many pages are scored again by their own
-                vectors; with 0 the quantized ones have the last word.
+            query: (q, dim), or (dim,) if a page has one vector.
+            limit: How many pages.
+            oversampling: With quantized storage, this many times `limit` pages are scored again by their
+                original vectors; with 0 the quantized scores decide.
         """
         quantized = edge.QuantizationSearchParams(rescore=oversampling > 0, oversampling=oversampling or None)
         request = edge.QueryRequest(
@@ -72,22 +72,22 @@ class SampleShard:
 
     @property
     def bytes(self) -> int:
-        """Of the vectors on disk, with their quantized copies."""
+        """Size of the vectors on disk, with their quantized copies."""
         files = [file for file in self._folder.rglob("*") if file.is_file() and f"-{_NAME}/" in str(file)]
         return sum(file.stat().st_blocks * 512 for file in files)
 
 
 @contextmanager
-def trial(pages: Sequence[Floats], storage: VectorStorage) -> Iterator[SampleShard]:
-    """Store the vectors of some pages, and forget them in the end.
+def stored_sample(pages: Sequence[Floats], storage: VectorStorage) -> Iterator[SampleShard]:
+    """Store the vectors of some pages, and delete them in the end.
 
     Args:
-        pages: (n, dim) each, or (dim,) where `multi` is false.
-        storage: How.
+        pages: (n, dim) each, or (dim,) if `multi` is false.
+        storage: How they are stored.
 
     Raises:
-        StorageFull: There is no space for them among the temporary files.
-        StoreError: The engine does not take them.
+        StorageFull: The disk for temporary files has no space for them.
+        StoreError: The engine refuses them.
     """
     with tempfile.TemporaryDirectory(prefix="docrag-tune-") as home:
         folder = Path(home)
@@ -96,13 +96,13 @@ def trial(pages: Sequence[Floats], storage: VectorStorage) -> Iterator[SampleSha
         try:
             with docrag_errors(folder):
                 for start in range(0, len(pages), BATCH):
-                    some = enumerate(pages[start : start + BATCH], start)
-                    points = [edge.Point(number, {_NAME: vectors.tolist()}, {}) for number, vectors in some]
+                    batch = enumerate(pages[start : start + BATCH], start)
+                    points = [edge.Point(number, {_NAME: vectors.tolist()}, {}) for number, vectors in batch]
                     shard.update(edge.UpdateOperation.upsert_points(points))
                 shard.flush()
                 if storage.quantization:
                     shard.optimize()
-                    shard.close()  # until then the segment as it was before stays on the disk
+                    shard.close()  # until then the unquantized segment stays on the disk
                     shard = edge.EdgeShard.load(str(folder), _config(storage))
             yield SampleShard(folder, shard)
         finally:
@@ -120,5 +120,5 @@ def _config(storage: VectorStorage) -> edge.EdgeConfig:
         quantization_config=quantization,
         hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000),
     )
-    optimizers = edge.EdgeOptimizersConfig(indexing_threshold=_AT_ONCE_KB)
+    optimizers = edge.EdgeOptimizersConfig(indexing_threshold=_INDEXING_THRESHOLD_KB)
     return edge.EdgeConfig(vectors={_NAME: params}, wal_enabled=True, optimizers=optimizers)

@@ -13,7 +13,7 @@ from docrag import Index
 from docrag.index.opening import layout_of
 from docrag.location.base import IndexLocation
 from docrag.search.browse import page_fields
-from docrag.search.plan import metadata_filter
+from docrag.search.filters import metadata_filter
 from docrag.store.base import Store
 from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint

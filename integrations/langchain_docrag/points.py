@@ -12,7 +12,7 @@ from qdrant_client import models
 
 from docrag import Index
 from docrag.errors import SettingsError
-from docrag.location.directory import locate
+from docrag.location.resolve import locate
 from docrag.store.base import Store
 from docrag.store.layout import TEXTS
 from docrag.types import PageRecord

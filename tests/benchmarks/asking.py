@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from docrag.search.plan import queries
+from docrag.search.plan import plan_queries
 from docrag.search.stages import Stages
 from docrag.store.layout import Layout
 from docrag.store.local.store import EdgeStore
@@ -77,7 +77,7 @@ def exact(query: Query) -> models.QueryRequest:
 
 def plan(query: Query, stages: Stages) -> models.QueryRequest:
     """What docrag asks in late mode."""
-    return queries("late", query, None, stages=stages)["late"]
+    return plan_queries("late", query, None, stages=stages)["late"]
 
 
 def layout(datatype: Datatype = "float16") -> Layout:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from docrag.search.stages import FILE
 from docrag.tuning import tune as flow
-from docrag.tuning.plan import FILE
 
 
 @pytest.fixture

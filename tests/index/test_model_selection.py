@@ -70,7 +70,7 @@ def test_weights_may_move(model, tmp_path):
 
 
 def test_patches_need_an_encoder_that_sees(model):
-    with pytest.raises(SettingsError, match="minilm sees words"):
+    with pytest.raises(SettingsError, match="minilm reads words"):
         choose_encoders(Settings(max_patches=64), None)
     assert choose_encoders(Settings(late=str(model), max_patches=64), None).late.spec.max_patches == 64
 
@@ -93,7 +93,7 @@ def test_settings_that_cannot_be_used_are_named(name, value):
 
 
 def test_models_stand_where_they_belong(checkpoint):
-    with pytest.raises(SettingsError, match="no model for --image"):
+    with pytest.raises(SettingsError, match="cannot be used for --image"):
         choose_encoders(Settings(image="minilm"), None)
-    with pytest.raises(SettingsError, match="no model for --late"):
+    with pytest.raises(SettingsError, match="cannot be used for --late"):
         choose_encoders(Settings(late=checkpoint("clip")), None)

@@ -9,7 +9,7 @@ import pytest
 
 from docrag import Index, Settings
 from docrag.ingest.storage import Storage
-from docrag.operations import archive as transfer
+from docrag.operations import transfer
 from docrag.store.archive import Archive
 from tests.ingest.moved import PART, empty_shelf, fill
 from tests.samples import APPLE, FERRY, write_pdf

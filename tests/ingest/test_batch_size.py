@@ -4,7 +4,7 @@ from docrag.encode.encoders import Encoders
 from docrag.encode.models.bm25 import Bm25Encoder
 from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder, text_encoder
-from docrag.ingest.batch_size import CPU_FIRST, MOST, SLOW, WORDS, AdaptiveBatchSize
+from docrag.ingest.batch_size import CPU_FIRST, MOST, SLOW_SECONDS, WORDS, AdaptiveBatchSize
 
 
 def encoders(late: str = "minilm", image: str | None = None) -> Encoders:
@@ -27,7 +27,7 @@ def test_quick_batches_grow_to_the_most():
 def test_slow_batches_shrink_to_the_least():
     batch_size = warm(AdaptiveBatchSize(32, 3, MOST))
     for _ in range(9):
-        batch_size.took(batch_size.pages, 2 * SLOW)
+        batch_size.took(batch_size.pages, 2 * SLOW_SECONDS)
     assert batch_size.pages == 3
 
 
@@ -41,7 +41,7 @@ def test_the_batch_that_loads_the_model_and_the_last_one_say_nothing():
 @pytest.mark.parametrize("image", [None, "voyage-multimodal-3"])
 def test_words_and_hosted_models_keep_their_batch(image):
     batch_size = warm(AdaptiveBatchSize.of(encoders(image=image), EncoderOptions()))
-    for seconds in (0.1, 2 * SLOW):
+    for seconds in (0.1, 2 * SLOW_SECONDS):
         batch_size.took(batch_size.pages, seconds)
         assert batch_size.pages == WORDS
 
@@ -51,5 +51,5 @@ def test_devices_get_what_they_take_at_once(checkpoint):
     assert AdaptiveBatchSize.of(seeing, EncoderOptions(device="cpu")).pages == CPU_FIRST
     assert AdaptiveBatchSize.of(seeing, EncoderOptions(device="cpu,cpu")).pages == 2 * CPU_FIRST
     fixed = warm(AdaptiveBatchSize.of(seeing, EncoderOptions(device="cpu,cpu", batch_size=16)))
-    fixed.took(fixed.pages, 2 * SLOW)
+    fixed.took(fixed.pages, 2 * SLOW_SECONDS)
     assert fixed.pages == 32

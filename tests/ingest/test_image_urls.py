@@ -12,7 +12,7 @@ import pytest
 from docrag import Index, Settings
 from docrag.encode.encoders import Encoders
 from docrag.errors import SettingsError
-from docrag.ingest.image_urls import address_images, base_url_of
+from docrag.ingest.image_urls import base_url_of, update_image_urls
 from docrag.operations.transfer import export_index, import_index
 from docrag.settings import load_settings
 from tests.samples import APPLE, CLOCK, write_pdf
@@ -89,10 +89,10 @@ def test_an_address_that_was_half_told_is_told_to_the_rest(uri: str, folder: Pat
         with monkeypatch.context() as patch:
             patch.setattr(kind, "set_payload", set_payload)
             with pytest.raises(KeyboardInterrupt):
-                address_images(store, ELSEWHERE)
+                update_image_urls(store, ELSEWHERE)
         assert base_url_of(store) == "http://127.0.0.1:8000"
-        assert address_images(store, ELSEWHERE) == 1
-        assert address_images(store, ELSEWHERE) == 0
+        assert update_image_urls(store, ELSEWHERE) == 1
+        assert update_image_urls(store, ELSEWHERE) == 0
     assert addresses(uri) == {ELSEWHERE}
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from docrag.ingest.read_ahead import Prefetch
+from docrag.ingest.pipeline import ReadAhead
 
 
 def test_items_come_in_order():
-    with Prefetch(range(100), 3) as ahead:
+    with ReadAhead(range(100), 3) as ahead:
         assert list(ahead) == list(range(100))
 
 
@@ -20,7 +20,7 @@ def test_no_more_than_the_most_are_produced_ahead():
             produced.append(i)
             yield i
 
-    with Prefetch(items(), 5) as ahead:
+    with ReadAhead(items(), 5) as ahead:
         next(iter(ahead))
         deadline = time.monotonic() + 5
         while len(produced) < 7 and time.monotonic() < deadline:
@@ -34,7 +34,7 @@ def test_an_error_comes_after_the_items_before_it():
         yield 1
         raise ValueError("broken")
 
-    with Prefetch(items(), 5) as ahead:
+    with ReadAhead(items(), 5) as ahead:
         iterator = iter(ahead)
         assert next(iterator) == 1
         with pytest.raises(ValueError, match="broken"):
@@ -43,7 +43,7 @@ def test_an_error_comes_after_the_items_before_it():
 
 def test_leaving_early_ends_the_producer():
     before = threading.active_count()
-    with Prefetch(iter(int, 1), 2) as ahead:
+    with ReadAhead(iter(int, 1), 2) as ahead:
         next(iter(ahead))
     assert threading.active_count() == before
 
@@ -53,7 +53,7 @@ def test_waiting_is_measured():
         time.sleep(0.05)
         yield 1
 
-    with Prefetch(slow(), 1) as ahead:
+    with ReadAhead(slow(), 1) as ahead:
         list(ahead)
         assert ahead.waited >= 0.04
 
@@ -65,7 +65,7 @@ def test_who_waits_for_an_item_can_be_told_to_stop():
         yield 1
         never.wait(20)
 
-    with Prefetch(items(), 5, stop.is_set) as ahead:
+    with ReadAhead(items(), 5, stop.is_set) as ahead:
         iterator = iter(ahead)
         assert next(iterator) == 1
         started = time.monotonic()
@@ -77,9 +77,9 @@ def test_who_waits_for_an_item_can_be_told_to_stop():
 
 
 def test_who_is_told_to_stop_leaves_what_is_there():
-    with Prefetch(range(3), 5, lambda: True) as ahead:
+    with ReadAhead(range(3), 5, lambda: True) as ahead:
         assert list(ahead) == []
         assert ahead.stopped
-    with Prefetch(range(3), 5, lambda: False) as ahead:
+    with ReadAhead(range(3), 5, lambda: False) as ahead:
         assert list(ahead) == [0, 1, 2]
         assert not ahead.stopped

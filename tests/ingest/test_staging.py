@@ -17,7 +17,7 @@ from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.staging import Staging
 from docrag.ingest.storage import Storage
 from docrag.location.base import IndexLocation
-from docrag.location.directory import locate
+from docrag.location.resolve import locate
 from docrag.store.layout import Fingerprint
 from docrag.store.server import alias
 from tests.samples import FERRY, write_pdf
@@ -96,7 +96,7 @@ STEPS: list[tuple[object, str]] = [
     (Path, "rmdir"),
     (Path, "mkdir"),
     (shutil, "rmtree"),
-    (Manifest, "become"),
+    (Manifest, "replace_by"),
     (Manifest, "copy_to"),
     (alias, "switch_alias"),
     (alias, "drop_collection"),

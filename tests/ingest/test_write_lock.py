@@ -1,7 +1,7 @@
 import threading
 import time
 
-from docrag.ingest.write_lock import WriteLock
+from docrag.ingest.storage import WriteLock
 from tests.threads import at_once, beside
 
 
@@ -9,7 +9,7 @@ def test_one_thread_at_a_time():
     turn, inside = WriteLock(), []
 
     def work(i):
-        with turn.taken() as mine:
+        with turn.acquire() as mine:
             inside.append(i)
             time.sleep(0.002)
             assert inside.pop() == i
@@ -20,7 +20,7 @@ def test_one_thread_at_a_time():
 
 def test_the_thread_that_has_it_may_take_it_again():
     turn = WriteLock()
-    with turn.taken(), turn.taken(lambda: True) as mine:
+    with turn.acquire(), turn.acquire(lambda: True) as mine:
         assert mine
 
 
@@ -28,10 +28,10 @@ def test_one_that_waits_can_be_told_to_stop_and_leaves_the_turn_as_it_is():
     turn, stop = WriteLock(), threading.Event()
 
     def wait():
-        with turn.taken(stop.is_set) as mine:
+        with turn.acquire(stop.is_set) as mine:
             return mine
 
-    with turn.taken():
+    with turn.acquire():
         waiting = beside(wait)
         stop.set()
         assert waiting.result(20) is False
@@ -42,7 +42,7 @@ def test_one_that_waits_can_be_told_to_stop_and_leaves_the_turn_as_it_is():
 def test_an_error_within_gives_it_back():
     turn = WriteLock()
     try:
-        with turn.taken():
+        with turn.acquire():
             raise ValueError("broken")
     except ValueError:
         pass

@@ -18,7 +18,8 @@ from docrag.errors import (
     SettingsError,
     StoreError,
 )
-from docrag.location.directory import DirectoryLocation, locate
+from docrag.location.directory import DirectoryLocation
+from docrag.location.resolve import locate
 from docrag.operations.transfer import export_index, import_index
 from docrag.store.server.connection import Connection
 from docrag.store.server.schema import CollectionOptions, read_options

@@ -13,9 +13,8 @@ import pytest
 from docrag import Index, Settings
 from docrag.errors import StoreError
 from docrag.ingest.storage import Storage
-from docrag.operations import archive as transfer
-from docrag.operations.archive import export, import_archive
-from docrag.operations.transfer import export_index, import_index
+from docrag.operations import transfer
+from docrag.operations.transfer import export, export_index, import_archive, import_index
 from docrag.store.archive import Archive
 from tests.ingest.moved import BUILT, LAYOUT, PAGES, PART, everything, quiet, times
 
@@ -61,7 +60,7 @@ def test_a_killed_import_goes_on(storage: Storage, make_shelf, archive: Archive)
 
 CRASH = """
 import os, sys
-from docrag.operations import archive as transfer
+from docrag.operations import transfer
 from docrag.operations.transfer import export_index, import_index
 
 def die(event):

@@ -154,7 +154,7 @@ def test_the_shape_of_a_page_follows_from_the_model(settings: Settings, vectors:
 def test_a_checkpoint_tells_its_dimensions(checkpoint):
     shape = shape_of(Settings(late=checkpoint("colqwen2"), max_patches=64))
     assert (shape.vectors, shape.needs) == (70, "image")
-    with pytest.raises(SettingsError, match="no model for --late"):
+    with pytest.raises(SettingsError, match="cannot be used for --late"):
         shape_of(Settings(late="clip-vit-b-32"))
     with pytest.raises(UnknownModel):
         shape_of(Settings(late="nonsense"))

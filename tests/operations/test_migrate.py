@@ -12,7 +12,7 @@ import pytest
 from docrag import Index, Settings
 from docrag.errors import IndexInUse, IndexNotFound, SettingsError, StoreError
 from docrag.ingest.writer import Writer
-from docrag.location.directory import locate
+from docrag.location.resolve import locate
 from docrag.operations.migrate import abandon_migration, migrate_index
 from tests.samples import APPLE, CLOCK, FERRY, later, write_pdf
 from tests.store.fake_qdrant import FakeQdrant

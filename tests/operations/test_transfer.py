@@ -13,7 +13,7 @@ from docrag import Index, Settings
 from docrag.demo import documents
 from docrag.errors import IndexMismatch, IndexNotFound
 from docrag.ingest.report import IngestReport
-from docrag.operations import archive as transfer
+from docrag.operations import transfer
 from docrag.operations.transfer import export_index, import_index
 from tests.samples import CLOCK, later, write_pdf
 

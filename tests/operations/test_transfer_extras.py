@@ -12,14 +12,13 @@ from docrag import Index, Settings
 from docrag.caption.cache import CaptionCache
 from docrag.errors import IndexMismatch, StoreError
 from docrag.operations.transfer import export_index, import_index
-from docrag.search.stages import Stages
+from docrag.search.stages import FILE, Stages, TunedPlan, load_plan, save_plan
 from docrag.store.archive import Archive, Contents
 from docrag.store.layout import TEXTS, Fingerprint
-from docrag.tuning.plan import FILE, Plan, load_plan, save_plan
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
 PAGES = 3
-PLAN = Plan(Stages({"pooled": 20}, 0), {"pages": PAGES, "recall": 0.99})
+PLAN = TunedPlan(Stages({"pooled": 20}, 0), {"pages": PAGES, "recall": 0.99})
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +106,13 @@ def test_a_plan_for_other_pages_is_left_out_and_told(here: Path, tmp_path: Path)
 
 def test_a_plan_of_the_target_stays_while_it_fits(here: Path, tmp_path: Path):
     export_index(str(here), tmp_path / "export")
-    there, own = tmp_path / "there", Plan(Stages({"pooled": 30}, 0), {"pages": 2})
+    there, own = tmp_path / "there", TunedPlan(Stages({"pooled": 30}, 0), {"pages": 2})
     import_index(tmp_path / "export", str(there))
     save_plan(there, own)
     [told] = import_index(tmp_path / "export", str(there)).left_out
     assert "the index was tuned where it is" in told
     assert load_plan(there) == own
-    save_plan(there, Plan(own.stages, {"pages": 1}))  # and now there are three
+    save_plan(there, TunedPlan(own.stages, {"pages": 1}))  # and now there are three
     assert import_index(tmp_path / "export", str(there)).left_out == ()
     assert load_plan(there) == PLAN
 

@@ -96,7 +96,7 @@ def test_what_cannot_be_shown_is_told(demo_index, page, tmp_path):
     with Index.open(tmp_path / "index") as index:
         index.ingest(tmp_path / "blank.png")
         [blank] = index.search("ferry", mode="late")
-        with pytest.raises(QueryError, match="stands anywhere") as told:
+        with pytest.raises(QueryError, match="has a position") as told:
             index.heatmap(blank.page_id, "ferry")
     assert "OCR" in told.value.hint
 

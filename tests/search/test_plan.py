@@ -2,8 +2,17 @@ import numpy as np
 import pytest
 
 from docrag.errors import QueryError
-from docrag.search.filters import COMPARISONS, AllOf, AnyOf, Between, Is, Not, compare
-from docrag.search.plan import metadata_filter, queries
+from docrag.search.filters import (
+    COMPARISONS,
+    AllOf,
+    AnyOf,
+    Between,
+    Is,
+    Not,
+    compare,
+    metadata_filter,
+)
+from docrag.search.plan import plan_queries
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
 
 VECTORS = {
@@ -14,17 +23,17 @@ VECTORS = {
 
 
 def test_hybrid_asks_every_signal():
-    assert list(queries("hybrid", VECTORS, None)) == ["late", "cosine", "text"]
+    assert list(plan_queries("hybrid", VECTORS, None)) == ["late", "cosine", "text"]
 
 
 @pytest.mark.parametrize(("mode", "using"), [("late", PATCHES), ("cosine", CAPTION), ("text", BM25)])
 def test_a_single_mode_asks_its_own_vector(mode, using):
-    [(signal, request)] = queries(mode, VECTORS, None).items()
+    [(signal, request)] = plan_queries(mode, VECTORS, None).items()
     assert (signal, request.using) == (mode, using)
 
 
 def test_late_rescores_what_the_other_vectors_propose():
-    request = queries("late", VECTORS, {"file_name": "a.pdf"}, k=70)["late"]
+    request = plan_queries("late", VECTORS, {"file_name": "a.pdf"}, k=70)["late"]
     assert {prefetch.using for prefetch in request.prefetch} == {POOLED, CAPTION, BM25}
     assert all(prefetch.filter == request.filter and prefetch.limit >= 70 for prefetch in request.prefetch)
     assert request.params.quantization.ignore is True
@@ -32,15 +41,15 @@ def test_late_rescores_what_the_other_vectors_propose():
 
 def test_a_query_of_stop_words_leaves_the_text_signal_out():
     vectors = {**VECTORS, BM25: SparseVector((), ())}
-    plan = queries("hybrid", vectors, None)
+    plan = plan_queries("hybrid", vectors, None)
     assert list(plan) == ["late", "cosine"]
     assert BM25 not in {prefetch.using for prefetch in plan["late"].prefetch}
-    assert queries("text", vectors, None) == {}
+    assert plan_queries("text", vectors, None) == {}
 
 
 def test_an_unknown_mode_is_refused():
     with pytest.raises(QueryError, match="psychic"):
-        queries("psychic", VECTORS, None)
+        plan_queries("psychic", VECTORS, None)
 
 
 def test_filters_mean_and():

@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from docrag.errors import QueryError
-from docrag.search.query import Query, open_image, open_recording
+from docrag.search.query import Query, open_image, require_recording
 
 
 def test_there_must_be_something_to_look_for(tmp_path):
@@ -15,7 +15,7 @@ def test_there_must_be_something_to_look_for(tmp_path):
 
 @pytest.mark.parametrize("given", [None, 5, {"question": "When?"}])
 def test_what_is_no_text_is_no_query(given):
-    with pytest.raises(QueryError, match=f"no text but {type(given).__name__}"):
+    with pytest.raises(QueryError, match=f"not text but {type(given).__name__}"):
         Query(given)
 
 
@@ -37,7 +37,7 @@ def test_files_that_are_not_there_or_no_images_are_refused(tmp_path):
     with pytest.raises(QueryError, match="does not exist"):
         open_image(tmp_path / "none.png")
     with pytest.raises(QueryError, match="does not exist"):
-        open_recording(tmp_path / "none.wav")
+        require_recording(tmp_path / "none.wav")
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(QueryError, match="no image"):
+    with pytest.raises(QueryError, match="cannot be read as an image"):
         open_image(tmp_path / "text.png")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from docrag.search.marked import mark_regions
+from docrag.search.crops import mark_regions
 from docrag.search.regions import matched_regions, owners
 from docrag.types import Block, Region
 

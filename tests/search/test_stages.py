@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from docrag.encode.maxsim import maxsim
-from docrag.index.page_count import RECOUNT, PageCount
-from docrag.search.plan import queries
+from docrag.index.index import RECOUNT_SECONDS, PageCount
+from docrag.search.plan import plan_queries
 from docrag.search.stages import PREFETCH, SIEVE, Stages, shortened
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
 
@@ -37,10 +37,10 @@ def test_the_defaults_grow_with_the_index():
 
 def test_pages_are_counted_anew_after_a_minute_and_after_a_change(monkeypatch):
     now, counted = [0.0], iter([10, 20, 30])
-    monkeypatch.setattr("docrag.index.page_count.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("docrag.index.index.time.monotonic", lambda: now[0])
     pages = PageCount(lambda: next(counted))
     assert [pages(), pages()] == [10, 10]
-    now[0] = RECOUNT + 1
+    now[0] = RECOUNT_SECONDS + 1
     assert [pages(), pages()] == [20, 20]
     with pytest.raises(RuntimeError), pages.changing():
         raise RuntimeError
@@ -49,7 +49,7 @@ def test_pages_are_counted_anew_after_a_minute_and_after_a_change(monkeypatch):
 
 def test_late_asks_what_the_stages_name():
     stages = Stages({POOLED: 30, CAPTION: 5, BM25: 0}, sieve=200)
-    request = queries("late", VECTORS, None, k=10, stages=stages)["late"]
+    request = plan_queries("late", VECTORS, None, k=10, stages=stages)["late"]
     assert {proposal.using: proposal.limit for proposal in request.prefetch} == {POOLED: 30, CAPTION: 10}
     assert request.limit == 40
     sieve = request.prefetch[0].prefetch
@@ -58,24 +58,24 @@ def test_late_asks_what_the_stages_name():
 
 
 def test_the_filter_holds_in_the_sieve():
-    request = queries("late", VECTORS, {"page": 2}, stages=Stages({POOLED: 30}, sieve=200))["late"]
+    request = plan_queries("late", VECTORS, {"page": 2}, stages=Stages({POOLED: 30}, sieve=200))["late"]
     assert request.prefetch[0].prefetch.filter == request.filter is not None
 
 
 def test_many_results_pass_the_sieve():
-    request = queries("late", VECTORS, None, k=500, stages=Stages({POOLED: 30}, sieve=200))["late"]
+    request = plan_queries("late", VECTORS, None, k=500, stages=Stages({POOLED: 30}, sieve=200))["late"]
     assert request.prefetch[0].limit == request.prefetch[0].prefetch.limit == 500
 
 
 def test_a_short_query_needs_no_sieve():
     vectors = {**VECTORS, PATCHES: QUERY[:6]}
-    request = queries("late", vectors, None, stages=Stages({POOLED: 30}, sieve=200))["late"]
+    request = plan_queries("late", vectors, None, stages=Stages({POOLED: 30}, sieve=200))["late"]
     assert request.prefetch[0].prefetch is None
 
 
 def test_hybrid_ranks_as_deep_as_its_weights_were_chosen_with():
     for stages, pooled in ((Stages({POOLED: 20}, sieve=50), 100), (Stages({POOLED: 300}), 300)):
-        request = queries("hybrid", VECTORS, None, stages=stages)["late"]
+        request = plan_queries("hybrid", VECTORS, None, stages=stages)["late"]
         limits = {proposal.using: proposal.limit for proposal in request.prefetch}
         assert limits == {POOLED: pooled, CAPTION: 50, BM25: 50}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from qdrant_client import models
 
-from docrag.search.plan import queries
+from docrag.search.plan import plan_queries
 from docrag.search.stages import Stages
 from docrag.store.layout import KEYWORDS, Fingerprint, Layout
 from docrag.store.server import alias
@@ -58,7 +58,7 @@ def search(store: ServerStore) -> None:
     vectors = record.vectors | {"patches": np.eye(9, 3, dtype=np.float32)}
     for mode in MODES:
         for filter in (None, {"page": "3", "file_name": "7", "source": "/a.pdf"}):
-            store.query(list(queries(mode, vectors, filter, 5, Stages(sieve=200)).values()))
+            store.query(list(plan_queries(mode, vectors, filter, 5, Stages(sieve=200)).values()))
     query = record.vectors["pooled"].tolist()
     store.query([models.QueryRequest(query=query, using="pooled", limit=30, params=EXACT)])
 

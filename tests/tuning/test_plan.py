@@ -7,8 +7,7 @@ import json
 import pytest
 
 from docrag.errors import StoreError
-from docrag.search.stages import Stages
-from docrag.tuning.plan import FILE, TunedPlan, load_plan, save_plan, stages_for
+from docrag.search.stages import FILE, Stages, TunedPlan, load_plan, save_plan, stages_for
 from docrag.types import POOLED
 
 PLAN = TunedPlan(Stages({POOLED: 40}, 200), {"pages": 1000, "recall": 0.985})

@@ -18,7 +18,7 @@ import pytest
 from docrag.errors import ServerRefused
 from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.storage import Storage
-from docrag.operations.archive import export, import_archive
+from docrag.operations.transfer import export, import_archive
 from docrag.store.archive import Archive
 from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint, Layout

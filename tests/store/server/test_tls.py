@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from docrag.errors import ServerUnreachable, SettingsError
-from docrag.location.directory import locate
+from docrag.location.resolve import locate
 from docrag.settings import load_settings
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.server.address import Address

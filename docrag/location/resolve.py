@@ -1,0 +1,98 @@
+"""From the `index` setting to a location. Looking a location up changes nothing; `recover` does."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docrag.errors import IndexNotFound, SettingsError
+from docrag.location.base import IndexLocation
+from docrag.location.directory import DirectoryLocation
+from docrag.store.server.address import Address, is_address
+
+if TYPE_CHECKING:
+    from docrag.settings import Settings
+    from docrag.store.layout import Fingerprint
+
+_SERVER_ONLY = ("shards", "replicas", "write_consistency", "tenant")
+"""Settings that only a collection on a server has."""
+
+
+def locate(settings: Settings) -> IndexLocation:
+    """The location that the `index` setting names; a server is connected to.
+
+    Raises:
+        SettingsError: The setting names no location, or another setting does not fit it.
+        ServerUnreachable: The server does not answer.
+        ServerRefused: The server refuses the key, or it is not a Qdrant server.
+    """
+    uri = settings.index
+    if is_address(uri):
+        return _server_location(settings, Address.parse(uri))
+    if "://" in uri:
+        raise SettingsError(
+            f"{uri} is not a place for an index",
+            "give a directory, or a collection such as http://localhost:6333/reports",
+        )
+    _refuse_server_settings(settings)
+    return DirectoryLocation(Path(uri).expanduser())
+
+
+def local_folder(settings: Settings) -> Path:
+    """The directory of an index on this machine, which may not exist. No server is connected to."""
+    uri = settings.index
+    return _files_folder(settings, Address.parse(uri)) if is_address(uri) else Path(uri).expanduser()
+
+
+def require_index(location: IndexLocation) -> Fingerprint:
+    """What the index at a location was built with.
+
+    Raises:
+        IndexNotFound: There is no index.
+    """
+    fingerprint = location.fingerprint()
+    if fingerprint is None:
+        raise IndexNotFound(
+            f"there is no index at {location.uri}", f"make one: docrag ingest FOLDER --index {location.uri}"
+        )
+    return fingerprint
+
+
+def _server_location(settings: Settings, address: Address) -> IndexLocation:
+    from docrag.location.server import ServerLocation
+    from docrag.store.server.connection import connect
+    from docrag.store.server.schema import CollectionOptions
+
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    if key and not (address.secure or address.local or settings.api_key_in_clear):
+        raise SettingsError(
+            f"the key would be sent to {address.url} unencrypted, readable by anyone on the way",
+            "use https; or, in a network that you trust, set api_key_in_clear = true in docrag.toml or "
+            "DOCRAG_API_KEY_IN_CLEAR=1",
+        )
+    options = CollectionOptions(
+        settings.tenant or "", settings.shards, settings.replicas, settings.write_consistency
+    )
+    return ServerLocation(
+        lambda: connect(address, key, grpc_port=settings.grpc_port, ca_file=settings.ca_file or ""),
+        _files_folder(settings, address),
+        options,
+    )
+
+
+def _refuse_server_settings(settings: Settings) -> None:
+    for name in _SERVER_ONLY:
+        if getattr(settings, name) is not None:
+            raise SettingsError(
+                f"{name} applies to collections on a server, and {settings.index} is a directory",
+                f"remove it from docrag.toml and DOCRAG_{name.upper()}, or name a collection in --index",
+            )
+
+
+def _files_folder(settings: Settings, address: Address) -> Path:
+    """The directory for what a server does not keep, one for each collection."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    root = Path(settings.files).expanduser() if settings.files else Path(data) / "docrag"
+    return root / re.sub(r"[^\w.-]+", "_", str(address).partition("://")[2])

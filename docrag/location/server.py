@@ -3,144 +3,163 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docrag.common.files import write_atomically
 from docrag.errors import IndexInUse, IndexNotFound, SettingsError, StoreError
+from docrag.ingest.manifest import Manifest
+from docrag.ingest.staging import MANIFEST, Staging
+from docrag.store.layout import Fingerprint, Layout, require_equal
 from docrag.store.server import alias
-from docrag.store.server.schema import DEFAULTS, CollectionOptions, collection_options_of
-from docrag.store.server.shared import SharedStore, find_holder
+from docrag.store.server.schema import DEFAULTS, CollectionOptions, read_options
+from docrag.store.server.shared import SharedStore, load_holder_name
 from docrag.store.server.store import ServerStore, stored_fingerprint
 
 if TYPE_CHECKING:
-    from docrag.ingest.staging import Staging
     from docrag.location.base import Location
     from docrag.store.base import Store
-    from docrag.store.layout import Fingerprint, Layout
     from docrag.store.server.connection import Connection
 
+logger = logging.getLogger(__name__)
 
-_SETTINGS = {
+_STAGING_FILE = "draft.json"
+"""In the staging folder: the name of the staging collection, and the fingerprint it is built with."""
+
+_OPTIONS = {
     "shards": "shard_number",
     "replicas": "replication_factor",
     "write_consistency": "write_consistency_factor",
     "tenant": "tenant",
 }
-"""Options of a collection by the settings that ask for them."""
+"""The field of CollectionOptions for each setting."""
 
 
 class ServerLocation:
     """A collection on a server, and a directory on this machine.
 
     Args:
-        dial: Connects to the server.
-        folder: Made when the index is.
-        options: What a new collection is given, and one that is there must have been given.
+        connect: Opens a connection to the server.
+        folder: The directory; created together with the index.
+        options: Applied to a new collection; an existing one must have been created with the same.
     """
 
     def __init__(
-        self, dial: Callable[[], Connection], folder: Path, options: CollectionOptions = DEFAULTS
+        self, connect: Callable[[], Connection], folder: Path, options: CollectionOptions = DEFAULTS
     ) -> None:
-        self._dial = dial
-        self._connection = dial()
+        self._connect = connect
+        self._connection = connect()
         self._options = options
+        self._staging = Staging(folder)
         self.uri = str(self._connection.address)
         self.folder = folder
 
     def fingerprint(self) -> Fingerprint | None:
-        """From the collection's metadata; None where there is no collection.
+        """Read the fingerprint from the collection's metadata; None if there is no collection.
 
         Raises:
-            StoreError: docrag did not make the collection.
+            StoreError: The collection was not created by docrag.
         """
         return stored_fingerprint(self._connection)
 
     def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """A new collection behind the name, and the directory."""
+        """Create a collection with its alias, and the directory."""
         _make_folder(self.folder)
         store = ServerStore.create(self._connection, layout, fingerprint, self._options)
-        return SharedStore.of(store, find_holder(self.folder))
+        return SharedStore.of(store, load_holder_name(self.folder))
 
     def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """The collection; the directory may be missing where another machine filled it.
+        """Open the collection; the directory is created if another machine filled the collection.
 
         Raises:
-            IndexMismatch: It was migrated to other models meanwhile.
-            SettingsError: It was given other options when it was made than are asked for.
+            IndexNotFound: The collection was dropped in the meantime.
+            IndexMismatch: The index was migrated to other models in the meantime.
+            SettingsError: The collection was created with other options than the settings ask for.
         """
-        from docrag.store.layout import require_equal
-
         _make_folder(self.folder)
-        store = SharedStore.of(ServerStore.open(self._connection, layout), find_holder(self.folder))
+        store = SharedStore.of(ServerStore.open(self._connection, layout), load_holder_name(self.folder))
         self._require_options(store.collection)
         stored = store.fingerprint()
         if stored is None:
-            raise IndexNotFound(f"{self.uri} is gone", "was it dropped? Ingest something to make it anew")
+            raise IndexNotFound(
+                f"the collection {self.uri} no longer exists", "ingest the documents again to recreate it"
+            )
         if stored != fingerprint:
             require_equal(stored, fingerprint)
             store.set_fingerprint(fingerprint)
         return store
 
     def staging(self) -> Location:
-        """A collection of the next number, and a directory in the one of this index.
+        """Return a collection with the next number, and the staging folder inside this index's directory.
 
         Raises:
-            StoreError: The address is a collection's own name, so that it cannot point to another one.
+            StoreError: The address is the name of a collection, not an alias that can be switched.
         """
-        connection = self._dial()
+        connection = self._connect()
         name = connection.address.collection
         info = connection.info(name)
         if info and alias.collection_behind(connection, name) == name:
             connection.close()
-            hint = "export it, and import it under another name: docrag then makes an alias"
-            raise StoreError(f"{self.uri} is a collection, not an alias that could point to another", hint)
-        had = collection_options_of(info) if info else DEFAULTS
-        return _Beside(connection, self._draft().folder, self._options.over(had), find_holder(self.folder))
+            raise StoreError(
+                f"{self.uri} is a collection, not an alias that can be switched to another collection",
+                "export it and import it under another name: docrag then creates an alias",
+            )
+        existing = read_options(info) if info else DEFAULTS
+        return StagingCollection(
+            connection,
+            self._staging.folder,
+            self._options.with_defaults(existing),
+            load_holder_name(self.folder),
+        )
 
     def switch(self, *, keep_old: bool) -> str:
-        """The old collection keeps its own name, by which it can be searched on; its files go along.
+        """Let the alias point to the staging collection, and replace the files in the directory.
+
+        With `keep_old` the old collection can still be searched under its own name; its files move to a
+        directory of that name.
 
         Raises:
-            StoreError: There is something where the files should go.
+            StoreError: Something else exists where the old files would go.
         """
-        connection, draft = self._connection, self._draft()
+        connection = self._connection
         name = connection.address.collection
         old = alias.collection_behind(connection, name) or name
-        files = self.folder.with_name(self.folder.name.removesuffix(name) + old)
-        if keep_old and files.exists():
+        old_folder = self.folder.with_name(self.folder.name.removesuffix(name) + old)
+        if keep_old and old_folder.exists():
             raise StoreError(
-                f"{files} is in the way of the files of {old}", "move it away, and run this again"
+                f"the files of {old} cannot be kept: {old_folder} is in the way", "move it away and run again"
             )
-        told = {"old": old, "new": collection_of(draft.folder), "kept": str(files) if keep_old else ""}
-        draft.decide(told)
-        self._take_steps(draft)
+        self._staging.decide(
+            {
+                "old": old,
+                "new": _collection_in(self._staging.folder),
+                "kept": str(old_folder) if keep_old else "",
+            }
+        )
+        self._finish_switch()
         return f"{connection.address.url}/{old}" if keep_old else ""
 
     def recover(self) -> None:
-        """Whoever searches meanwhile is answered by the old index or the new one."""
-        from docrag.ingest.manifest import Manifest
-        from docrag.ingest.staging import MANIFEST
-
-        draft = self._draft()
-        if draft.decision() is None:
+        """Finish an interrupted switch; searches keep being answered, by the old index or the new one."""
+        if self._staging.decision() is None:
             return
-        manifest = Manifest(self.folder / MANIFEST)
-        try:
-            with manifest.exclusive():
-                self._take_steps(draft)
-        except IndexInUse:
-            return  # by the process that takes these steps
-        finally:
-            manifest.close()
+        with closing(Manifest(self.folder / MANIFEST)) as manifest:
+            try:
+                with manifest.exclusive():
+                    logger.info("finishing the interrupted switch of %s", self.uri)
+                    self._finish_switch()
+            except IndexInUse:
+                logger.debug("another process is finishing the switch of %s", self.uri)
 
     def abandon(self) -> None:
-        """Drop the collection, and remove the directory."""
-        draft = self._draft()
-        name = collection_of(draft.folder)
-        if name:
-            alias.drop(self._connection, name)
-        draft.remove()
+        """Drop the staging collection and remove the staging folder."""
+        collection = _collection_in(self._staging.folder)
+        if collection:
+            alias.drop_collection(self._connection, collection)
+        self._staging.remove()
 
     def close(self) -> None:
         """Close the connection."""
@@ -148,36 +167,42 @@ class ServerLocation:
 
     def _require_options(self, collection: str) -> None:
         info = self._connection.info(collection)
-        if info is None or not info.payload_schema:  # local mode keeps none of them
+        if info is None or not info.payload_schema:  # the client's local mode keeps no options
             return
-        had = collection_options_of(info)
-        for setting, name in _SETTINGS.items():
-            was, asked = getattr(had, name), getattr(self._options, name)
-            if asked and was != asked:
+        existing = read_options(info)
+        for setting, field in _OPTIONS.items():
+            current, requested = getattr(existing, field), getattr(self._options, field)
+            if requested and current != requested:
                 raise SettingsError(
-                    f"{self.uri} was made with {setting} = {was or 'none'}, asked for {asked}",
-                    f"leave {setting} out; docrag migrate to other models or layouts builds it as asked",
+                    f"{self.uri} was made with {setting} = {current or 'none'}, asked for {requested}",
+                    f"leave {setting} out; it applies when docrag migrate builds a new collection",
                 )
 
-    def _draft(self) -> Staging:
-        from docrag.ingest.staging import Staging
+    def _finish_switch(self) -> None:
+        """Take the remaining steps of a decided switch; each of them may be repeated.
 
-        return Staging(self.folder)
-
-    def _take_steps(self, draft: Staging) -> None:
-        """Alias first: a search is then answered by the new collection, whose images follow in a moment."""
-        told = draft.decision()
-        if told is None:
+        The alias comes first: searches are then answered by the new collection, whose page images follow
+        within a moment.
+        """
+        decision = self._staging.decision()
+        if decision is None:
             return
-        alias.switch_alias(self._connection, self._connection.address.collection, told["new"])
-        draft.move_in()
-        if not told["kept"] and told["old"] != told["new"]:
-            alias.drop(self._connection, told["old"])
-        draft.finish(Path(told["kept"]) if told["kept"] else None)
+        alias.switch_alias(self._connection, self._connection.address.collection, decision["new"])
+        self._staging.move_in()
+        if not decision["kept"] and decision["old"] != decision["new"]:
+            alias.drop_collection(self._connection, decision["old"])
+        self._staging.finish(Path(decision["kept"]) if decision["kept"] else None)
 
 
-class _Beside:
-    """A collection that no address points to yet, in the name of whose place it is to take."""
+class StagingCollection:
+    """A collection that is built to replace another one; no alias points to it yet.
+
+    Args:
+        connection: To the server; closed with this location.
+        folder: The staging folder.
+        options: Applied to the collection when it is created.
+        holder: The name under which this machine holds documents.
+    """
 
     def __init__(self, connection: Connection, folder: Path, options: CollectionOptions, holder: str) -> None:
         self.uri = str(connection.address)
@@ -187,28 +212,24 @@ class _Beside:
         self._holder = holder
 
     def fingerprint(self) -> Fingerprint | None:
-        """What the draft is built with; None where none was begun."""
-        from docrag.store.layout import Fingerprint
-
-        note = self.folder / _NOTE
-        return Fingerprint(json.loads(note.read_text())["fingerprint"]) if note.is_file() else None
+        """Return what the collection is built with; None if none was begun."""
+        file = self.folder / _STAGING_FILE
+        return Fingerprint(json.loads(file.read_text())["fingerprint"]) if file.is_file() else None
 
     def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """The name is noted before the collection is made, so that a kill leaves none that nobody knows."""
+        """Create the collection. Its name is recorded first, so that a kill leaves no unknown collection."""
         _make_folder(self.folder)
-        told = {
-            "collection": alias.next_name(self._connection),
+        content = {
+            "collection": alias.next_collection_name(self._connection),
             "fingerprint": dict(fingerprint.values),
         }
-        note = self.folder / f".{_NOTE}"
-        note.write_text(json.dumps(told))
-        note.replace(self.folder / _NOTE)
+        write_atomically(self.folder / _STAGING_FILE, json.dumps(content))
         return self.open(fingerprint, layout)
 
     def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """The collection that was noted."""
-        name = collection_of(self.folder)
-        store = ServerStore.beside(self._connection, layout, fingerprint, self._options, name)
+        """Open the recorded collection; create it if the process was killed before it existed."""
+        name = _collection_in(self.folder)
+        store = ServerStore.staging(self._connection, layout, fingerprint, self._options, name)
         return SharedStore.of(store, self._holder)
 
     def close(self) -> None:
@@ -216,18 +237,17 @@ class _Beside:
         self._connection.close()
 
 
-_NOTE = "draft.json"
-
-
-def collection_of(draft: Path) -> str:
-    """The collection that is being filled for a draft; empty where there is none."""
-    note = draft / _NOTE
-    return str(json.loads(note.read_text())["collection"]) if note.is_file() else ""
+def _collection_in(staging_folder: Path) -> str:
+    """Return the name of the staging collection; empty if none was begun."""
+    file = staging_folder / _STAGING_FILE
+    return str(json.loads(file.read_text())["collection"]) if file.is_file() else ""
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        hint = "say where manifest and page images are to be: DOCRAG_FILES=DIR"
-        raise StoreError(f"cannot write {folder}: {error.strerror}", hint) from error
+        raise StoreError(
+            f"cannot write {folder}: {error.strerror}",
+            "choose another directory for the manifest and page images: DOCRAG_FILES=DIR",
+        ) from error

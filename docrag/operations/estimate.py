@@ -180,10 +180,10 @@ def _compared(pages: int, rows: int) -> tuple[int, int]:
 
 
 def _pages_per_request(floats: int) -> Mapping[str, int]:
-    from docrag.store.server.wire import MOST_BYTES
+    from docrag.store.server.wire import MAX_REQUEST_BYTES
 
     sizes = {"REST": JSON_BYTES * floats, "gRPC": GRPC_BYTES * floats}
-    return {wire: max(1, int(MOST_BYTES / (size + TEXT_BYTES))) for wire, size in sizes.items()}
+    return {wire: max(1, int(MAX_REQUEST_BYTES / (size + TEXT_BYTES))) for wire, size in sizes.items()}
 
 
 def _limits(shape: PageShape, floats: int, pooled: int, search_ms: float) -> tuple[Limit, ...]:

@@ -24,9 +24,8 @@ from docrag.ingest.storage import Storage
 from docrag.location.resolve import locate, require_index
 from docrag.search import stages
 from docrag.settings import load_settings
-from docrag.store.archive import Archive, Contents, Part, page_state, state_of
+from docrag.store.archive import Archive, ArchivedPage, Contents, Part, page_state, state_of
 from docrag.store.layout import Fingerprint, Layout, require_equal, require_pages
-from docrag.store.parts import ArchivedPage
 from docrag.store.payload import image_address, source_metadata
 from docrag.types import PageRecord, SparseVector
 
@@ -199,9 +198,9 @@ def export(
         transfer.parts = len(parts)
         transfer.pages += len(ids)
         listener(Progress(transfer.pages, len(entries), archive.part_file(number).name))
-    files = [archive.write_beside(name, chunks) for name, chunks in (companions or {}).items()]
+    files = [archive.write_attachment(name, chunks) for name, chunks in (companions or {}).items()]
     contents = _contents(storage, fingerprint, parts)
-    archive.write_contents(replace(contents, beside=tuple(file for file in files if file)))
+    archive.write_contents(replace(contents, attachments=tuple(file for file in files if file)))
     archive.trim(len(parts))
     return transfer
 
@@ -259,10 +258,10 @@ def _tuned_plan_bytes(folder: Path) -> Iterable[bytes]:
 
 def _import_captions(archive: Archive, contents: Contents, folder: Path) -> int:
     """Add the captions of a vision model to those of the index; returns how many were new."""
-    if CAPTIONS not in {file.name for file in contents.beside}:
+    if CAPTIONS not in {file.name for file in contents.attachments}:
         return 0
     with closing(CaptionCache(folder / FILE)) as cache:
-        return cache.merge(archive.read_beside(CAPTIONS, contents))
+        return cache.merge(archive.read_attachment(CAPTIONS, contents))
 
 
 def _import_tuned_plan(archive: Archive, contents: Contents, folder: Path, pages: int) -> str:
@@ -277,7 +276,7 @@ def _import_tuned_plan(archive: Archive, contents: Contents, folder: Path, pages
     Returns:
         Why the plan was not taken over; empty if it was, or if there is none.
     """
-    text = b"".join(archive.read_beside(stages.FILE, contents))
+    text = b"".join(archive.read_attachment(stages.FILE, contents))
     if not text:
         return ""
     exported_pages = sum(len(part.pages) for part in contents.parts)

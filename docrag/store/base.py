@@ -1,4 +1,4 @@
-"""What a store is: where records are kept and queries answered, whichever engine does it."""
+"""What a store is: it keeps page records and answers queries, whichever engine does the work."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ if TYPE_CHECKING:
 
 
 class Store(Protocol):
-    """Keeps page records; filters and queries are those of qdrant_client.models."""
+    """Page records of one index; filters and queries are those of qdrant_client.models."""
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
-        """Write records, all of them validated first; an id that exists is replaced.
+        """Validate all records, then write them; a record with an existing id replaces it.
 
         Raises:
-            InvalidRecord: A record does not fit the layout; none of the batch is written.
+            InvalidRecord: A record does not fit the layout; no record is written.
             StorageFull: The disk is full.
         """
         ...
 
     def flush(self) -> None:
-        """Return once all that was written survives a power cut."""
+        """Return once everything written would survive a power cut."""
         ...
 
     def query(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredId]]:
-        """Answer queries in one round; a list of pages for each, best first."""
+        """Answer several queries at once; for each a list of pages, best first."""
         ...
 
     def retrieve(
         self, ids: Sequence[str], *, vectors: Sequence[str] = (), payload: Sequence[str] | None = None
     ) -> list[PageRecord]:
-        """Read records in the order of ids, those that do not exist left out.
+        """Read records in the order of their ids, leaving out those that do not exist.
 
         Args:
             ids: Page ids.
@@ -46,7 +46,7 @@ class Store(Protocol):
     def scroll(
         self, filter: models.Filter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
-        """Every record that matches, without vectors."""
+        """Yield every record that matches, without vectors."""
         ...
 
     def set_payload(
@@ -60,37 +60,37 @@ class Store(Protocol):
         ...
 
     def count(self, filter: models.Filter | None = None) -> int:
-        """How many records match, exactly."""
+        """Return exactly how many records match."""
         ...
 
     def facet(self, key: str) -> dict[str, int]:
-        """How many records have each value of an indexed keyword field."""
+        """Return how many records have each value of an indexed keyword field."""
         ...
 
     def optimize(self) -> None:
-        """Reorganise for search after a large ingest; harmless at any time."""
+        """Reorganise the index for search after a large ingest; harmless at any time."""
         ...
 
     def close(self) -> None:
-        """Flush and let go of the index."""
+        """Flush and close the index."""
         ...
 
 
 @runtime_checkable
 class Shared(Protocol):
-    """A store that others fill too, from other machines: documents have holders."""
+    """A store that several machines fill: each document has the machines that ingested it as its holders."""
 
     holder: str
-    """The name by which this one holds documents."""
+    """The name under which this machine holds documents."""
 
     def hold(self, document_id: str, holders: frozenset[str] = frozenset()) -> None:
-        """Hold all pages of a document, for others too where they are named."""
+        """Hold all pages of a document, also on behalf of other machines if they are named."""
         ...
 
     def holders(self) -> Iterator[tuple[str, frozenset[str]]]:
-        """Each document with the names of those who hold pages of it."""
+        """Yield each document with the names of the machines that hold pages of it."""
         ...
 
     def unheld(self) -> frozenset[str]:
-        """Documents of which this one does not hold all pages that are there."""
+        """Return the ids of documents of which this machine does not hold every stored page."""
         ...

@@ -1,4 +1,4 @@
-"""What a collection keeps for a page: its named vectors, and the encoders that made them."""
+"""The layout of a collection: its named vectors, what its records must be, and what it was built with."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from docrag.types import (
 )
 
 LAYOUT_VERSION = 1
-"""Raised whenever an index written before can no longer be read."""
+"""Increased whenever older indexes can no longer be read."""
 
 TEXTS = "texts"
-"""What a fingerprint names instead of the version where the records are texts of a vector store, no pages."""
+"""The layout that a fingerprint names if the records are texts of a vector store instead of pages."""
 
 KEYWORDS = ("metadata.document_id", "metadata.source", "metadata.sources", "metadata.file_name")
-"""Payload fields with an index for texts, which filters and facets need."""
+"""Payload fields with a keyword index, which filters and facets need."""
 INTEGERS = ("metadata.page",)
-"""Payload fields with an index for numbers."""
+"""Payload fields with an index of numbers."""
 
 _NORM_TOLERANCE = 1e-2
 _MAX_TERM = 2**32
@@ -44,16 +44,16 @@ _MAX_TERM = 2**32
 class VectorSpec:
     """One named vector of a collection.
 
-    `multi` is compared by MaxSim over dot products and stored without HNSW; `dense` is compared by
-    cosine; `sparse` leaves the inverse document frequency to Qdrant.
+    `multi` vectors are compared by MaxSim over dot products and stored without an HNSW index, `dense` vectors
+    by cosine, and `sparse` ones by dot product with the inverse document frequency, which Qdrant applies.
     """
 
     name: str
     kind: Literal["multi", "dense", "sparse"]
     dim: int
-    """Length of a vector; 0 for sparse ones."""
+    """Length of a vector; 0 for a sparse one."""
     datatype: Datatype = "float16"
-    """Of a multi-vector."""
+    """How the numbers of a multi-vector are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,13 @@ class Layout:
     def for_dims(
         cls, *, late: int | None, image: int | None, text: int, datatype: Datatype = "float16"
     ) -> Self:
-        """The layout for encoders of these dimensions; None where there is no such encoder.
+        """Return the layout for encoders of these dimensions.
 
         Args:
-            late: Of the late-interaction encoder.
-            image: Of the image encoder.
-            text: Of the encoder of captions.
-            datatype: How `patches` is stored; the index must be opened with the same one again.
+            late: Dimensions of the late-interaction encoder; None without one.
+            image: Dimensions of the image encoder; None without one.
+            text: Dimensions of the text encoder.
+            datatype: How `patches` is stored; the index must always be opened with the same one.
         """
         specs: list[VectorSpec] = []
         if late is not None:
@@ -84,7 +84,7 @@ class Layout:
 
     @classmethod
     def for_texts(cls, dim: int) -> Self:
-        """The layout for texts alone, with vectors of so many numbers."""
+        """Return the layout of a vector store of texts, whose vectors have `dim` numbers."""
         return cls((VectorSpec(CAPTION, "dense", dim),))
 
     @property
@@ -93,30 +93,38 @@ class Layout:
         return frozenset(spec.name for spec in self.vectors)
 
     @property
-    def halves(self) -> frozenset[str]:
-        """Names of those whose numbers are stored in 16 bits."""
+    def float16_vectors(self) -> frozenset[str]:
+        """Names of the vectors that are stored as float16."""
         return frozenset(
             spec.name for spec in self.vectors if spec.kind == "multi" and spec.datatype == "float16"
         )
 
 
-def check(record: PageRecord, layout: Layout) -> None:
-    """Refuse what an engine would reject half-way through a batch, or accept and never find again.
+def validate_record(record: PageRecord, layout: Layout) -> None:
+    """Refuse a record that an engine would reject half-way through a batch, or accept and never find again.
 
     Raises:
-        InvalidRecord: The record does not fit; the message names the page and the reason.
+        InvalidRecord: The record does not fit the layout; the message names the page and the reason.
     """
-    fault = _fault_of_id(record.id) or _fault_of_payload(record.payload) or _fault_of_names(record, layout)
-    for spec in layout.vectors:
-        if fault:
-            break
-        fault = _fault_of_vector(record.vectors[spec.name], spec)
+    fault = _find_fault(record, layout)
     if fault:
         raise InvalidRecord(f"{page_name(record)}: {fault}")
 
 
+def _find_fault(record: PageRecord, layout: Layout) -> str:
+    """Return the first thing that is wrong with a record; empty if nothing is."""
+    fault = _fault_of_id(record.id) or _fault_of_payload(record.payload) or _fault_of_names(record, layout)
+    if fault:
+        return fault
+    for spec in layout.vectors:
+        fault = _fault_of_vector(record.vectors[spec.name], spec)
+        if fault:
+            return fault
+    return ""
+
+
 def page_name(record: PageRecord) -> str:
-    """What an error calls a record: page and source, else its id."""
+    """Return how errors name a record: by page and source, else by its id."""
     metadata = record.payload.get("metadata")
     if isinstance(metadata, Mapping) and "source" in metadata and isinstance(metadata.get("page"), int):
         return f"page {metadata['page'] + 1} of {metadata['source']}"
@@ -135,7 +143,7 @@ def _fault_of_payload(payload: Mapping[str, Any]) -> str:
     if not isinstance(payload.get("page_content"), str):
         return "the payload has no text under page_content"
     try:
-        # Qdrant would keep bytes as a list of integers and NaN as null, and panic on lone surrogates.
+        # Qdrant would store bytes as a list of integers and NaN as null, and panic on lone surrogates.
         json.dumps(payload, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         return f"the payload is not JSON: {error}"
@@ -144,9 +152,11 @@ def _fault_of_payload(payload: Mapping[str, Any]) -> str:
 
 def _fault_of_names(record: PageRecord, layout: Layout) -> str:
     names = frozenset(record.vectors)
-    if missing := sorted(layout.names - names):
+    missing = sorted(layout.names - names)
+    unknown = sorted(names - layout.names)
+    if missing:
         return f"no vector {', '.join(missing)}"
-    if unknown := sorted(names - layout.names):
+    if unknown:
         return f"unknown vector {', '.join(unknown)}"
     return ""
 
@@ -168,10 +178,10 @@ def _fault_of_multi(vector: NDArray[np.float32], spec: VectorSpec) -> str:
     if not len(vector):
         return f"{spec.name} is empty"
     if vector.size >= MAX_FLOATS:
-        return f"{spec.name} has {vector.size} floats, Qdrant takes fewer than {MAX_FLOATS}"
-    off = np.abs(np.sqrt(np.einsum("ij,ij->i", vector, vector)) - 1)
-    if off.max() > _NORM_TOLERANCE:
-        return f"row {int(off.argmax())} of {spec.name} is not of length 1"
+        return f"{spec.name} has {vector.size} floats, Qdrant accepts fewer than {MAX_FLOATS}"
+    deviation = np.abs(np.sqrt(np.einsum("ij,ij->i", vector, vector)) - 1)
+    if deviation.max() > _NORM_TOLERANCE:
+        return f"row {int(deviation.argmax())} of {spec.name} is not of length 1"
     return ""
 
 
@@ -189,7 +199,7 @@ def _fault_of_sparse(vector: SparseVector, spec: VectorSpec) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What an index was built with: the encoders' own fingerprints and what else shapes the vectors.
+    """What an index was built with: the fingerprints of its encoders, and all else that shapes the vectors.
 
     `values` is JSON: {"layout": 1, "late": {...} or None, "image": {...} or None, "text": {...},
     "render_side": int}, and whatever else must be equal.
@@ -198,7 +208,7 @@ class Fingerprint:
     values: Mapping[str, Any]
 
     def to_json(self) -> str:
-        """The text to keep beside the index; equal fingerprints give equal texts."""
+        """Return the text to store with the index; equal fingerprints give equal texts."""
         return json.dumps(dict(self.values), indent=1, sort_keys=True)
 
     @classmethod
@@ -206,7 +216,7 @@ class Fingerprint:
         """Read what `to_json` wrote.
 
         Raises:
-            StoreError: The text is something else.
+            StoreError: The text is no JSON object.
         """
         try:
             values = json.loads(text)
@@ -218,58 +228,55 @@ class Fingerprint:
 
 
 def require_pages(fingerprint: Fingerprint) -> None:
-    """Refuse what is no index of pages.
+    """Refuse an index that does not hold pages.
 
     Raises:
-        IndexMismatch: A vector store keeps its texts there.
+        IndexMismatch: It holds the texts of a vector store.
     """
     if fingerprint.values.get("layout") == TEXTS:
         raise IndexMismatch(
-            "there are texts of a vector store, no pages of documents",
-            "open it with DocragVectorStore, or name another place in --index",
+            "the index holds texts of a vector store, not pages of documents",
+            "open it with DocragVectorStore, or name another location in --index",
         )
 
 
-def require_equal(stored: Fingerprint, asked: Fingerprint) -> None:
-    """Refuse to open an index with other encoders than it was built with.
+def require_equal(stored: Fingerprint, requested: Fingerprint) -> None:
+    """Refuse to open an index with other encoders than those it was built with.
 
     Raises:
-        IndexMismatch: They differ; the message says what both are, for the first difference.
+        IndexMismatch: They differ; the message describes both sides of the first difference.
     """
     first = ("layout", "late", "image", "text")
-    rest = sorted((set(stored.values) | set(asked.values)) - set(first))
-    for key in (*first, *rest):
-        was, now = stored.values.get(key), asked.values.get(key)
-        if _weights(was) != _weights(now):
-            before, after = _contrast(key, was, now)
+    others = sorted((set(stored.values) | set(requested.values)) - set(first))
+    for key in (*first, *others):
+        built_with, wanted = stored.values.get(key), requested.values.get(key)
+        if _without_path(built_with) != _without_path(wanted):
+            before, after = _describe_difference(key, built_with, wanted)
             raise IndexMismatch(
                 f"index was built with {before}, asked for {after}",
-                "open it with the former, ingest into a new index, or build it anew: docrag migrate",
+                "open it with the former, ingest into a new index, or rebuild it: docrag migrate",
             )
 
 
-def _weights(encoder: Any) -> Any:
-    """What must be equal of an encoder: with the same weights, not where they lie."""
+def _without_path(encoder: Any) -> Any:
+    """Return an encoder's fingerprint without where its weights lie, if their digest says what they are."""
     if not isinstance(encoder, Mapping) or not encoder.get("digest"):
         return encoder
     return {name: value for name, value in encoder.items() if name not in ("model", "revision")}
 
 
-def _contrast(key: str, was: Any, now: Any) -> tuple[str, str]:
-    """How to name the two sides of a difference: by model; by what differs, where that is the same."""
-    if not isinstance(was, Mapping) or not isinstance(now, Mapping):
-        return _model_name(key, was), _model_name(key, now)
-    before, after = _model_name(key, was), _model_name(key, now)
-    if before != after:
+def _describe_difference(key: str, built_with: Any, wanted: Any) -> tuple[str, str]:
+    """Describe both sides of a difference by model, or by the first differing field of the same model."""
+    before, after = _describe(key, built_with), _describe(key, wanted)
+    if before != after or not isinstance(built_with, Mapping) or not isinstance(wanted, Mapping):
         return before, after
-    field = next(name for name in sorted({*was, *now}) if was.get(name) != now.get(name))
-    return f"{before}, {field} {was.get(field)!r}", f"{field} {now.get(field)!r}"
+    fields = sorted({*built_with, *wanted})
+    field = next(name for name in fields if built_with.get(name) != wanted.get(name))
+    return f"{before}, {field} {built_with.get(field)!r}", f"{field} {wanted.get(field)!r}"
 
 
-def _model_name(key: str, value: Any) -> str:
+def _describe(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        return (
-            " ".join(str(value[name]) for name in ("family", "model") if value.get(name))
-            or f"{key} {dict(value)}"
-        )
+        names = [str(value[name]) for name in ("family", "model") if value.get(name)]
+        return " ".join(names) or f"{key} {dict(value)}"
     return f"no {key} encoder" if value is None else f"{key} {value}"

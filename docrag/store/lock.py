@@ -1,8 +1,9 @@
-"""One process at a time, and in it many calls at a time or one alone."""
+"""Locks: one process at a time in a folder, and in a process many readers at a time or one writer."""
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 import weakref
@@ -14,16 +15,22 @@ from typing import Self
 
 from docrag.errors import IndexInUse, StoreError
 
+logger = logging.getLogger(__name__)
+
 
 class FolderLock:
-    """Keeps a folder for this object, by a file beside it; ends with the process, however that ends.
+    """Locks a folder by a file beside it; the lock ends with the process, however that ends.
 
-    qdrant-edge locks its log too, but only after it has opened the storage: attempts that it refused changed
-    files under the process at work, whose next flush failed ("tracker journal is shorter than expected").
+    qdrant-edge locks its log too, but only after it has opened the storage: attempts that it then refused
+    changed files under the process at work, whose next flush failed ("tracker journal is shorter than
+    expected").
+
+    Args:
+        folder: It need not exist; its parent must.
 
     Raises:
-        IndexInUse: Someone holds the folder.
-        StoreError: The file cannot be made or locked.
+        IndexInUse: The folder is locked, by this process or another one.
+        StoreError: The lock file cannot be created or locked.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,18 +39,19 @@ class FolderLock:
             file = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
             self._close = weakref.finalize(self, os.close, file)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(OSError):  # a full disk: the lock holds without it
+            with suppress(OSError):  # on a full disk the lock works without the process id
                 os.ftruncate(file, 0)
-                os.write(file, str(os.getpid()).encode())  # for the error of who comes next
+                os.write(file, str(os.getpid()).encode())  # for the error that other processes raise
         except BlockingIOError as error:
-            hint = _who_holds(os.pread(file, 20, 0))
+            pid = os.pread(file, 20, 0).decode(errors="replace")
             self.release()
-            raise IndexInUse(f"{folder} is open already", hint) from error
+            logger.debug("%s is locked by process %s", folder, pid or "unknown")
+            raise IndexInUse(f"{folder} is open already", _hint_for(pid)) from error
         except OSError as error:
             raise StoreError(f"cannot lock {folder}: {error.strerror}") from error
 
     def release(self) -> None:
-        """Let others have the folder; releasing twice does nothing."""
+        """Unlock the folder; releasing twice is harmless."""
         self._close()
 
     def __enter__(self) -> Self:
@@ -55,43 +63,43 @@ class FolderLock:
         self.release()
 
 
-def _who_holds(pid: bytes) -> str:
-    if pid == str(os.getpid()).encode():
+def _hint_for(pid: str) -> str:
+    if pid == str(os.getpid()):
         return "this process has it open: use that, or close it first"
-    holder = f"process {pid.decode()}" if pid.isdigit() else "the other process"
+    holder = f"process {pid}" if pid.isdigit() else "the other process"
     return f"end {holder}, which has it open; if it is docrag serve, search and upload there"
 
 
 class ReadWriteLock:
-    """Lets many calls go on at a time, or one alone; who waits to be alone goes before new calls."""
+    """Lets many threads in at a time, or one alone, which goes before those that come after it."""
 
     def __init__(self) -> None:
-        self._turn = threading.Condition()
-        self._calls = 0
+        self._changed = threading.Condition()
+        self._shared_count = 0
         self._exclusive = False
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Others may call meanwhile; nobody is alone."""
-        with self._turn:
-            self._turn.wait_for(lambda: not self._exclusive)
-            self._calls += 1
+        """Hold the lock together with other threads."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._exclusive)
+            self._shared_count += 1
         try:
             yield
         finally:
-            with self._turn:
-                self._calls -= 1
-                self._turn.notify_all()
+            with self._changed:
+                self._shared_count -= 1
+                self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """No other call is under way, and none begins."""
-        with self._turn:
-            self._turn.wait_for(lambda: not self._exclusive)
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock alone: wait until all others have left, and let none in."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._exclusive)
             self._exclusive = True
             try:
-                self._turn.wait_for(lambda: not self._calls)
+                self._changed.wait_for(lambda: not self._shared_count)
                 yield
             finally:
                 self._exclusive = False
-                self._turn.notify_all()
+                self._changed.notify_all()

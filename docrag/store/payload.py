@@ -1,4 +1,4 @@
-"""What a point says of its page beside the vectors, as langchain-qdrant and the dashboard read it."""
+"""The payload of a point: text, metadata and layout of its page, for langchain-qdrant and the dashboard."""
 
 from __future__ import annotations
 
@@ -14,37 +14,39 @@ from numpy.typing import NDArray
 from docrag.types import Block, Page
 
 _SCALE = 65534
-_NOWHERE = 65535
+"""Steps of a coordinate from 0 to 1."""
+_NO_BOX = 65535
+"""The coordinate of a row that has no box."""
 _COMPRESSED = "zlib:"
 
 
 def page_payload(
     page: Page, caption: str, boxes: NDArray[np.float32] | None, image_url: str
 ) -> dict[str, Any]:
-    """The payload of a page.
+    """Return the payload of a page.
 
     Args:
-        page: The page; its picture does not go in.
-        caption: What was said about the page; may be empty.
-        boxes: (n, 4) where each row of `patches` stands, NaN for nowhere; None without such vectors.
-        image_url: Where the picture is served (`image_address`).
+        page: The page; its image is not part of the payload.
+        caption: The page's caption; may be empty.
+        boxes: (n, 4) boxes of the rows of `patches`, NaN for rows without one; None without such vectors.
+        image_url: Where the page image is served (`image_address`).
     """
     text = page.text if page.text.strip() else ""
     caption = caption.strip()
-    between = "\n\n" if caption and text else ""
+    separator = "\n\n" if caption and text else ""
     return {
-        "page_content": f"{caption}{between}{text}",
+        "page_content": f"{caption}{separator}{text}",
         "metadata": _metadata(page, caption),
         "image_url": image_url,
         "layout": {
             "boxes": _pack(np.empty((0, 4), np.float32) if boxes is None else boxes),
-            "blocks": _block_rows(page.blocks, len(caption) + len(between)) if text else [],
+            "blocks": _block_rows(page.blocks, len(caption) + len(separator)) if text else [],
         },
     }
 
 
 def image_address(base_url: str, document_id: str, number: int) -> str:
-    """Where the picture of a page is served; the dashboard shows http URLs whose path ends in .jpg.
+    """Return where the image of a page is served; the dashboard shows http URLs whose path ends in .jpg.
 
     >>> image_address("http://localhost:8000", "ab12", 3)
     'http://localhost:8000/pages/ab12/3.jpg'
@@ -53,20 +55,20 @@ def image_address(base_url: str, document_id: str, number: int) -> str:
 
 
 def base_of(address: str) -> str:
-    """The base that `image_address` was given."""
+    """Return the base URL of an address that `image_address` made."""
     return address.rpartition("/pages/")[0]
 
 
 def boxes_of(payload: Mapping[str, Any]) -> NDArray[np.float32]:
-    """(n, 4) boxes of the rows of `patches`, exact to 1/65534, NaN for rows that stand nowhere."""
+    """Return the (n, 4) boxes of the rows of `patches`, exact to 1/65534, NaN for rows without a box."""
     packed = _unpack(payload["layout"]["boxes"])
     boxes: NDArray[np.float32] = packed.astype(np.float32) / np.float32(_SCALE)
-    boxes[packed[:, 0] == _NOWHERE] = np.nan
+    boxes[packed[:, 0] == _NO_BOX] = np.nan
     return boxes
 
 
 def blocks_of(payload: Mapping[str, Any]) -> tuple[Block, ...]:
-    """The page's blocks, boxes exact to 4 decimals; the size of their letters is not kept."""
+    """Return the page's blocks, with boxes exact to 4 decimals; their font size is not stored."""
     content = payload["page_content"]
     return tuple(
         Block(content[start:end], (x0, y0, x1, y1))
@@ -75,7 +77,7 @@ def blocks_of(payload: Mapping[str, Any]) -> tuple[Block, ...]:
 
 
 def source_metadata(sources: Sequence[str]) -> dict[str, Any]:
-    """The part of a page's metadata that says where its document stands; the first source is its name."""
+    """Return the part of a page's metadata that names its document's files; the first is its `source`."""
     return {"source": sources[0], "sources": list(sources), "file_name": Path(sources[0]).name}
 
 
@@ -84,7 +86,7 @@ def _metadata(page: Page, caption: str) -> dict[str, Any]:
     return {
         **source_metadata(document.sources),
         "document_id": document.id,
-        # As PyMuPDFLoader counts; people see page_label or the number from 1.
+        # Counted from 0, like PyMuPDFLoader; people see page_label or the number from 1.
         "page": page.number - 1,
         "page_label": page.label,
         "total_pages": document.total_pages,
@@ -92,13 +94,17 @@ def _metadata(page: Page, caption: str) -> dict[str, Any]:
         "caption": caption,
         "width": page.width,
         "height": page.height,
-        # Words, since qdrant-edge matches no truth values (it takes True for 1).
+        # Text instead of a boolean, because qdrant-edge cannot match booleans (it takes True for 1).
         "words_from": "ocr" if page.ocr else "text layer" if page.words else "none",
     }
 
 
 def _block_rows(blocks: tuple[Block, ...], start: int) -> list[list[float]]:
-    """[x0, y0, x1, y1, start, end] for each block: `Page.text` joins their texts by one line break."""
+    """Return [x0, y0, x1, y1, start, end] for each block.
+
+    `start` and `end` are positions in the page content: `Page.text` joins the texts of blocks by a line
+    break.
+    """
     rows: list[list[float]] = []
     for block in blocks:
         end = start + len(block.text)
@@ -108,15 +114,15 @@ def _block_rows(blocks: tuple[Block, ...], start: int) -> list[list[float]]:
 
 
 def _pack(boxes: NDArray[np.float32]) -> str:
-    """Two bytes a coordinate, compressed by columns: 1,030 patches of a grid take 0.3 KB, not 11."""
-    nowhere = np.isnan(boxes).any(axis=1, keepdims=True)
-    steps = np.rint(np.clip(np.where(nowhere, 0, boxes), 0, 1) * _SCALE)
-    columns = np.where(nowhere, _NOWHERE, steps).astype("<u2").T.tobytes()
+    """Encode boxes, two bytes a coordinate, compressed by column: a grid of 1,030 takes 0.3 KB, not 11."""
+    no_box = np.isnan(boxes).any(axis=1, keepdims=True)
+    steps = np.rint(np.clip(np.where(no_box, 0, boxes), 0, 1) * _SCALE)
+    columns = np.where(no_box, _NO_BOX, steps).astype("<u2").T.tobytes()
     return _COMPRESSED + base64.b64encode(zlib.compress(columns)).decode()
 
 
 def _unpack(text: str) -> NDArray[np.uint16]:
-    """(n, 4) steps; indexes of before were written row by row, without compression."""
+    """Decode (n, 4) steps; older indexes were written row by row and without compression."""
     if text.startswith(_COMPRESSED):
         columns = zlib.decompress(base64.b64decode(text.removeprefix(_COMPRESSED)))
         return np.frombuffer(columns, "<u2").reshape(4, -1).T

@@ -13,7 +13,7 @@ import numpy as np
 import qdrant_edge as edge
 from numpy.typing import NDArray
 
-from docrag.store.local.engine import named_errors
+from docrag.store.local.engine import docrag_errors
 from docrag.types import Datatype
 
 BATCH = 8
@@ -67,7 +67,7 @@ class SampleShard:
             with_payload=False,
             with_vector=False,
         )
-        with named_errors(self._folder):
+        with docrag_errors(self._folder):
             return [int(point.id) for point in self._shard.query(request)]
 
     @property
@@ -91,10 +91,10 @@ def stored_sample(pages: Sequence[Floats], storage: VectorStorage) -> Iterator[S
     """
     with tempfile.TemporaryDirectory(prefix="docrag-tune-") as home:
         folder = Path(home)
-        with named_errors(folder):
+        with docrag_errors(folder):
             shard = edge.EdgeShard.create(str(folder), _config(storage))
         try:
-            with named_errors(folder):
+            with docrag_errors(folder):
                 for start in range(0, len(pages), BATCH):
                     batch = enumerate(pages[start : start + BATCH], start)
                     points = [edge.Point(number, {_NAME: vectors.tolist()}, {}) for number, vectors in batch]

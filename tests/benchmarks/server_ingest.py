@@ -30,9 +30,9 @@ from docrag.store.layout import Layout
 from docrag.store.server.address import Address
 from docrag.store.server.connection import connect
 from docrag.store.server.store import ServerStore
-from docrag.store.server.wire import ModelWire
 from docrag.types import PageRecord
 from tests.benchmarks.synthetic import DIM, World
+from tests.store.local_mode import ModelWire
 
 LAYOUT = Layout.for_dims(late=DIM, image=None, text=DIM)
 STRAIGHT = {"rest": 4, "grpc": 16}

@@ -96,10 +96,10 @@ STEPS: list[tuple[object, str]] = [
     (Path, "rmdir"),
     (Path, "mkdir"),
     (shutil, "rmtree"),
-    (Manifest, "become"),
+    (Manifest, "replace_by"),
     (Manifest, "copy_to"),
     (alias, "switch_alias"),
-    (alias, "drop"),
+    (alias, "drop_collection"),
 ]
 
 

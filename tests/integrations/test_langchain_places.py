@@ -21,11 +21,11 @@ from docrag.errors import IndexInUse, IndexMismatch, ModelUnavailable, SettingsE
 from docrag.location.server import ServerLocation
 from docrag.operations.transfer import export_index
 from docrag.store.local.store import EdgeStore
-from docrag.store.server.connection import Connection
 from tests.integrations import vectorstores
 from tests.integrations.vectorstores import FAKE, contents
 from tests.samples import make_image
 from tests.store.fake_qdrant import FakeQdrant
+from tests.store.local_mode import local_connection
 
 reopen, store = vectorstores.reopen, vectorstores.store
 
@@ -177,10 +177,11 @@ def test_space_of_replaced_texts_comes_back(tmp_path, monkeypatch):
     assert len(told) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Payload indexes have no")
 def test_langchain_qdrant_reads_the_same_collection(tmp_path):
     qdrant = pytest.importorskip("langchain_qdrant")
     client = QdrantClient(":memory:")
-    place = ServerLocation(lambda: Connection.in_memory("notes", client), tmp_path / "files")
+    place = ServerLocation(lambda: local_connection("notes", client), tmp_path / "files")
     points = Texts(place, None, FAKE)
     store = DocragVectorStore.__new__(DocragVectorStore)
     store._points = points
@@ -193,7 +194,7 @@ def test_langchain_qdrant_reads_the_same_collection(tmp_path):
 def test_an_index_of_pages_is_not_opened_where_texts_are(tmp_path):
     with DocragVectorStore.from_texts(["foo"], uri=tmp_path / "texts"):
         pass
-    refused = r"texts of a vector store, no pages.*DocragVectorStore"
+    refused = r"texts of a vector store, not pages.*DocragVectorStore"
     with pytest.raises(IndexMismatch, match=refused):
         Index.open(tmp_path / "texts")
     with pytest.raises(IndexMismatch, match=refused):

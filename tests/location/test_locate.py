@@ -22,7 +22,7 @@ from docrag.location.directory import DirectoryLocation
 from docrag.location.resolve import locate
 from docrag.operations.transfer import export_index, import_index
 from docrag.store.server.connection import Connection
-from docrag.store.server.schema import CollectionOptions, collection_options_of
+from docrag.store.server.schema import CollectionOptions, read_options
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
 
@@ -125,9 +125,7 @@ def test_options_that_a_collection_was_not_made_with_are_refused(settings, serve
     schema = {"metadata.customer": tenant}
     config = told.config.model_copy(update={"params": params})
     info = told.model_copy(update={"config": config, "payload_schema": schema})
-    assert collection_options_of(info) == CollectionOptions(
-        "metadata.customer", 3, 2, params.write_consistency_factor
-    )
+    assert read_options(info) == CollectionOptions("metadata.customer", 3, 2, params.write_consistency_factor)
     monkeypatch.setattr(Connection, "info", lambda *_: info)
     for fitting in ({}, {"shards": 3}, {"replicas": 2, "tenant": "metadata.customer"}):
         Index.open(settings=settings.model_copy(update=fitting)).close()

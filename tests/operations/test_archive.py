@@ -18,7 +18,6 @@ from docrag.store.archive import Archive
 from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local.store import EdgeStore
-from docrag.store.server.connection import Connection
 from docrag.store.server.store import ServerStore
 from tests.ingest.moved import (
     BUILT,
@@ -33,6 +32,7 @@ from tests.ingest.moved import (
     times,
 )
 from tests.store.conftest import make_record
+from tests.store.local_mode import local_connection
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
@@ -85,7 +85,7 @@ def test_an_index_goes_to_a_server_and_back(storage: Storage, make_shelf, archiv
     images, manifest = PageImages(tmp_path / "server"), Manifest(tmp_path / "server.sqlite")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # local mode says that it is no server
-        server = Storage(ServerStore.create(Connection.in_memory("pages"), LAYOUT, BUILT), images, manifest)
+        server = Storage(ServerStore.create(local_connection("pages"), LAYOUT, BUILT), images, manifest)
     with closing(server):
         import_archive(server, archive.contents(), archive, quiet)
         assert import_archive(server, archive.contents(), archive, quiet).written == 0

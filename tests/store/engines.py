@@ -17,11 +17,12 @@ from docrag.store.base import Store
 from docrag.store.layout import KEYWORDS, Fingerprint, Layout
 from docrag.store.local.store import EdgeStore
 from docrag.store.server.address import Address
-from docrag.store.server.connection import Connection, connect
+from docrag.store.server.connection import connect
 from docrag.store.server.store import ServerStore
 from docrag.store.server.wire import GrpcWire, JsonWire
 from tests.store.fake_grpc import FakeGrpc
 from tests.store.fake_qdrant import FakeQdrant
+from tests.store.local_mode import local_connection
 
 Open = Callable[[Path, Layout], AbstractContextManager[Store]]
 FINGERPRINT = Fingerprint({"layout": 1, "late": None, "image": None, "text": {"family": "minilm"}})
@@ -36,7 +37,7 @@ def embedded(folder: Path, layout: Layout) -> Iterator[Store]:
 
 @contextmanager
 def local(folder: Path, layout: Layout) -> Iterator[Store]:
-    with ServerStore.create(Connection.in_memory("reports"), layout, FINGERPRINT) as store:
+    with ServerStore.create(local_connection("reports"), layout, FINGERPRINT) as store:
         yield store
 
 

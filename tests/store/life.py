@@ -46,9 +46,9 @@ def requests_of_a_life(version: str, datatype: Datatype) -> list[Sent]:
             search(store)
             read(store)
             change(store)
-            new = ServerStore.beside(connection, layout, Fingerprint({"layout": 2}))
+            new = ServerStore.staging(connection, layout, Fingerprint({"layout": 2}))
             alias.switch_alias(connection, "reports", new.collection)
-            alias.drop(connection, "reports--1")
+            alias.drop_collection(connection, "reports--1")
     return fake.requests
 
 

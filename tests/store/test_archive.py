@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from docrag.errors import IndexNotFound, StorageFull, StoreError
-from docrag.store.archive import Archive, Contents, page_state
-from docrag.store.parts import ArchivedPage
+from docrag.store.archive import Archive, ArchivedPage, Contents, page_state
 from docrag.types import SparseVector
 
 

@@ -34,10 +34,10 @@ def test_an_id_cannot_lead_out_of_the_folder(tmp_path: Path, document_id: str):
 def test_a_failed_write_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: type[StoreError]
 ):
-    def fail(self: Path, data: bytes) -> int:
+    def fail(self: Path, target: Path) -> Path:
         raise OSError(code, "as the system says")
 
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(error):
         PageImages(tmp_path).write(ID, 1, b"jpeg")
     assert list((tmp_path / "ab" / ID).iterdir()) == []

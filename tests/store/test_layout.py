@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from docrag.errors import IndexMismatch, InvalidRecord, StoreError
-from docrag.store.layout import Fingerprint, Layout, check, require_equal
+from docrag.store.layout import Fingerprint, Layout, require_equal, validate_record
 from docrag.types import PageRecord, SparseVector, Vector
 
 Make = Callable[[int], PageRecord]
@@ -23,8 +23,8 @@ def test_a_layout_has_vectors_only_for_the_encoders_there_are():
 
 
 def test_a_good_record_passes(record: Make, layout: Layout):
-    check(record(0), layout)
-    check(with_vector(record(0), "bm25", SparseVector((), ())), layout)
+    validate_record(record(0), layout)
+    validate_record(with_vector(record(0), "bm25", SparseVector((), ())), layout)
 
 
 def nan_row() -> np.ndarray:
@@ -57,19 +57,19 @@ def test_a_bad_vector_is_refused_by_name_and_page(
     record: Make, layout: Layout, name: str, vector: Vector, reason: str
 ):
     with pytest.raises(InvalidRecord, match=reason) as caught:
-        check(with_vector(record(7), name, vector), layout)
+        validate_record(with_vector(record(7), name, vector), layout)
     assert "page 3 of /docs/1.pdf" in caught.value.message
 
 
 def test_a_missing_vector_is_refused(record: Make, layout: Layout):
     vectors = {name: vector for name, vector in record(0).vectors.items() if name != "pooled"}
     with pytest.raises(InvalidRecord, match="no vector pooled"):
-        check(dataclasses.replace(record(0), vectors=vectors), layout)
+        validate_record(dataclasses.replace(record(0), vectors=vectors), layout)
 
 
 def test_an_id_that_qdrant_would_not_take_is_refused(record: Make, layout: Layout):
     with pytest.raises(InvalidRecord, match="not a UUID"):
-        check(dataclasses.replace(record(0), id="page-1"), layout)
+        validate_record(dataclasses.replace(record(0), id="page-1"), layout)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_an_id_that_qdrant_would_not_take_is_refused(record: Make, layout: Layou
 )
 def test_a_payload_that_would_be_stored_wrong_is_refused(record: Make, layout: Layout, change: dict):
     with pytest.raises(InvalidRecord, match="payload"):
-        check(dataclasses.replace(record(0), payload={**record(0).payload, **change}), layout)
+        validate_record(dataclasses.replace(record(0), payload={**record(0).payload, **change}), layout)
 
 
 MINILM = {"family": "minilm", "model": "all-MiniLM-L6-v2", "recipe": "1", "dim": 384}

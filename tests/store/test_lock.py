@@ -45,28 +45,29 @@ def test_where_no_lock_can_be_made_the_system_says_why(tmp_path: Path):
 
 
 def test_who_waits_to_be_alone_goes_before_new_calls():
-    turns, order = ReadWriteLock(), []
+    lock = ReadWriteLock()
+    order: list[str] = []
     inside, leave = threading.Event(), threading.Event()
 
     def call() -> None:
-        with turns.shared():
+        with lock.shared():
             inside.set()
             leave.wait(10)
         order.append("first call")
 
     def alone() -> None:
-        with turns.alone():
+        with lock.exclusive():
             order.append("alone")
 
     def late() -> None:
-        with turns.shared():
+        with lock.shared():
             order.append("late call")
 
     threads = [threading.Thread(target=target) for target in (call, alone, late)]
     threads[0].start()
     assert inside.wait(10)
     threads[1].start()
-    while not turns._exclusive:
+    while not lock._exclusive:
         threading.Event().wait(0.001)
     threads[2].start()
     leave.set()

@@ -198,7 +198,7 @@ def test_retrieve_keeps_the_order_and_leaves_out_what_is_not_there(
 def test_many_pages_are_read_with_their_vectors(
     read_only: Store, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(server, "_WITH_VECTORS", 4)
+    monkeypatch.setattr(server, "_RETRIEVE_SIZE", 4)
     ids = [record.id for record in records]
     assert [record.id for record in read_only.retrieve(ids, vectors=["caption"])] == ids
 
@@ -211,8 +211,8 @@ def test_payload_can_be_read_in_parts(read_only: Store, records: list[PageRecord
 
 
 def test_scroll_and_count_agree(read_only: Store, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(server, "_SCROLL", 7)
-    monkeypatch.setattr(edge, "_SCROLL", 7)
+    monkeypatch.setattr(server, "_SCROLL_SIZE", 7)
+    monkeypatch.setattr(edge, "_SCROLL_SIZE", 7)
     assert {record.id for record in read_only.scroll()} == {record.id for record in records}
     found = list(read_only.scroll(DOCUMENT_3, payload=["metadata.page"]))
     assert sorted(record.payload["metadata"]["page"] for record in found) == [0, 1, 2, 3, 4]

@@ -1,1 +1,1 @@
-"""Pages in a directory, searched in this process by qdrant-edge."""
+"""An index in a directory, searched by qdrant-edge."""

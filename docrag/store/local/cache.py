@@ -1,4 +1,4 @@
-"""Records that were read a short while ago: most searches find pages that others found before."""
+"""A cache of records that were read recently: most searches find pages that earlier ones found too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -14,33 +14,34 @@ from numpy.typing import NDArray
 
 from docrag.types import PageRecord, SparseVector, Vector
 
-BYTES = 64 * 2**20
-"""What is kept of an index: 200 pages of 370 x 384 floats. Of the pages that the questions of dev find, 60 %
-are among them when questions about a document follow each other, and 30 % in any order."""
+MAX_BYTES = 64 * 2**20
+"""Size of the cache of one index: 200 pages of 370 x 384 floats. Of the pages that the questions of the dev
+set find, 60 % are in it when questions about one document follow each other, and 30 % in random order."""
 
-_ENTRY = 500
-"""Bytes of an entry beside what is packed into it, about."""
-_DTYPES = {True: np.float16, False: np.float32}
+_ENTRY_BYTES = 500
+"""Approximate bytes of an entry in addition to its vectors and payload."""
 
 
 class ReadKey(NamedTuple):
-    """What of records was asked for."""
+    """Which parts of a record were read; each combination is cached by itself."""
 
     vectors: tuple[str, ...]
     payload: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Packed:
-    """A record that nobody can change, and whose bytes can be counted."""
+class _PackedRecord:
+    """A record that callers cannot change, and whose size is known."""
 
     vectors: Mapping[str, NDArray[np.float16] | NDArray[np.float32] | SparseVector]
     payload: bytes
 
     @classmethod
-    def of(cls, record: PageRecord, halves: Set[str]) -> _Packed:
-        vectors = {
-            name: vector if isinstance(vector, SparseVector) else vector.astype(_DTYPES[name in halves])
+    def pack(cls, record: PageRecord, float16_vectors: Set[str]) -> _PackedRecord:
+        vectors: dict[str, Any] = {
+            name: vector
+            if isinstance(vector, SparseVector)
+            else vector.astype(np.float16 if name in float16_vectors else np.float32)
             for name, vector in record.vectors.items()
         }
         return cls(vectors, orjson.dumps(record.payload))
@@ -48,11 +49,12 @@ class _Packed:
     @property
     def size(self) -> int:
         arrays = (
-            16 * len(v.indices) if isinstance(v, SparseVector) else v.nbytes for v in self.vectors.values()
+            16 * len(vector.indices) if isinstance(vector, SparseVector) else vector.nbytes
+            for vector in self.vectors.values()
         )
-        return sum(arrays) + len(self.payload) + _ENTRY
+        return sum(arrays) + len(self.payload) + _ENTRY_BYTES
 
-    def record(self, id: str) -> PageRecord:
+    def unpack(self, id: str) -> PageRecord:
         vectors: dict[str, Vector] = {
             name: vector if isinstance(vector, SparseVector) else vector.astype(np.float32)
             for name, vector in self.vectors.items()
@@ -61,63 +63,72 @@ class _Packed:
 
 
 class RecordCache:
-    """The records of one store that were read last; any thread may ask, write and forget.
+    """The most recently read records of one store, at most so many bytes of them; thread-safe.
 
-    Only the process that writes an index can keep one: every write must be followed by `forget`.
+    Only the process that writes an index can cache its records: every write must be followed by `forget`.
 
     Args:
-        most: Bytes that are kept.
-        halves: Names of vectors whose numbers are such of 16 bits, and are kept so.
+        max_bytes: Size at which the least recently used records are dropped.
+        float16_vectors: Names of vectors that the engine stores in 16 bits, so that the cache can, too.
 
-    >>> recent, part = RecordCache(), ReadKey((), None)
-    >>> recent.keep(part, [PageRecord("a", {}, {"page": 1})], recent.moment)
-    >>> recent.find(part, ["a", "b"])
+    >>> cache, key = RecordCache(), ReadKey((), None)
+    >>> cache.add(key, [PageRecord("a", {}, {"page": 1})], cache.generation)
+    >>> cache.find(key, ["a", "b"])
     {'a': PageRecord(id='a', vectors={}, payload={'page': 1})}
-    >>> recent.forget(["a"])
-    >>> recent.find(part, ["a"])
+    >>> cache.forget(["a"])
+    >>> cache.find(key, ["a"])
     {}
     """
 
-    def __init__(self, most: int = BYTES, halves: Set[str] = frozenset()) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES, float16_vectors: Set[str] = frozenset()) -> None:
         self.size = 0
-        """Bytes, about."""
-        self.moment = 0
-        """Changes with every write; note it before records are read that will be kept."""
-        self._most, self._halves = most, halves
+        """Approximate bytes of the cached records."""
+        self.generation = 0
+        """Changes with every write. Note it before reading records that are to be added."""
+        self.hits = 0
+        """Records that were found."""
+        self.added = 0
+        """Records that had to be read, and were added."""
+        self._max_bytes = max_bytes
+        self._float16_vectors = float16_vectors
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, ReadKey], _Packed] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, ReadKey], _PackedRecord] = OrderedDict()
 
-    def find(self, part: ReadKey, ids: Iterable[str]) -> dict[str, PageRecord]:
-        """Those that are kept, by their id; what a caller does to them changes nothing here."""
-        found: dict[str, _Packed] = {}
+    def find(self, key: ReadKey, ids: Iterable[str]) -> dict[str, PageRecord]:
+        """Return the cached records by id; they are copies, which callers may change."""
+        entries: dict[str, _PackedRecord] = {}
         with self._lock:
             for id in ids:
-                if packed := self._kept.get((id, part)):
-                    self._kept.move_to_end((id, part))
-                    found[id] = packed
-        return {id: packed.record(id) for id, packed in found.items()}
+                entry = self._entries.get((id, key))
+                if entry:
+                    self._entries.move_to_end((id, key))
+                    entries[id] = entry
+            self.hits += len(entries)
+        return {id: entry.unpack(id) for id, entry in entries.items()}
 
-    def keep(self, part: ReadKey, records: Sequence[PageRecord], moment: int) -> None:
-        """Keep what was read, unless something was written since that moment; the oldest make room."""
-        packed = [(record.id, _Packed.of(record, self._halves)) for record in records]
+    def add(self, key: ReadKey, records: Sequence[PageRecord], generation: int) -> None:
+        """Cache records that were just read, unless something was written since `generation`."""
+        entries = [(record.id, _PackedRecord.pack(record, self._float16_vectors)) for record in records]
         with self._lock:
-            if moment != self.moment:
+            if generation != self.generation:
                 return
-            for id, one in packed:
-                self._drop((id, part))
-                self._kept[id, part] = one
-                self.size += one.size
-            while self.size > self._most:
-                self._drop(next(iter(self._kept)))
+            for id, entry in entries:
+                self._drop((id, key))
+                self._entries[id, key] = entry
+                self.size += entry.size
+            self.added += len(entries)
+            while self.size > self._max_bytes:
+                self._drop(next(iter(self._entries)))
 
     def forget(self, ids: Sequence[str] | None = None) -> None:
-        """Some records were written, or are gone; None for any of them."""
+        """Drop records that were written or removed; None drops all."""
         with self._lock:
-            self.moment += 1
-            gone = set(ids) if ids is not None else None
-            for key in [key for key in self._kept if gone is None or key[0] in gone]:
-                self._drop(key)
+            self.generation += 1
+            written = None if ids is None else set(ids)
+            for entry in [entry for entry in self._entries if written is None or entry[0] in written]:
+                self._drop(entry)
 
     def _drop(self, key: tuple[str, ReadKey]) -> None:
-        if packed := self._kept.pop(key, None):
-            self.size -= packed.size
+        entry = self._entries.pop(key, None)
+        if entry:
+            self.size -= entry.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,22 +14,27 @@ import qdrant_edge as edge
 from qdrant_client import models
 
 from docrag.errors import StoreError
-from docrag.store.layout import INTEGERS, KEYWORDS, Layout, check
+from docrag.store.layout import INTEGERS, KEYWORDS, Layout, validate_record
 from docrag.store.local import engine, translate
 from docrag.store.local.cache import ReadKey, RecordCache
 from docrag.store.lock import FolderLock, ReadWriteLock
 from docrag.types import PageRecord, ScoredId
 
+logger = logging.getLogger(__name__)
+
 BATCH = 8
-"""Pages in one write. With 1030 x 128 floats a page one costs 4.3 ms of CPU in eights, 4.7 alone, and 5 in
-thirty-twos. The engine holds the interpreter lock while it reads and writes them: 30 ms for 8."""
+"""Pages in one write. A page of 1030 x 128 floats costs 4.3 ms of CPU in batches of 8, 4.7 ms alone, and 5 ms
+in batches of 32. The engine holds the interpreter lock while it converts and writes them: 30 ms for 8
+pages."""
 
 RENEW_BYTES = 2**30
-"""Bytes written until the shard is opened anew, which lets go of the parts of its files that are mapped:
-6,000 pages of 380 x 384 floats then peak at 1.3 GiB resident instead of 2.3, for 0.6 s each time."""
+"""Bytes written after which the shard is closed and opened again, which unmaps its files: 6,000 pages of 380
+x 384 floats then peak at 1.3 GiB resident instead of 2.3, at the cost of 0.6 s each time."""
 
-_SCROLL = 256
-_FACETS = 1_000_000
+_SCROLL_SIZE = 256
+"""Records that one step of a scroll reads."""
+_MAX_FACETS = 1_000_000
+"""Values of a field that are counted; more than any index has."""
 
 
 class EdgeStore:
@@ -43,16 +49,17 @@ class EdgeStore:
         self._shard: edge.EdgeShard | None = shard
         self._lock = lock
         self._calls_lock = ReadWriteLock()
-        self._cache = RecordCache(halves=layout.halves)
-        self._written = 0
+        self._cache = RecordCache(float16_vectors=layout.float16_vectors)
+        self._written_bytes = 0
+        """Since the shard was opened."""
 
     @classmethod
     def create(cls, path: Path, layout: Layout) -> Self:
-        """Make an empty index; one that was half made when its process was killed is made again.
+        """Create an empty index; what a killed process left of one is discarded.
 
         Raises:
-            StoreError: There is something at the path already.
-            IndexInUse: Another process is making it.
+            StoreError: Something exists at the path already.
+            IndexInUse: Another process is creating it.
             StorageFull: The disk is full.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -60,18 +67,19 @@ class EdgeStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FolderLock(path):
             engine.create(path, layout, KEYWORDS, INTEGERS)
+        logger.info("created an index in %s", path)
         return cls.open(path, layout)
 
     @classmethod
     def open(cls, path: Path, layout: Layout) -> Self:
-        """Open an index; what was written and not flushed before a crash is replayed.
+        """Open an index; writes that were not flushed before a crash are replayed.
 
         Raises:
             IndexNotFound: There is none at the path.
             IndexInUse: Another process, or this one, has it open.
-            IndexMismatch: It has other vectors than the layout.
+            IndexMismatch: Its vectors are not those of the layout.
         """
-        engine.require_index(path)
+        engine.require_shard(path)
         lock = FolderLock(path)
         try:
             return cls(path, layout, engine.load(path, layout), lock)
@@ -80,79 +88,80 @@ class EdgeStore:
             raise
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
-        """Write records, all of them validated first; an id that exists is replaced.
+        """Validate all records, then write them; a record with an existing id replaces it.
 
         Raises:
-            InvalidRecord: A record does not fit the layout; none of the batch is written.
-            StorageFull: The disk is full; none of the batch is written.
+            InvalidRecord: A record does not fit the layout; no record is written.
+            StorageFull: The disk is full; no record is written.
         """
         for record in records:
-            check(record, self.layout)
-        size = sum(engine.size(record) for record in records)
+            validate_record(record, self.layout)
+        size = sum(engine.record_size(record) for record in records)
         engine.require_space(self.path, size)
         for start in range(0, len(records), BATCH):
             batch = records[start : start + BATCH]
-            points = [engine.point(record) for record in batch]
+            points = [engine.to_point(record) for record in batch]
             self._update(edge.UpdateOperation.upsert_points(points), [record.id for record in batch])
-        self._written += size
+        self._written_bytes += size
 
     def flush(self) -> None:
-        """Return once all that was written survives a power cut."""
-        with self._use() as shard:
+        """Return once everything written would survive a power cut."""
+        with self._open_shard() as shard:
             shard.flush()
-        if self._written > RENEW_BYTES:
+        if self._written_bytes > RENEW_BYTES:
             self._renew()
 
     def query(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredId]]:
-        """Answer queries in one round; a list of pages for each, best first."""
-        batch = edge.QueryBatchRequest([translate.request(request) for request in requests])
-        with self._use() as shard:
+        """Answer several queries at once; for each a list of pages, best first."""
+        batch = edge.QueryBatchRequest([translate.to_query(request) for request in requests])
+        with self._open_shard() as shard:
             answers = shard.query_batch(batch)
         return [[ScoredId(str(point.id), point.score) for point in answer] for answer in answers]
 
     def retrieve(
         self, ids: Sequence[str], *, vectors: Sequence[str] = (), payload: Sequence[str] | None = None
     ) -> list[PageRecord]:
-        """Read records in the order of ids, those that do not exist left out.
+        """Read records in the order of their ids, leaving out those that do not exist.
 
-        A page with `patches` of 370 x 384 takes 3 ms of CPU, for the engine hands out lists of floats; 0.2
-        where it was read a short while ago.
+        A page with `patches` of 370 x 384 takes 3 ms of CPU, because the engine returns lists of floats, and
+        0.2 ms if it is in the cache.
 
         Args:
             ids: Page ids.
             vectors: Names of the vectors to read.
             payload: Payload keys to read, nested ones with dots; None reads all.
         """
-        part, moment = (
-            ReadKey(tuple(vectors), None if payload is None else tuple(payload)),
-            self._cache.moment,
-        )
-        with self._use() as shard:
-            records = self._cache.find(part, ids)
+        key = ReadKey(tuple(vectors), None if payload is None else tuple(payload))
+        generation = self._cache.generation
+        points: list[Any] = []
+        with self._open_shard() as shard:
+            records = self._cache.find(key, ids)
             missing: list[edge.PointId] = [id for id in ids if id not in records]
-            found = shard.retrieve(missing, _payload_keys(payload), list(vectors) or False) if missing else []
-        if found:
-            read = list(map(engine.record, found))
-            self._cache.keep(part, read, moment)
+            if missing:
+                points = shard.retrieve(missing, _payload_selector(payload), list(vectors) or False)
+        if points:
+            read = list(map(engine.to_record, points))
+            self._cache.add(key, read, generation)
             records |= {record.id: record for record in read}
         return [records[id] for id in ids if id in records]
 
     def scroll(
         self, filter: models.Filter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
-        """Every record that matches, without vectors."""
-        condition, offset = translate.filter_of(filter), None
+        """Yield every record that matches, without vectors."""
+        condition = translate.to_filter(filter)
+        offset: edge.PointId | None = None
         while True:
-            ask = edge.ScrollRequest(
+            request = edge.ScrollRequest(
                 offset=offset,
-                limit=_SCROLL,
+                limit=_SCROLL_SIZE,
                 filter=condition,
-                with_payload=_payload_keys(payload),
+                with_payload=_payload_selector(payload),
                 with_vector=False,
             )
-            with self._use() as shard:
-                found, offset = shard.scroll(ask)
-            yield from map(engine.record, found)
+            with self._open_shard() as shard:
+                points, offset = shard.scroll(request)
+            yield from map(engine.to_record, points)
             if offset is None:
                 return
 
@@ -160,48 +169,51 @@ class EdgeStore:
         self, values: Mapping[str, Any], filter: models.Filter, *, key: str | None = None
     ) -> None:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
-        condition = translate.filter_of(filter)
+        condition = translate.to_filter(filter)
         self._update(edge.UpdateOperation.set_payload_by_filter(condition, dict(values), key))
 
     def delete(self, filter: models.Filter) -> None:
-        """Remove the records that match; the space comes back with `optimize`."""
-        self._update(edge.UpdateOperation.delete_points_by_filter(translate.filter_of(filter)))
+        """Remove the records that match; `optimize` frees their space."""
+        self._update(edge.UpdateOperation.delete_points_by_filter(translate.to_filter(filter)))
 
     def count(self, filter: models.Filter | None = None) -> int:
-        """How many records match, exactly."""
-        with self._use() as shard:
-            return shard.count(edge.CountRequest(exact=True, filter=translate.filter_of(filter)))
+        """Return exactly how many records match."""
+        with self._open_shard() as shard:
+            return shard.count(edge.CountRequest(exact=True, filter=translate.to_filter(filter)))
 
     def facet(self, key: str) -> dict[str, int]:
-        """How many records have each value of an indexed keyword field."""
-        with self._use() as shard:
-            found = shard.facet(edge.FacetRequest(key, limit=_FACETS, exact=True))
-        # The engine also names values whose records are all gone.
-        return {str(hit.value): hit.count for hit in found.hits if hit.count}
+        """Return how many records have each value of an indexed keyword field."""
+        with self._open_shard() as shard:
+            facet = shard.facet(edge.FacetRequest(key, limit=_MAX_FACETS, exact=True))
+        # The engine also lists values whose records were all removed.
+        return {str(hit.value): hit.count for hit in facet.hits if hit.count}
 
     def optimize(self) -> None:
-        """Give back the space of removed and replaced pages, once they are a fifth of the index.
+        """Free the space of removed and replaced pages, once they are a fifth of the index.
 
-        Does nothing where the disk could not hold the index twice. No HNSW is built: at the sizes that one
-        process searches it would cost more than it saves (`engine.config`).
+        Nothing happens if the disk could not hold the index twice. No HNSW index is built: at the sizes that
+        one process searches it would cost more than it saves (`engine.config`).
         """
         size = sum(file.stat().st_blocks * 512 for file in self.path.rglob("*") if file.is_file())
         if shutil.disk_usage(self.path).free < size + engine.RESERVE:
+            logger.info("not optimising %s: the disk could not hold its %d MiB twice", self.path, size >> 20)
             return
         self.flush()
         self._renew()
-        with self._use() as shard:
+        with self._open_shard() as shard:
             changed = shard.optimize()
         if changed:
+            logger.info("optimised %s, %d MiB before", self.path, size >> 20)
             self._renew()
 
     def close(self) -> None:
-        """Flush and let go of the index when the calls under way have returned; twice is harmless."""
-        with self._calls_lock.alone():
+        """Wait for running calls, then flush and close the index; closing twice is harmless."""
+        with self._calls_lock.exclusive():
             shard, self._shard = self._shard, None
             try:
                 if shard is not None:
-                    with engine.named_errors(self.path):
+                    self._log_cache()
+                    with engine.docrag_errors(self.path):
                         shard.flush()
                         shard.close()
             finally:
@@ -218,34 +230,46 @@ class EdgeStore:
     def _update(self, operation: edge.UpdateOperation, ids: Sequence[str] | None = None) -> None:
         engine.require_space(self.path, 0)
         try:
-            with self._use() as shard:
+            with self._open_shard() as shard:
                 shard.update(operation)
-        finally:  # also when it failed half-way
+        finally:  # also after an error: the engine may have applied a part of the operation
             self._cache.forget(ids)
 
     def _renew(self) -> None:
-        """Close and open: the only way to make the engine forget what it has mapped."""
-        with self._calls_lock.alone():
+        """Close the shard and open it again: the only way to make the engine unmap its files."""
+        logger.debug("reopening %s to free memory, %d bytes written", self.path, self._written_bytes)
+        with self._calls_lock.exclusive():
             shard, self._shard = self._shard, None
             if shard is None:
                 raise _closed(self.path)
-            with engine.named_errors(self.path):
+            with engine.docrag_errors(self.path):
                 shard.close()
             self._shard = engine.load(self.path, self.layout)
-            self._written = 0
+            self._written_bytes = 0
 
     @contextmanager
-    def _use(self) -> Iterator[edge.EdgeShard]:
-        """The shard, which is neither closed nor renewed meanwhile, and whose errors get their names."""
-        with self._calls_lock.shared(), engine.named_errors(self.path):
+    def _open_shard(self) -> Iterator[edge.EdgeShard]:
+        """Yield the shard, which is not closed or renewed meanwhile; its errors become docrag's."""
+        with self._calls_lock.shared(), engine.docrag_errors(self.path):
             if self._shard is None:
                 raise _closed(self.path)
             yield self._shard
 
+    def _log_cache(self) -> None:
+        logger.debug(
+            "record cache of %s: %d records found in it, %d added, %d KiB in use",
+            self.path,
+            self._cache.hits,
+            self._cache.added,
+            self._cache.size >> 10,
+        )
 
-def _payload_keys(keys: Sequence[str] | None) -> bool | list[str]:
-    """What edge calls `with_payload`."""
-    return True if keys is None else list(keys) or False
+
+def _payload_selector(keys: Sequence[str] | None) -> bool | list[str]:
+    """Return what edge takes as `with_payload`: True for all, False for none, or a list of keys."""
+    if keys is None:
+        return True
+    return list(keys) or False
 
 
 def _closed(path: Path) -> StoreError:

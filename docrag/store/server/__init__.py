@@ -1,1 +1,1 @@
-"""Pages on a Qdrant server, by qdrant-client."""
+"""An index in a collection on a Qdrant server, through qdrant-client."""

@@ -1,4 +1,4 @@
-"""Where a collection on a Qdrant server is: http(s)://host:port/collection."""
+"""The address of a collection on a Qdrant server: http(s)://host:port/collection."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Address:
 
     @classmethod
     def parse(cls, uri: str) -> Self:
-        """Read an address; without a port it is 6333, as Qdrant's own clients take it.
+        """Parse an address; the default port is 6333, as in Qdrant's own clients.
 
         Raises:
-            SettingsError: It is not one, or it holds a password.
+            SettingsError: It is not such an address, or it holds a user name, a password or a query.
         """
         try:
             parts = urlsplit(uri.strip())
@@ -54,12 +54,12 @@ class Address:
             raise SettingsError(f"the address of the index cannot be read: {error}", _EXAMPLE) from None
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise SettingsError(
-                "the address of an index holds no user, password or query",
+                "the address of an index must hold no user, password or query",
                 f"{_EXAMPLE}; give the key as DOCRAG_API_KEY",
             )
         host = parts.hostname or ""
         if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
-            raise SettingsError(f"{uri!r} is not an address of http or https", _EXAMPLE)
+            raise SettingsError(f"{uri!r} is not an address with http or https", _EXAMPLE)
         collection = unquote(parts.path).strip("/")
         if not _NAME.fullmatch(collection):
             raise SettingsError(
@@ -70,7 +70,7 @@ class Address:
 
     @property
     def url(self) -> str:
-        """The server's address, without the collection."""
+        """The address of the server, without the collection."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
@@ -81,7 +81,7 @@ class Address:
 
     @property
     def local(self) -> bool:
-        """Whether the server is on this machine, so that nothing goes over a network.
+        """Whether the server runs on this machine, so that nothing crosses a network.
 
         >>> [Address.parse(f"http://{host}/reports").local for host in ("localhost", "[::1]", "qdrant")]
         [True, True, False]

@@ -1,11 +1,12 @@
-"""A connection to a Qdrant server: gRPC where it answers, retries where they may help, errors with names."""
+"""A connection to a Qdrant server: gRPC if it answers, retries when they may help, docrag's own errors."""
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import grpc  # type: ignore[import-untyped]
 from qdrant_client import QdrantClient, models
@@ -23,51 +24,60 @@ from tenacity import (
 from docrag.common.http import checked_key
 from docrag.errors import ServerRefused, ServerUnreachable
 from docrag.store.server.address import GRPC_PORT, REST_PORT, Address
-from docrag.store.server.failures import KINDS, NOT_FOUND, Failure, failure_of
-from docrag.store.server.tls import Trust
-from docrag.store.server.wire import GrpcWire, JsonWire, ModelWire, Wire
+from docrag.store.server.failures import CLIENT_ERRORS, NOT_FOUND, Failure, failure_of
+from docrag.store.server.schema import version_text
+from docrag.store.server.tls import TrustedCertificates
+from docrag.store.server.wire import GrpcWire, JsonWire, Wire
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT = 60
-"""Seconds for one request; the client's own 5 are too short for 8 MiB, and for a first query from disk."""
+"""Seconds for one request; the client's default of 5 is too short for 8 MiB, or a query from a cold disk."""
 TRIES = 6
-"""Requests in all; the waits between them are about 0.5, 1, 2, 4 and 8 seconds: a restart of the server."""
+"""How often a request is sent at most; the waits between are about 0.5, 1, 2, 4 and 8 seconds, which is
+enough for a restart of the server."""
 FIRST_TRIES = 2
-"""Requests in all for the first one, so that a wrong address is told soon."""
-LONGEST_ASKED = 60.0
-"""Seconds that are waited because the server asks for it; what asks for more is an error."""
-PROBE = 2.0
-"""Seconds that gRPC may take to answer before REST is used."""
+"""How often the first request of a connection is sent, so that a wrong address is reported soon."""
+MAX_RETRY_AFTER = 60.0
+"""The longest wait in seconds that a server can ask for; a longer one is an error."""
+GRPC_PROBE_TIMEOUT = 2.0
+"""Seconds that gRPC may take to answer before REST is used instead."""
 
-CHANNEL = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1000}
-"""gRPC refuses calls between its own attempts to connect, which would come to be two minutes apart: a server
-that is back would be missed by every try."""
+CHANNEL_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1000}
+"""gRPC fails calls at once between its own attempts to connect. By default these come to be two minutes
+apart, so that all tries would miss a server that has restarted."""
 
 Version = tuple[int, int]
 OLDEST: Version = (1, 16)
-"""The first server that keeps metadata with a collection, where the fingerprint is."""
+"""The first version that stores metadata with a collection, where docrag keeps the fingerprint."""
 
 Result = TypeVar("Result")
 
 
-class _Passing(Exception):
-    """A request failed in a way that may pass; no error yet, since another try may help."""
+class _Temporary(Exception):
+    """A request failed, but the next try may succeed.
 
-    def __init__(self, error: ServerUnreachable, asked: float | None) -> None:
+    Args:
+        error: What to raise after the last try.
+        retry_after: Seconds to wait, if the server named them.
+    """
+
+    def __init__(self, error: ServerUnreachable, retry_after: float | None) -> None:
         super().__init__(str(error))
         self.error = error
-        self.asked = asked
+        self.retry_after = retry_after
 
 
 class Connection:
-    """A client of one server, for one address; several threads may use it at once. Make it with `connect`.
+    """A client of one server, for one address; several threads may use it at once. Create it with `connect`.
 
     Args:
-        address: Of the collection.
+        address: The address of the collection.
         client: qdrant-client.
         wire: How points are sent.
-        version: Of the server, major and minor.
-        secret: The key, which no error repeats.
-        sleep: Waits; tests give another.
+        version: The server's version, major and minor.
+        secret: The API key, which is removed from errors.
+        sleep: How to wait between tries; tests pass another function.
     """
 
     def __init__(
@@ -86,39 +96,33 @@ class Connection:
         self._secret = secret
         self._sleep = sleep
 
-    @classmethod
-    def in_memory(cls, collection: str, client: QdrantClient | None = None) -> Self:
-        """The client's local mode, for tests: no server, the same methods, far slower than edge."""
-        client = client or QdrantClient(":memory:")
-        version = parse_version(client.info().version)
-        return cls(Address("memory", "memory", 0, collection), client, ModelWire(client), version)
-
     def call(self, do: Callable[[], Result], *, tries: int = TRIES) -> Result:
-        """What `do` returns, tried again after lost connections, timeouts, 429 and 5xx.
+        """Return what `do` returns; try again after lost connections, timeouts, status 429 and 5xx.
 
         Args:
-            do: Calls the client; it may be called again after it did its work and the answer was lost.
-            tries: Calls in all.
+            do: Calls the client. It may be repeated although it succeeded, if the answer was lost.
+            tries: How often to call it at most.
 
         Raises:
-            ServerUnreachable: All tries failed so.
-            ServerRefused: The server said no.
+            ServerUnreachable: No try succeeded.
+            ServerRefused: The server refused the request.
         """
         retrying = Retrying(
             sleep=self._sleep,
             stop=stop_after_attempt(tries),
-            wait=_wait,
-            retry=retry_if_exception_type(_Passing),
+            wait=_wait_seconds,
+            before_sleep=_log_retry,
+            retry=retry_if_exception_type(_Temporary),
             reraise=True,
         )
         try:
             result: Result = retrying(self._once, do)
-        except _Passing as passing:
-            raise passing.error from passing.__cause__
+        except _Temporary as failed:
+            raise failed.error from failed.__cause__
         return result
 
     def info(self, collection: str) -> models.CollectionInfo | None:
-        """What the server tells about a collection, or the one behind an alias; None where there is none."""
+        """Return the server's description of a collection or alias; None if there is none."""
         try:
             return self.call(lambda: self.client.get_collection(collection))
         except ServerRefused as refused:
@@ -127,28 +131,27 @@ class Connection:
             raise
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the client's connections."""
         self.client.close()
 
     def _once(self, do: Callable[[], Result]) -> Result:
         try:
             return do()
-        except KINDS as error:
-            raise self._named(failure_of(error)) from error
+        except CLIENT_ERRORS as error:
+            raise self._to_error(failure_of(error)) from error
 
-    def _named(self, failure: Failure) -> Exception:
-        where = self.address.url
-        words = failure.words.replace(self._secret, "***") if self._secret else failure.words
+    def _to_error(self, failure: Failure) -> Exception:
+        detail = failure.message.replace(self._secret, "***") if self._secret else failure.message
         answered = f" answered {failure.status}" if failure.answered else ""
-        message = f"{where}{answered}: {words}"
-        if failure.untrusted:
+        message = f"{self.address.url}{answered}: {detail}"
+        if failure.tls_failed:
             return ServerUnreachable(message, failure.hint)
-        if not failure.passing:
+        if not failure.temporary:
             return ServerRefused(message, failure.hint, failure.status)
-        error = ServerUnreachable(message, failure.hint)
-        if failure.asked is not None and failure.asked > LONGEST_ASKED:
-            return ServerUnreachable(message, f"it asks to be left alone for {failure.asked:.0f} seconds")
-        return _Passing(error, failure.asked)
+        if failure.retry_after is not None and failure.retry_after > MAX_RETRY_AFTER:
+            hint = f"the server asks to wait {failure.retry_after:.0f} seconds before the next request"
+            return ServerUnreachable(message, hint)
+        return _Temporary(ServerUnreachable(message, failure.hint), failure.retry_after)
 
 
 def connect(
@@ -165,55 +168,63 @@ def connect(
     """Connect to a server and ask for its version.
 
     Args:
-        address: Of the collection, which need not exist.
-        api_key: Of the server; empty where it needs none.
-        prefer_grpc: Whether gRPC is used where it answers: half the bytes, and no numbers written as text.
-        grpc_port: By default 6334 where the address has port 6333, else gRPC is not looked for, since another
-            server might answer.
-        ca_file: Certificates (PEM) to trust with https, by both; by default SSL_CERT_FILE, else the usual.
+        address: The address of the collection, which need not exist.
+        api_key: The server's API key; empty if it needs none.
+        prefer_grpc: Whether to use gRPC if it answers: it sends half the bytes, and no numbers as text.
+        grpc_port: The port of gRPC. By default it is 6334 if the address has port 6333; beside another port
+            gRPC is not tried, since a different server might answer.
+        ca_file: Certificates (PEM) to trust with https, for REST and gRPC; by default those in the file that
+            SSL_CERT_FILE names, else those that httpx and gRPC trust by themselves.
         timeout: Seconds for one request.
-        sleep: Waits; tests give another.
-        http: For httpx, such as `transport`.
+        sleep: How to wait between tries; tests pass another function.
+        http: Arguments for httpx, such as `transport`.
 
     Raises:
-        SettingsError: The key cannot be one, or the file holds no certificates.
-        ServerUnreachable: Nobody answers, or the server's certificate is not to be trusted.
-        ServerRefused: The key is wrong, it is not Qdrant, or too old.
+        SettingsError: The API key holds characters that cannot be sent, or the file holds no certificates.
+        ServerUnreachable: Nothing answers, or the server's certificate is not trusted.
+        ServerRefused: The API key is wrong, or the server is not Qdrant or is too old.
     """
     api_key = checked_key(api_key)
-    trust = Trust.read(ca_file) if address.secure else Trust()
-    port = grpc_port or (GRPC_PORT if address.port == REST_PORT else 0)
+    certificates = TrustedCertificates.read(ca_file) if address.secure else TrustedCertificates()
+    default_grpc_port = GRPC_PORT if address.port == REST_PORT else 0
+    port = grpc_port or default_grpc_port
 
-    def client(with_grpc: bool) -> QdrantClient:
+    def make_client(with_grpc: bool) -> QdrantClient:
         return QdrantClient(
             url=address.url,
             grpc_port=port or GRPC_PORT,
             prefer_grpc=with_grpc,
             timeout=timeout,
-            # Not as `api_key`, with which the client warns of http even on this machine.
+            # Not as `api_key`: the client would then warn about http even on this machine.
             headers={"api-key": api_key} if api_key else None,
             check_compatibility=False,
-            grpc_options={**CHANNEL, **trust.for_grpc},
-            **{**trust.for_rest, **http},
+            grpc_options={**CHANNEL_OPTIONS, **certificates.grpc_options},
+            **{**certificates.rest_options, **http},
         )
 
-    plain = client(with_grpc=False)
-    connection = Connection(address, plain, JsonWire(plain), secret=api_key, sleep=sleep)
+    client = make_client(with_grpc=False)
+    connection = Connection(address, client, JsonWire(client), secret=api_key, sleep=sleep)
     try:
         connection.version = _server_version(connection)
-        # Only now: what is wrong with an address or a certificate, gRPC does not say.
-        if prefer_grpc and port and _grpc_answers(address, api_key, port, trust):
+        # REST comes first: gRPC does not say what is wrong with an address or a certificate.
+        if prefer_grpc and port and _grpc_answers(address, api_key, port, certificates):
             connection.close()
-            connection.client = client(with_grpc=True)
+            connection.client = make_client(with_grpc=True)
             connection.wire = GrpcWire(connection.client, timeout)
     except BaseException:
         connection.close()
         raise
+    logger.info(
+        "connected to %s by %s: Qdrant %s",
+        address.url,
+        "gRPC" if isinstance(connection.wire, GrpcWire) else "REST",
+        version_text(connection.version),
+    )
     return connection
 
 
 def parse_version(version: str) -> Version:
-    """Major and minor number.
+    """Return the major and minor number of a version.
 
     >>> parse_version("1.19.0-dev")
     (1, 19)
@@ -223,29 +234,30 @@ def parse_version(version: str) -> Version:
 
 
 def _server_version(connection: Connection) -> Version:
-    where = connection.address.url
-    told = connection.call(connection.client.http.service_api.root, tries=FIRST_TRIES)
+    url = connection.address.url
+    server = connection.call(connection.client.http.service_api.root, tries=FIRST_TRIES)
     try:
-        version = parse_version(told.version)
+        version = parse_version(server.version)
     except ValueError as error:
-        raise ServerRefused(f"{where} says that it is {told.title} {told.version}") from error
+        raise ServerRefused(f"{url} says that it is {server.title} {server.version}") from error
     if version < OLDEST:
         raise ServerRefused(
-            f"{where} is Qdrant {told.version}, docrag needs {OLDEST[0]}.{OLDEST[1]} or later",
-            "run a newer Qdrant there, 1.19 or later at best",
+            f"{url} is Qdrant {server.version}, docrag needs {version_text(OLDEST)} or later",
+            "upgrade the server, best to 1.19 or later",
         )
     return version
 
 
-def _grpc_answers(address: Address, api_key: str, port: int, trust: Trust) -> bool:
-    """Whether Qdrant answers by gRPC within a moment; firewalls and proxies often let only REST through."""
+def _grpc_answers(address: Address, api_key: str, port: int, certificates: TrustedCertificates) -> bool:
+    """Whether Qdrant answers by gRPC in time; firewalls and proxies often let only REST through."""
     metadata = [("api-key", api_key)] if api_key else []
     host = f"[{address.host}]" if ":" in address.host else address.host
-    channel = get_channel(host, port, address.secure, metadata, trust.for_grpc)
+    channel = get_channel(host, port, address.secure, metadata, certificates.grpc_options)
     try:
         stub = proto.QdrantStub(channel)  # type: ignore[no-untyped-call]
-        stub.HealthCheck(proto.HealthCheckRequest(), timeout=PROBE)
-    except grpc.RpcError:
+        stub.HealthCheck(proto.HealthCheckRequest(), timeout=GRPC_PROBE_TIMEOUT)
+    except grpc.RpcError as error:
+        logger.info("no gRPC at %s:%d, using REST: %s", host, port, error.code())
         return False
     finally:
         channel.close()
@@ -255,7 +267,21 @@ def _grpc_answers(address: Address, api_key: str, port: int, trust: Trust) -> bo
 _exponential = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 0.5)
 
 
-def _wait(state: RetryCallState) -> float:
-    passing = state.outcome and state.outcome.exception()
-    assert isinstance(passing, _Passing)
-    return _exponential(state) if passing.asked is None else passing.asked + random.uniform(0, 1)
+def _failure_in(state: RetryCallState) -> _Temporary:
+    failed = state.outcome.exception() if state.outcome else None
+    assert isinstance(failed, _Temporary)
+    return failed
+
+
+def _wait_seconds(state: RetryCallState) -> float:
+    retry_after = _failure_in(state).retry_after
+    return _exponential(state) if retry_after is None else retry_after + random.uniform(0, 1)
+
+
+def _log_retry(state: RetryCallState) -> None:
+    logger.info(
+        "retrying in %.1f seconds (try %d failed): %s",
+        state.upcoming_sleep,
+        state.attempt_number,
+        _failure_in(state).error.message,
+    )

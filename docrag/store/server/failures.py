@@ -1,4 +1,4 @@
-"""What went wrong between docrag and a Qdrant server, out of the many errors that its client raises."""
+"""One description of what went wrong with a request, whichever of its many errors the client raised."""
 
 from __future__ import annotations
 
@@ -19,29 +19,35 @@ Error = TypeVar("Error", bound=BaseException)
 BUSY = 429
 TOO_LARGE = 413
 NOT_FOUND = 404
+
+# Reasons that are no HTTP status: no answer, an answer that is not Qdrant's, and a certificate that is not
+# trusted, made for another host name or out of date, or a server that does not speak TLS.
 NO_ANSWER = 0
-NONSENSE = 1
-UNTRUSTED, WRONG_NAME, EXPIRED, NO_TLS = 2, 3, 4, 5
-"""What can be wrong with a server's certificate, and a server that shows none."""
-_DETAIL = 300
-"""Characters of the server's own words that an error repeats; some answer with the whole request."""
+NOT_QDRANT = 1
+UNTRUSTED = 2
+WRONG_NAME = 3
+EXPIRED = 4
+NO_TLS = 5
+
+_MAX_DETAIL = 300
+"""Characters of the server's error message that docrag repeats; some servers repeat the whole request."""
 
 HINTS: Mapping[int, str] = {
-    NO_ANSWER: "is Qdrant running there, the port right, and http or https? curl the address to see",
-    NONSENSE: "is it Qdrant that answers at this address? 6333 is its usual port",
-    UNTRUSTED: "if it is yours, name its certificate or that of its authority (PEM): DOCRAG_CA_FILE=FILE",
+    NO_ANSWER: "is Qdrant running there, and are the port and http or https right? Try the address with curl",
+    NOT_QDRANT: "is it Qdrant that answers at this address? Its usual port is 6333",
+    UNTRUSTED: "if it is your server, name its certificate or its authority's (PEM): DOCRAG_CA_FILE=FILE",
     WRONG_NAME: "write the address with the name that the certificate was made for",
     EXPIRED: "renew the server's certificate, or set the clock of this machine",
-    NO_TLS: "does the server speak plain http there? then write http:// in the address",
+    NO_TLS: "if the server speaks plain http there, write http:// in the address",
     400: "the server's version may be too old: docrag is tested with 1.19 and later",
     401: "give the server's key as DOCRAG_API_KEY",
-    403: "the key may not do this: give one that may write as DOCRAG_API_KEY",
+    403: "the key does not allow this: give one that may write as DOCRAG_API_KEY",
     NOT_FOUND: "check the address and the name of the collection",
     TOO_LARGE: "raise service.max_request_size_mb of the server, or keep fewer patches",
-    BUSY: "the server, or a limit of its own, is at its end: ask for less at once, or later",
+    BUSY: "the server is overloaded, or a limit of its own is reached: send fewer requests, or try later",
     507: "the server's disk is full: free some space there",
 }
-"""What to try, by HTTP status."""
+"""What to try, by HTTP status or reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,86 +55,88 @@ class Failure:
     """Why a request failed."""
 
     status: int
-    """Of HTTP, also where gRPC said it; else one of the reasons above, such as NO_ANSWER."""
-    words: str
-    asked: float | None = None
-    """Seconds that the server wants to be left alone."""
+    """An HTTP status, also for a gRPC error; or one of the reasons above, such as NO_ANSWER."""
+    message: str
+    retry_after: float | None = None
+    """Seconds to wait before the next request, if the server named them."""
 
     @property
     def answered(self) -> bool:
-        """Whether the server said it."""
+        """Whether the server answered."""
         return self.status >= 100
 
     @property
-    def untrusted(self) -> bool:
-        """Whether no encrypted connection came about, and none would."""
+    def tls_failed(self) -> bool:
+        """Whether an encrypted connection is impossible, so that retries are of no use."""
         return self.status in (UNTRUSTED, WRONG_NAME, EXPIRED, NO_TLS)
 
     @property
-    def passing(self) -> bool:
+    def temporary(self) -> bool:
         """Whether the same request may succeed later."""
         return self.status in (NO_ANSWER, BUSY) or self.status >= 500
 
     @property
     def hint(self) -> str:
-        """What to try."""
-        return HINTS.get(self.status, "see the server's log; try again later" if self.status >= 500 else "")
+        """What to try; empty if there is no advice."""
+        default = "see the server's log, and try again later" if self.status >= 500 else ""
+        return HINTS.get(self.status, default)
 
 
 def failure_of(error: Exception) -> Failure:
-    """Read an error that is one of `KINDS`."""
+    """Describe an error that is one of `CLIENT_ERRORS`."""
     read = next(read for kind, read in _READERS.items() if isinstance(error, kind))
     return read(error)
 
 
-def _of_response(error: UnexpectedResponse) -> Failure:
-    words = _words(error.content.decode(errors="replace")) or error.reason_phrase
-    status = error.status_code or NONSENSE
-    if status == 400 and "larger than allowed" in words:  # how Qdrant itself says 413
+def _read_response(error: UnexpectedResponse) -> Failure:
+    message = _error_message(error.content.decode(errors="replace")) or error.reason_phrase
+    status = error.status_code or NOT_QDRANT
+    if status == 400 and "larger than allowed" in message:  # Qdrant itself answers so instead of 413
         status = TOO_LARGE
-    return Failure(status, words)
+    return Failure(status, message)
 
 
-def _words(body: str) -> str:
-    """The server's words: Qdrant says {"status": {"error": "..."}}, a proxy answers in HTML."""
+def _error_message(body: str) -> str:
+    """Return the message in a response: Qdrant sends {"status": {"error": "..."}}, a proxy HTML."""
     with suppress(ValueError, TypeError, KeyError):
         body = json.loads(body)["status"]["error"]
     return shorten(str(body))
 
 
 def shorten(text: str) -> str:
-    """One line of a few hundred characters at most."""
+    """Return a text as one line of at most a few hundred characters."""
     line = " ".join(text.split())
-    return line if len(line) <= _DETAIL else f"{line[:_DETAIL]}…"
+    return line if len(line) <= _MAX_DETAIL else f"{line[:_MAX_DETAIL]}…"
 
 
-def _of_transport(error: ResponseHandlingException) -> Failure:
+def _read_transport_error(error: ResponseHandlingException) -> Failure:
     source = error.source
-    if refusal := _cause(source, ssl.SSLError):
-        return _of_tls(refusal)
+    tls_error = _find_cause(source, ssl.SSLError)
+    if tls_error:
+        return _read_tls_error(tls_error)
     if isinstance(source, httpx.ConnectTimeout):
         return Failure(NO_ANSWER, "no connection")
     if isinstance(source, httpx.TimeoutException):
         return Failure(NO_ANSWER, "no answer in time")
-    words = shorten(str(source)) or type(source).__name__
-    return Failure(NO_ANSWER if isinstance(source, httpx.TransportError) else NONSENSE, words)
+    message = shorten(str(source)) or type(source).__name__
+    return Failure(NO_ANSWER if isinstance(source, httpx.TransportError) else NOT_QDRANT, message)
 
 
-_VERIFY: Mapping[int, int] = {9: EXPIRED, 10: EXPIRED, 62: WRONG_NAME, 64: WRONG_NAME}
-"""By OpenSSL's X509_V_ERR_*: not yet valid, expired, another host name, another IP address."""
+_VERIFY_CODES: Mapping[int, int] = {9: EXPIRED, 10: EXPIRED, 62: WRONG_NAME, 64: WRONG_NAME}
+"""By OpenSSL's X509_V_ERR_*: not yet valid, expired, host name mismatch, IP address mismatch."""
 
 
-def _of_tls(error: ssl.SSLError) -> Failure:
+def _read_tls_error(error: ssl.SSLError) -> Failure:
     if isinstance(error, ssl.SSLCertVerificationError):
-        words = f"its certificate is not trusted: {error.verify_message}"
-        return Failure(_VERIFY.get(error.verify_code, UNTRUSTED), words)
+        message = f"its certificate is not trusted: {error.verify_message}"
+        return Failure(_VERIFY_CODES.get(error.verify_code, UNTRUSTED), message)
     if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
         return Failure(NO_TLS, "no TLS there")
     return Failure(NO_ANSWER, shorten(str(error)))
 
 
-def _cause(error: BaseException | None, kind: type[Error]) -> Error | None:
-    """The error of a kind that led to another one."""
+def _find_cause(error: BaseException | None, kind: type[Error]) -> Error | None:
+    """Return the first error of a kind in the chain of causes."""
     while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
     return error
@@ -138,7 +146,7 @@ _CODES: Mapping[Any, int] = {
     grpc.StatusCode.UNAVAILABLE: NO_ANSWER,
     grpc.StatusCode.DEADLINE_EXCEEDED: NO_ANSWER,
     grpc.StatusCode.RESOURCE_EXHAUSTED: BUSY,
-    grpc.StatusCode.OUT_OF_RANGE: TOO_LARGE,  # how tonic, Qdrant's library, refuses a long message
+    grpc.StatusCode.OUT_OF_RANGE: TOO_LARGE,  # tonic, Qdrant's gRPC library, refuses long messages so
     grpc.StatusCode.UNAUTHENTICATED: 401,
     grpc.StatusCode.PERMISSION_DENIED: 403,
     grpc.StatusCode.NOT_FOUND: NOT_FOUND,
@@ -149,25 +157,26 @@ _CODES: Mapping[Any, int] = {
 }
 
 
-def _of_grpc(error: Any) -> Failure:
-    words = shorten(error.details() or str(error.code()))
-    if "larger than max" in words:  # a proxy that speaks gRPC says it so, as RESOURCE_EXHAUSTED
-        return Failure(TOO_LARGE, words)
-    return Failure(_CODES.get(error.code(), 500), words)
+def _read_grpc_error(error: Any) -> Failure:
+    message = shorten(error.details() or str(error.code()))
+    if "larger than max" in message:  # from a proxy that speaks gRPC, as RESOURCE_EXHAUSTED
+        return Failure(TOO_LARGE, message)
+    return Failure(_CODES.get(error.code(), 500), message)
 
 
-def _of_local_mode(error: ValueError) -> Failure:
-    words = shorten(str(error))
-    return Failure(NOT_FOUND if words.endswith("not found") else 400, words)
+def _read_client_error(error: ValueError) -> Failure:
+    """The client itself refused the request; its local mode reports a missing collection so."""
+    message = shorten(str(error))
+    return Failure(NOT_FOUND if message.endswith("not found") else 400, message)
 
 
 _READERS: Mapping[type[Exception], Callable[[Any], Failure]] = {
     ResourceExhaustedResponse: lambda error: Failure(BUSY, error.message, float(error.retry_after_s)),
     QdrantException: lambda error: Failure(BUSY, str(error)),  # a Retry-After that is a date
-    UnexpectedResponse: _of_response,
-    ResponseHandlingException: _of_transport,
-    grpc.RpcError: _of_grpc,
-    ValueError: _of_local_mode,
+    UnexpectedResponse: _read_response,
+    ResponseHandlingException: _read_transport_error,
+    grpc.RpcError: _read_grpc_error,
+    ValueError: _read_client_error,
 }
-KINDS = tuple(_READERS)
-"""The errors that the client raises for what the server or the way to it did."""
+CLIENT_ERRORS = tuple(_READERS)
+"""The errors that the client raises when a request fails."""

@@ -1,4 +1,4 @@
-"""The collection of the design on a Qdrant server, with what its version has."""
+"""The schema of a collection on a Qdrant server, with the features that the server's version offers."""
 
 from __future__ import annotations
 
@@ -13,45 +13,55 @@ from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout, VectorS
 from docrag.types import PATCHES, Datatype
 
 SINCE: Mapping[str, tuple[int, int]] = {"memory": (1, 19), "turbo4": (1, 19), "turbo8": (1, 20)}
-"""The version of the server that brought a feature."""
+"""The server version that introduced each feature."""
 
 METADATA = "docrag"
-"""The key of the collection's metadata under which docrag writes."""
+"""The key under which docrag writes into the collection's metadata."""
 HELD_BY = "held_by"
-"""Payload field with the machines whose manifests hold a page."""
-_FOREIGN = "name another collection in --index; docrag makes it when something is ingested"
+"""The payload field that lists the machines whose manifests hold a page."""
+_FOREIGN = "name another collection in --index; docrag creates it when something is ingested"
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionOptions:
-    """What a collection can be given when it is made, and not changed after."""
+    """Options that a collection gets when it is created, and that cannot be changed afterwards."""
 
     tenant: str = ""
-    """A payload field, such as metadata.customer, that every query will filter by; pages are then stored and
-    linked by its values."""
+    """A payload field, such as metadata.customer, that every query filters by; pages with the same value are
+    then stored and linked together."""
     shard_number: int | None = None
     replication_factor: int | None = None
     write_consistency_factor: int | None = None
 
-    def over(self, others: CollectionOptions) -> CollectionOptions:
-        """These, and what they leave open as others have it."""
-        given = {name: value for name, value in asdict(self).items() if value}
-        return replace(others, **given)
+    def with_defaults(self, defaults: CollectionOptions) -> CollectionOptions:
+        """Return these options, with those that are not set taken from others."""
+        options_set = {name: value for name, value in asdict(self).items() if value}
+        return replace(defaults, **options_set)
 
 
 DEFAULTS = CollectionOptions()
-"""What a collection is given where nothing else is asked for."""
+"""Options of a collection for which nothing is set."""
+
+
+def version_text(version: tuple[int, int]) -> str:
+    """Return a version as people write it.
+
+    >>> version_text((1, 19))
+    '1.19'
+    """
+    major, minor = version
+    return f"{major}.{minor}"
 
 
 def has(version: tuple[int, int], feature: str) -> bool:
-    """Whether a server of this version has a feature."""
+    """Whether a server of this version has a feature of `SINCE`."""
     return version >= SINCE[feature]
 
 
 def collection_settings(
     layout: Layout, fingerprint: Fingerprint, options: CollectionOptions, version: tuple[int, int]
 ) -> dict[str, Any]:
-    """The arguments of `QdrantClient.create_collection`, but for the name.
+    """Return the arguments of `QdrantClient.create_collection`, except for the name.
 
     Raises:
         ServerRefused: The server is too old for the datatype.
@@ -61,14 +71,14 @@ def collection_settings(
             _require_datatype(spec.datatype, version)
     settings = {
         "vectors_config": {
-            spec.name: _dense(spec, version) for spec in layout.vectors if spec.kind != "sparse"
+            spec.name: _vector_params(spec, version) for spec in layout.vectors if spec.kind != "sparse"
         },
         "sparse_vectors_config": {
             spec.name: models.SparseVectorParams(modifier=models.Modifier.IDF)
             for spec in layout.vectors
             if spec.kind == "sparse"
         },
-        # No links across tenants: a query would follow them in vain.
+        # HNSW links across tenants would be of no use: every query stays within one tenant.
         "hnsw_config": models.HnswConfigDiff(m=0, payload_m=16) if options.tenant else None,
         "shard_number": options.shard_number,
         "replication_factor": options.replication_factor,
@@ -79,21 +89,29 @@ def collection_settings(
 
 
 def payload_indexes(options: CollectionOptions) -> Iterator[tuple[str, Any]]:
-    """The fields to index before pages are written, and how; a later index would read all pages again."""
+    """Yield the payload fields to index, and how.
+
+    The indexes are created before pages are written; a later one would have to read all pages again.
+
+    Raises:
+        SettingsError: The tenant is a field of numbers.
+    """
     for key in (*KEYWORDS, HELD_BY):
         if key != options.tenant:
             yield key, models.PayloadSchemaType.KEYWORD
     for key in INTEGERS:
         if key == options.tenant:
-            raise SettingsError(f"{key} is a number and cannot be the tenant", "take a field of texts")
+            raise SettingsError(
+                f"{key} is a number and cannot be the tenant", "choose a field that holds text"
+            )
         yield key, models.PayloadSchemaType.INTEGER
     if options.tenant:
         kind = models.KeywordIndexType.KEYWORD
         yield options.tenant, models.KeywordIndexParams(type=kind, is_tenant=True)
 
 
-def collection_options_of(info: models.CollectionInfo) -> CollectionOptions:
-    """What a collection was given when it was made."""
+def read_options(info: models.CollectionInfo) -> CollectionOptions:
+    """Return the options that a collection was created with."""
     params = info.config.params
     tenants = (key for key, field in info.payload_schema.items() if getattr(field.params, "is_tenant", False))
     return CollectionOptions(
@@ -102,66 +120,68 @@ def collection_options_of(info: models.CollectionInfo) -> CollectionOptions:
 
 
 def fingerprint_metadata(fingerprint: Fingerprint) -> dict[str, Any]:
-    """The metadata to keep with a collection; as text, because the client leaves out what is null."""
+    """Return the metadata of a collection. The fingerprint is text, because the client drops null values."""
     return {METADATA: {"fingerprint": fingerprint.to_json()}}
 
 
 def read_fingerprint(info: models.CollectionInfo, where: str) -> Fingerprint:
-    """What a collection was built with.
+    """Return what a collection was built with.
 
     Args:
-        info: As the server tells it.
-        where: Address of the collection, for the error.
+        info: The server's description of the collection.
+        where: The address of the collection, for the error.
 
     Raises:
-        StoreError: docrag did not make the collection.
+        StoreError: The collection was not created by docrag.
     """
-    told = (info.config.metadata or {}).get(METADATA)
-    if not isinstance(told, Mapping) or not isinstance(told.get("fingerprint"), str):
-        raise StoreError(f"the collection {where} was not made by docrag, which leaves it as it is", _FOREIGN)
-    return Fingerprint.from_json(told["fingerprint"])
+    metadata = (info.config.metadata or {}).get(METADATA)
+    if not isinstance(metadata, Mapping) or not isinstance(metadata.get("fingerprint"), str):
+        raise StoreError(f"the collection {where} was not made by docrag and is left unchanged", _FOREIGN)
+    return Fingerprint.from_json(metadata["fingerprint"])
 
 
 def require_layout(info: models.CollectionInfo, layout: Layout, where: str) -> None:
-    """Refuse a collection with other vectors.
+    """Refuse a collection whose vectors are not those of the layout.
 
     Raises:
-        IndexMismatch: It has others; the message names the first one.
+        IndexMismatch: They differ; the message names the first difference.
     """
     params = info.config.params
     dense = params.vectors if isinstance(params.vectors, dict) else {}
-    found = {name: _kind_of(vector) for name, vector in dense.items()}
-    found |= dict.fromkeys(params.sparse_vectors or {}, "sparse")
-    wanted = {spec.name: _name_of(spec) for spec in layout.vectors}
-    for name in sorted({*found, *wanted}):
-        was, now = found.get(name, "none"), wanted.get(name, "none")
-        if was != now:
+    stored = {name: _describe_params(vector) for name, vector in dense.items()}
+    stored |= dict.fromkeys(params.sparse_vectors or {}, "sparse")
+    expected = {spec.name: _describe_spec(spec) for spec in layout.vectors}
+    for name in sorted({*stored, *expected}):
+        stored_kind, expected_kind = stored.get(name, "none"), expected.get(name, "none")
+        if stored_kind != expected_kind:
             raise IndexMismatch(
-                f"{where} holds other vectors: as {name} it has {was}, asked for {now}",
+                f"{where} holds other vectors: as {name} it has {stored_kind}, asked for {expected_kind}",
                 "open it with the encoders that it was built with, or ingest into a new collection",
             )
 
 
-def _kind_of(params: models.VectorParams) -> str:
+def _describe_params(params: models.VectorParams) -> str:
     return f"{'multi' if params.multivector_config else 'dense'} {params.size}"
 
 
-def _name_of(spec: VectorSpec) -> str:
+def _describe_spec(spec: VectorSpec) -> str:
     return spec.kind if spec.kind == "sparse" else f"{spec.kind} {spec.dim}"
 
 
 def _require_datatype(datatype: Datatype, version: tuple[int, int]) -> None:
     if datatype in SINCE and not has(version, datatype):
-        oldest, own = (".".join(map(str, told)) for told in (SINCE[datatype], version))
-        raise ServerRefused(f"{datatype} needs Qdrant {oldest}, the server is {own}", "take float16")
+        raise ServerRefused(
+            f"{datatype} needs Qdrant {version_text(SINCE[datatype])}, the server is {version_text(version)}",
+            "use float16, or a newer server",
+        )
 
 
-def _dense(spec: VectorSpec, version: tuple[int, int]) -> models.VectorParams:
+def _vector_params(spec: VectorSpec, version: tuple[int, int]) -> models.VectorParams:
     if spec.kind == "dense":
         return models.VectorParams(size=spec.dim, distance=models.Distance.COSINE)
     return models.VectorParams(
         size=spec.dim,
-        distance=models.Distance.DOT,  # rows are of length 1
+        distance=models.Distance.DOT,  # the rows have length 1, so this is the cosine
         multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
         datatype=models.Datatype(spec.datatype),
         hnsw_config=models.HnswConfigDiff(m=0),
@@ -170,5 +190,5 @@ def _dense(spec: VectorSpec, version: tuple[int, int]) -> models.VectorParams:
 
 
 def _on_disk(version: tuple[int, int]) -> dict[str, Any]:
-    """A query reads a hundred pages of `patches`: they stay on disk until then."""
+    """Keep `patches` on disk: a query reads only about a hundred pages of them."""
     return {"memory": models.Memory.COLD} if has(version, "memory") else {"on_disk": True}

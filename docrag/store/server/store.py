@@ -1,7 +1,8 @@
-"""Records on a Qdrant server, by qdrant-client."""
+"""Records in a collection on a Qdrant server, through qdrant-client."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import Any, Self, TypeVar
 from qdrant_client import models
 
 from docrag.errors import IndexNotFound, InvalidRecord, ServerRefused, ServerUnreachable, StoreError
-from docrag.store.layout import Fingerprint, Layout, check, page_name
+from docrag.store.layout import Fingerprint, Layout, page_name, validate_record
 from docrag.store.server import alias
 from docrag.store.server.connection import Connection
 from docrag.store.server.failures import TOO_LARGE
@@ -21,39 +22,44 @@ from docrag.store.server.schema import (
     read_fingerprint,
     require_layout,
 )
-from docrag.store.server.wire import MOST_BYTES, Packed, batches, record_of
+from docrag.store.server.wire import MAX_REQUEST_BYTES, PackedPoint, batches, to_record
 from docrag.types import PageRecord, ScoredId
+
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_SCROLL = 256
-_WITH_VECTORS = 16
-"""Pages read in one request with their vectors: 2.6 MB each as JSON."""
-_FACETS = 1_000_000
+MAX_FACETS = 1_000_000
+"""Values of a field that one request asks for; more than any index has."""
+
+_SCROLL_SIZE = 256
+"""Records without vectors that one request reads."""
+_RETRIEVE_SIZE = 16
+"""Records with vectors that one request reads: 2.6 MB each as JSON."""
 
 
 def stored_fingerprint(connection: Connection) -> Fingerprint | None:
-    """What the index at the connection's address was built with; None where nothing is there.
+    """Return what the index at the connection's address was built with; None if there is none.
 
     Raises:
-        StoreError: A collection is there that docrag did not make.
+        StoreError: The collection at the address was not created by docrag.
     """
     info = connection.info(connection.address.collection)
     return read_fingerprint(info, str(connection.address)) if info else None
 
 
 class ServerStore:
-    """A `Store` in a collection on a server; its methods may be called from many threads and processes.
+    """A `Store` in a collection on a server; any number of threads and processes may use the collection.
 
-    Use `create`, `open` or `beside`.
+    Use `create`, `open` or `staging`.
     """
 
     def __init__(self, connection: Connection, collection: str, layout: Layout) -> None:
         self.connection = connection
         self.collection = collection
-        """As requests name it: an alias or a collection."""
+        """The name that requests use: an alias or a collection."""
         self.layout = layout
-        self._most_bytes = MOST_BYTES
+        self._max_bytes = MAX_REQUEST_BYTES
         self._closed = False
 
     @classmethod
@@ -64,16 +70,17 @@ class ServerStore:
         fingerprint: Fingerprint,
         options: CollectionOptions = DEFAULTS,
     ) -> Self:
-        """Make an empty index at the connection's address; one that was half made is made whole.
+        """Create an empty index at the connection's address, or complete one that was interrupted.
 
         Raises:
-            StoreError: There is something at the address already.
-            ServerRefused: The server does not make it.
+            StoreError: There is an index or a collection at the address already.
+            ServerRefused: The server does not create it.
         """
         name = connection.address.collection
         if alias.collection_behind(connection, name):
             raise StoreError(f"{connection.address} exists already", "open it, or choose another name")
-        alias.switch_alias(connection, name, alias.make_beside(connection, layout, fingerprint, options))
+        collection = alias.make_staging(connection, layout, fingerprint, options)
+        alias.switch_alias(connection, name, collection)
         return cls(connection, name, layout)
 
     @classmethod
@@ -82,8 +89,8 @@ class ServerStore:
 
         Raises:
             IndexNotFound: There is none.
-            IndexMismatch: It has other vectors than the layout.
-            StoreError: docrag did not make what is there.
+            IndexMismatch: Its vectors are not those of the layout.
+            StoreError: The collection was not created by docrag.
         """
         address = connection.address
         info = connection.info(address.collection)
@@ -94,7 +101,7 @@ class ServerStore:
         return cls(connection, address.collection, layout)
 
     @classmethod
-    def beside(
+    def staging(
         cls,
         connection: Connection,
         layout: Layout,
@@ -102,80 +109,81 @@ class ServerStore:
         options: CollectionOptions = DEFAULTS,
         name: str = "",
     ) -> Self:
-        """An index built anew while the one at the address goes on answering; one that was begun goes on.
+        """Create or continue a staging collection, while the index at the address keeps answering.
 
-        When it is filled, `alias.switch_alias` lets the address point to its `collection`, which is made by
-        the name, where one is given.
+        Once it is filled, `alias.switch_alias` lets the address point to its `collection`. For the arguments
+        see `alias.make_staging`.
         """
-        return cls(connection, alias.make_beside(connection, layout, fingerprint, options, name), layout)
+        collection = alias.make_staging(connection, layout, fingerprint, options, name)
+        return cls(connection, collection, layout)
 
     def fingerprint(self) -> Fingerprint | None:
-        """What the index was built with; None where the collection is gone.
+        """Return what the index was built with; None if the collection no longer exists.
 
         Raises:
-            StoreError: Another collection took its place, which docrag did not make.
+            StoreError: Another collection took its place that docrag did not create.
         """
         info = self.connection.info(self.collection)
         return read_fingerprint(info, self.collection) if info else None
 
     def set_fingerprint(self, fingerprint: Fingerprint) -> None:
-        """Note that the same weights are found elsewhere from now on."""
+        """Replace the stored fingerprint by one that names the same weights under another path."""
         name = alias.collection_behind(self.connection, self.collection) or self.collection
         metadata = fingerprint_metadata(fingerprint)
         self._call(lambda: self.connection.client.update_collection(name, metadata=metadata))
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
-        """Write records, all of them validated first; an id that exists is replaced.
+        """Validate all records, then write them; a record with an existing id replaces it.
 
-        Requests are cut by bytes, and each returns when its pages can be searched. A request whose answer is
-        lost is sent again: ids follow from content, so nothing is written twice.
+        Requests are limited by bytes, and each returns once its pages can be searched. A request whose answer
+        is lost is sent again: ids follow from content, so nothing is written twice.
 
         Raises:
-            InvalidRecord: A record does not fit the layout and none is written; or one page is larger than
-                the server takes.
-            ServerUnreachable: The server does not answer; some of the records may be written.
-            ServerRefused: The server does not take them.
+            InvalidRecord: A record does not fit the layout, and none is written; or a single page is larger
+                than the server accepts.
+            ServerUnreachable: The server does not answer; some of the records may have been written.
+            ServerRefused: The server does not accept them.
         """
         for record in records:
-            check(record, self.layout)
-        for batch in batches(map(self.connection.wire.pack, records), self._most_bytes):
+            validate_record(record, self.layout)
+        for batch in batches(map(self.connection.wire.pack, records), self._max_bytes):
             self._send(batch)
 
     def flush(self) -> None:
-        """Does nothing: `upsert` returns when the server has written its log and applied it."""
+        """Do nothing: `upsert` returns after the server has logged and applied the write."""
         self._require_open()
 
     def query(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredId]]:
-        """Answer queries in one round; a list of pages for each, best first."""
+        """Answer several queries in one request; for each a list of pages, best first."""
         client = self.connection.client
-        answers = self._call(lambda: client.query_batch_points(self.collection, list(requests)))
-        return [[ScoredId(str(point.id), point.score) for point in answer.points] for answer in answers]
+        responses = self._call(lambda: client.query_batch_points(self.collection, list(requests)))
+        return [[ScoredId(str(point.id), point.score) for point in response.points] for response in responses]
 
     def retrieve(
         self, ids: Sequence[str], *, vectors: Sequence[str] = (), payload: Sequence[str] | None = None
     ) -> list[PageRecord]:
-        """Read records in the order of ids, those that do not exist left out.
+        """Read records in the order of their ids, leaving out those that do not exist.
 
         Args:
             ids: Page ids.
             vectors: Names of the vectors to read.
             payload: Payload keys to read, nested ones with dots; None reads all.
         """
-        step = _WITH_VECTORS if vectors else max(1, len(ids))
-        found: dict[str, PageRecord] = {}
-        for start in range(0, len(ids), step):
-            some = list(ids[start : start + step])
-            found |= {record.id: record for record in self._read(some, list(vectors), payload)}
-        return [found[id] for id in ids if id in found]
+        size = _RETRIEVE_SIZE if vectors else max(1, len(ids))
+        records: dict[str, PageRecord] = {}
+        for start in range(0, len(ids), size):
+            for record in self._read(list(ids[start : start + size]), list(vectors), payload):
+                records[record.id] = record
+        return [records[id] for id in ids if id in records]
 
     def scroll(
         self, filter: models.Filter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
-        """Every record that matches, without vectors."""
+        """Yield every record that matches, without vectors."""
         offset: Any = None
         while True:
-            found, offset = self._screen(filter, payload, offset)
-            yield from map(record_of, found)
+            points, offset = self._read_next(filter, payload, offset)
+            yield from map(to_record, points)
             if offset is None:
                 return
 
@@ -187,27 +195,27 @@ class ServerStore:
         self._write(lambda: client.set_payload(self.collection, payload, filter, key, wait=True))
 
     def delete(self, filter: models.Filter) -> None:
-        """Remove the records that match; the server gives the space back when it finds time."""
+        """Remove the records that match; the server frees their space in the background."""
         selector = models.FilterSelector(filter=filter)
         self._write(lambda: self.connection.client.delete(self.collection, selector, wait=True))
 
     def count(self, filter: models.Filter | None = None) -> int:
-        """How many records match, exactly."""
+        """Return exactly how many records match."""
         client = self.connection.client
         return self._call(lambda: client.count(self.collection, filter, exact=True)).count
 
     def facet(self, key: str) -> dict[str, int]:
-        """How many records have each value of an indexed keyword field."""
+        """Return how many records have each value of an indexed keyword field."""
         client = self.connection.client
-        found = self._call(lambda: client.facet(self.collection, key, limit=_FACETS, exact=True))
-        return {str(hit.value): hit.count for hit in found.hits if hit.count}
+        facet = self._call(lambda: client.facet(self.collection, key, limit=MAX_FACETS, exact=True))
+        return {str(hit.value): hit.count for hit in facet.hits if hit.count}
 
     def optimize(self) -> None:
-        """Does nothing: the server reorganises by itself."""
+        """Do nothing: the server optimises by itself."""
         self._require_open()
 
     def close(self) -> None:
-        """Close the connections; twice is harmless."""
+        """Close the connection; closing twice is harmless."""
         self._closed = True
         self.connection.close()
 
@@ -219,52 +227,61 @@ class ServerStore:
     ) -> None:
         self.close()
 
-    def _send(self, batch: Sequence[Packed]) -> None:
-        """Write a batch; halves of it where the server, or a proxy before it, finds it too large."""
+    def _send(self, batch: Sequence[PackedPoint]) -> None:
+        """Write a batch, split as often as the server, or a proxy before it, finds it too large."""
         waiting = [batch]
         while waiting:
-            part = waiting.pop()
-            size, middle = sum(packed.size for packed in part), len(part) // 2
-            if middle and size > self._most_bytes:
-                waiting += [part[middle:], part[:middle]]
+            points = waiting.pop()
+            size = sum(point.size for point in points)
+            middle = len(points) // 2
+            if middle and size > self._max_bytes:
+                logger.info("splitting a batch of %d pages, %d bytes", len(points), size)
+                waiting += [points[middle:], points[:middle]]
                 continue
             try:
-                self._write(partial(self.connection.wire.send, self.collection, part))
+                self._write(partial(self.connection.wire.send, self.collection, points))
             except ServerRefused as refused:
                 if refused.status != TOO_LARGE:
                     raise
                 if not middle:
-                    name = page_name(part[0].record)
+                    name = page_name(points[0].record)
                     raise InvalidRecord(f"{name}: {size} bytes, {refused.message}", refused.hint) from refused
-                self._most_bytes = min(self._most_bytes, size * 6 // 10)  # halves are not quite equal
-                waiting.append(part)
+                # A little more than half, since the two parts are not equally large.
+                self._max_bytes = min(self._max_bytes, size * 6 // 10)
+                logger.info("the server refused %d bytes: sending at most %d", size, self._max_bytes)
+                waiting.append(points)
 
     def _write(self, do: Callable[[], models.UpdateResult | models.UpdateStatus]) -> None:
-        """Do something that the server must have applied when this returns."""
-        told = self._call(do)
-        status = told.status if isinstance(told, models.UpdateResult) else told
+        """Make a write request that the server must have applied when this returns."""
+        result = self._call(do)
+        status = result.status if isinstance(result, models.UpdateResult) else result
         if status is not models.UpdateStatus.COMPLETED:
             raise ServerUnreachable(
                 f"{self.connection.address}: the server has not applied a write yet ({status.value})",
-                "it is busy: do the same again later, which writes nothing twice",
+                "the server is busy: run the same again later; nothing is written twice",
             )
 
     def _read(
         self, ids: list[str], vectors: list[str], payload: Sequence[str] | None
     ) -> Iterator[PageRecord]:
-        found = self._call(
+        points = self._call(
             lambda: self.connection.client.retrieve(
-                self.collection, ids, with_payload=_payload_keys(payload), with_vectors=vectors or False
+                self.collection, ids, with_payload=_payload_selector(payload), with_vectors=vectors or False
             )
         )
-        return map(record_of, found)
+        return map(to_record, points)
 
-    def _screen(
+    def _read_next(
         self, filter: models.Filter | None, payload: Sequence[str] | None, offset: Any
     ) -> tuple[list[models.Record], Any]:
+        """Read the next records of a scroll; returns them and the offset after them, None at the end."""
         return self._call(
             lambda: self.connection.client.scroll(
-                self.collection, filter, limit=_SCROLL, offset=offset, with_payload=_payload_keys(payload)
+                self.collection,
+                filter,
+                limit=_SCROLL_SIZE,
+                offset=offset,
+                with_payload=_payload_selector(payload),
             )
         )
 
@@ -277,6 +294,8 @@ class ServerStore:
             raise StoreError(f"the index {self.connection.address} is closed")
 
 
-def _payload_keys(keys: Sequence[str] | None) -> bool | list[str]:
-    """What the client calls `with_payload`."""
-    return True if keys is None else list(keys) or False
+def _payload_selector(keys: Sequence[str] | None) -> bool | list[str]:
+    """Return what the client takes as `with_payload`: True for all, False for none, or a list of keys."""
+    if keys is None:
+        return True
+    return list(keys) or False

@@ -1,4 +1,4 @@
-"""Whom to trust on an encrypted connection: the usual authorities or those in a file, by REST and gRPC."""
+"""TLS: which certificates are trusted on an encrypted connection, for REST and gRPC alike."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Any, Self
 
 from docrag.errors import SettingsError
 
-_HINT = "name a file of certificates in PEM form: DOCRAG_CA_FILE=FILE"
+_HINT = "name a file of certificates in PEM format: DOCRAG_CA_FILE=FILE"
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
-    """Certificates of authorities, or a server's own."""
+class TrustedCertificates:
+    """Certificates of the authorities, or of the server itself, that are trusted."""
 
     context: ssl.SSLContext | None = None
-    """For httpx; None takes what it trusts by itself."""
-    roots: bytes | None = None
-    """The same for gRPC, as PEM."""
+    """For httpx; None keeps its own defaults."""
+    pem: bytes | None = None
+    """The same certificates for gRPC; None keeps its defaults."""
 
     @classmethod
     def read(cls, ca_file: str = "") -> Self:
-        """Trust what is in a file and nothing else; without one, what SSL_CERT_FILE names, else the usual.
+        """Trust the certificates in a file and no others.
 
-        httpx knows that variable by itself, gRPC does not.
+        Without a file, the one that SSL_CERT_FILE names is used, else the defaults. httpx reads that variable
+        by itself, gRPC does not.
 
         Raises:
             SettingsError: The file cannot be read, or holds no certificate.
@@ -35,20 +36,20 @@ class Trust:
         file = ca_file or os.environ.get("SSL_CERT_FILE", "")
         if not file:
             return cls()
+        path = Path(file).expanduser()
         try:
-            context = ssl.create_default_context(cafile=Path(file).expanduser())
-            return cls(context, Path(file).expanduser().read_bytes())
+            return cls(ssl.create_default_context(cafile=path), path.read_bytes())
         except ssl.SSLError as error:
             raise SettingsError(f"{file} holds no certificate", _HINT) from error
         except OSError as error:
             raise SettingsError(f"cannot read {file}: {error.strerror}", _HINT) from error
 
     @property
-    def for_rest(self) -> Mapping[str, Any]:
-        """Arguments of httpx."""
+    def rest_options(self) -> Mapping[str, Any]:
+        """Arguments for httpx."""
         return {"verify": self.context} if self.context else {}
 
     @property
-    def for_grpc(self) -> dict[str, Any]:
-        """Options of the client's gRPC channels."""
-        return {"root_certificates": self.roots} if self.roots else {}
+    def grpc_options(self) -> dict[str, Any]:
+        """Options for the client's gRPC channels."""
+        return {"root_certificates": self.pem} if self.pem else {}

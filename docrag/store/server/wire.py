@@ -1,4 +1,4 @@
-"""Pages on their way to a Qdrant server: a point as it is sent, its size in bytes, and the sending."""
+"""How pages are sent to a Qdrant server: JSON by REST or protobuf by gRPC, in batches limited by bytes."""
 
 from __future__ import annotations
 
@@ -16,64 +16,64 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 from docrag.types import PageRecord, SparseVector, Vector
 
-MOST_BYTES = 8 * 2**20
-"""Bytes of one request: the server takes 32 MiB, and proxies before it often less."""
+MAX_REQUEST_BYTES = 8 * 2**20
+"""Bytes of one request: the server accepts 32 MiB, but proxies before it often less."""
 
 DIGITS = 5
-"""Decimals that are sent as JSON: they cost 1.06 MB for a page of 1030 x 128 floats instead of 2.6, and
-float16, in which multi-vectors are kept, is coarser."""
+"""Decimals of a number in JSON: a page of 1030 x 128 floats takes 1.06 MB instead of 2.6, and float16, in
+which multi-vectors are stored, is coarser."""
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
-    """A page, ready to be sent."""
+class PackedPoint:
+    """A page in the form in which it is sent."""
 
     record: PageRecord
     point: Any
-    """As the wire sends it."""
+    """What the wire sends: bytes of JSON, or a protobuf message."""
     size: int
-    """Bytes."""
+    """In bytes."""
 
 
 class Wire(Protocol):
     """A way of sending points."""
 
-    def pack(self, record: PageRecord) -> Packed:
-        """A page as it is sent."""
+    def pack(self, record: PageRecord) -> PackedPoint:
+        """Turn a page into the form in which it is sent."""
         ...
 
-    def send(self, collection: str, batch: Sequence[Packed]) -> models.UpdateStatus:
-        """Write points, and wait until they can be searched.
+    def send(self, collection: str, batch: Sequence[PackedPoint]) -> models.UpdateStatus:
+        """Write points and wait until they can be searched.
 
-        A batch that is only acknowledged could still fail when it is applied, and nobody would hear of it.
+        A batch that is only acknowledged could still fail when it is applied, without any error here.
         """
         ...
 
 
-class _Written(BaseModel):
-    """The answer to a write."""
+class _WriteResponse(BaseModel):
+    """The response to a write."""
 
     result: models.UpdateResult
 
 
 class JsonWire:
-    """Sends points by REST. The body is made here: the client's models would check every float one by one."""
+    """Sends points by REST. The body is built here: the client's models would validate every single float."""
 
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
 
-    def pack(self, record: PageRecord) -> Packed:
-        """A point as JSON."""
+    def pack(self, record: PageRecord) -> PackedPoint:
+        """Turn a page into a point in JSON."""
         vectors = {name: _json_vector(vector) for name, vector in record.vectors.items()}
         point = {"id": record.id, "vector": vectors, "payload": dict(record.payload)}
         content = orjson.dumps(point, option=orjson.OPT_SERIALIZE_NUMPY)
-        return Packed(record, content, len(content) + 1)
+        return PackedPoint(record, content, len(content) + 1)  # and a comma
 
-    def send(self, collection: str, batch: Sequence[Packed]) -> models.UpdateStatus:
-        """Write points, and wait until they can be searched."""
+    def send(self, collection: str, batch: Sequence[PackedPoint]) -> models.UpdateStatus:
+        """Write points and wait until they can be searched."""
         body = b'{"points":[' + b",".join(packed.point for packed in batch) + b"]}"
-        written = self._client.http.client.request(
-            type_=_Written,
+        response = self._client.http.client.request(
+            type_=_WriteResponse,
             method="PUT",
             url="/collections/{collection_name}/points",
             path_params={"collection_name": collection},
@@ -81,14 +81,14 @@ class JsonWire:
             headers={"Content-Type": "application/json"},
             content=body,
         )
-        return written.result.status
+        return response.result.status
 
 
 class GrpcWire:
     """Sends points by gRPC.
 
     Args:
-        client: That has gRPC.
+        client: With gRPC enabled.
         timeout: Seconds for one request.
     """
 
@@ -96,66 +96,48 @@ class GrpcWire:
         self._client = client
         self._timeout = timeout
 
-    def pack(self, record: PageRecord) -> Packed:
-        """A point as a protobuf message."""
+    def pack(self, record: PageRecord) -> PackedPoint:
+        """Turn a page into a protobuf message."""
         vectors = {name: _proto_vector(vector) for name, vector in record.vectors.items()}
         point = proto.PointStruct(
             id=proto.PointId(uuid=record.id),
             vectors=proto.Vectors(vectors=proto.NamedVectors(vectors=vectors)),
             payload=RestToGrpc.convert_payload(dict(record.payload)),
         )
-        return Packed(record, point, point.ByteSize() + 8)
+        return PackedPoint(record, point, point.ByteSize() + 8)  # and the header of the field
 
-    def send(self, collection: str, batch: Sequence[Packed]) -> models.UpdateStatus:
-        """Write points, and wait until they can be searched."""
+    def send(self, collection: str, batch: Sequence[PackedPoint]) -> models.UpdateStatus:
+        """Write points and wait until they can be searched."""
         points = [packed.point for packed in batch]
         request = proto.UpsertPoints(collection_name=collection, wait=True, points=points)
-        answer = self._client.grpc_points.Upsert(request, timeout=self._timeout)
-        completed = answer.result.status == proto.UpdateStatus.Completed
+        response = self._client.grpc_points.Upsert(request, timeout=self._timeout)
+        completed = response.result.status == proto.UpdateStatus.Completed
         return models.UpdateStatus.COMPLETED if completed else models.UpdateStatus.ACKNOWLEDGED
 
 
-class ModelWire:
-    """Gives points to the client as its own models, for its local mode."""
-
-    def __init__(self, client: QdrantClient) -> None:
-        self._client = client
-
-    def pack(self, record: PageRecord) -> Packed:
-        """A point as the client's model; the size is that of its floats."""
-        vectors = {name: _model_vector(vector) for name, vector in record.vectors.items()}
-        size = sum(vector.nbytes for vector in record.vectors.values() if isinstance(vector, np.ndarray))
-        return Packed(
-            record, models.PointStruct(id=record.id, vector=vectors, payload=dict(record.payload)), size
-        )
-
-    def send(self, collection: str, batch: Sequence[Packed]) -> models.UpdateStatus:
-        """Write points."""
-        return self._client.upsert(collection, [packed.point for packed in batch]).status
-
-
-def batches(points: Iterable[Packed], most: int) -> Iterator[list[Packed]]:
-    """Points in requests of at most so many bytes each; one that is larger alone goes alone."""
-    batch: list[Packed] = []
+def batches(points: Iterable[PackedPoint], max_bytes: int) -> Iterator[list[PackedPoint]]:
+    """Group points into requests of at most `max_bytes`; a larger point gets a request of its own."""
+    batch: list[PackedPoint] = []
     size = 0
-    for packed in points:
-        if batch and size + packed.size > most:
+    for point in points:
+        if batch and size + point.size > max_bytes:
             yield batch
-            batch, size = [], 0
-        batch.append(packed)
-        size += packed.size
+            batch = []
+            size = 0
+        batch.append(point)
+        size += point.size
     if batch:
         yield batch
 
 
-def record_of(found: models.Record) -> PageRecord:
-    """A record as the client gives it."""
-    named = found.vector if isinstance(found.vector, dict) else {}
-    vectors = {name: _vector_of(vector) for name, vector in named.items()}
-    return PageRecord(str(found.id), vectors, found.payload or {})
+def to_record(point: models.Record) -> PageRecord:
+    """Turn a point that the client read into a record."""
+    named = point.vector if isinstance(point.vector, dict) else {}
+    vectors = {name: _to_vector(vector) for name, vector in named.items()}
+    return PageRecord(str(point.id), vectors, point.payload or {})
 
 
-def _vector_of(value: Any) -> Vector:
+def _to_vector(value: Any) -> Vector:
     if isinstance(value, models.SparseVector):
         return SparseVector(tuple(value.indices), tuple(value.values))
     return np.asarray(value, np.float32)
@@ -164,14 +146,8 @@ def _vector_of(value: Any) -> Vector:
 def _json_vector(vector: Vector) -> Any:
     if isinstance(vector, SparseVector):
         return {"indices": vector.indices, "values": vector.values}
-    # A dense vector is short, and may be of any length.
+    # Dense vectors are short, and their numbers may be of any magnitude, so only multi-vectors are rounded.
     return np.ascontiguousarray(vector if vector.ndim == 1 else np.round(vector, DIGITS), np.float32)
-
-
-def _model_vector(vector: Vector) -> Any:
-    if isinstance(vector, SparseVector):
-        return models.SparseVector(indices=list(vector.indices), values=list(vector.values))
-    return vector.tolist()
 
 
 def _proto_vector(vector: Vector) -> Any:
@@ -183,10 +159,11 @@ def _proto_vector(vector: Vector) -> Any:
 
 
 def multi_dense(vectors: NDArray[np.float32]) -> Any:
-    """(n, dim) floats as the message MultiDenseVector.
+    """Turn (n, dim) floats into the protobuf message MultiDenseVector.
 
-    Its bytes are written by numpy and read by protobuf: 20 times as fast as by lists of Python floats.
-    Each row is `vectors = 1` of that message, in it `data = 1`, packed little-endian floats.
+    numpy writes the bytes of the message and protobuf parses them, which is 20 times as fast as passing lists
+    of Python floats. Each row is field 1 (`vectors`) of the message, and in it field 1 (`data`): packed
+    little-endian floats.
     """
     data = np.ascontiguousarray(vectors, "<f4").view(np.uint8)
     floats = b"\x0a" + _varint(data.shape[1])
@@ -196,9 +173,9 @@ def multi_dense(vectors: NDArray[np.float32]) -> Any:
 
 
 def _varint(number: int) -> bytes:
-    """A length as protobuf writes it: seven bits a byte, the last one first."""
-    told = bytearray()
+    """Encode a length as protobuf does: seven bits per byte, the lowest first."""
+    encoded = bytearray()
     while number > 127:
-        told.append(number & 127 | 128)
+        encoded.append(number & 127 | 128)
         number >>= 7
-    return bytes([*told, number])
+    return bytes([*encoded, number])

@@ -1,4 +1,4 @@
-"""What is kept of records that were read: never more than may be, never older than the store."""
+"""The cache of records: never larger than its limit, never older than the store."""
 
 from __future__ import annotations
 
@@ -34,40 +34,47 @@ def named(record: PageRecord, text: str) -> PageRecord:
     return replace(record, payload={**record.payload, "page_content": text})
 
 
-def test_the_oldest_make_room(records: list[PageRecord]):
-    measuring = RecordCache()
-    measuring.keep(ALL, records[:1], measuring.moment)
-    recent = RecordCache(most=5 * measuring.size)
+def test_the_least_recently_used_records_are_dropped(records: list[PageRecord]):
+    one_record = RecordCache()
+    one_record.add(ALL, records[:1], one_record.generation)
+    cache = RecordCache(max_bytes=5 * one_record.size)
     for record in records:
-        recent.find(ALL, [records[0].id])
-        recent.keep(ALL, [record], recent.moment)
-        assert recent.size <= 5 * measuring.size
-    kept = recent.find(ALL, [record.id for record in records])
-    assert records[0].id in kept, "it was asked for all the time"
-    assert records[-1].id in kept
-    assert 3 <= len(kept) <= 6
-    recent.forget()
-    assert recent.size == 0
+        cache.find(ALL, [records[0].id])
+        cache.add(ALL, [record], cache.generation)
+        assert cache.size <= 5 * one_record.size
+    cached = cache.find(ALL, [record.id for record in records])
+    assert records[0].id in cached, "it was read all the time"
+    assert records[-1].id in cached
+    assert 3 <= len(cached) <= 6
+    cache.forget()
+    assert cache.size == 0
 
 
-def test_more_than_all_room_is_not_kept(records: list[PageRecord]):
-    recent = RecordCache(most=100)
-    recent.keep(ALL, records, recent.moment)
-    assert (recent.size, recent.find(ALL, [records[0].id])) == (0, {})
+def test_records_larger_than_the_cache_are_not_cached(records: list[PageRecord]):
+    cache = RecordCache(max_bytes=100)
+    cache.add(ALL, records, cache.generation)
+    assert (cache.size, cache.find(ALL, [records[0].id])) == (0, {})
 
 
-def test_what_was_read_before_a_write_is_not_kept(records: list[PageRecord]):
-    recent = RecordCache()
-    moment = recent.moment
-    recent.forget([records[1].id])
-    recent.keep(ALL, records[:2], moment)
-    assert recent.find(ALL, [records[0].id, records[1].id]) == {}
+def test_what_was_read_before_a_write_is_not_cached(records: list[PageRecord]):
+    cache = RecordCache()
+    generation = cache.generation
+    cache.forget([records[1].id])
+    cache.add(ALL, records[:2], generation)
+    assert cache.find(ALL, [records[0].id, records[1].id]) == {}
+
+
+def test_hits_and_added_records_are_counted(records: list[PageRecord]):
+    cache = RecordCache()
+    cache.add(ALL, records[:2], cache.generation)
+    cache.find(ALL, [record.id for record in records[:5]])
+    assert (cache.hits, cache.added) == (2, 2)
 
 
 def test_what_callers_do_to_records_changes_nothing(store: EdgeStore, record: Make):
-    asked = {"ids": [record(3).id], "vectors": [PATCHES]}
+    arguments = {"ids": [record(3).id], "vectors": [PATCHES]}
     for _ in range(3):
-        [found] = store.retrieve(**asked)
+        [found] = store.retrieve(**arguments)
         assert found.payload["metadata"] == record(3).payload["metadata"]
         np.testing.assert_allclose(found.vectors[PATCHES], record(3).vectors[PATCHES], atol=5e-4)
         found.payload["metadata"].clear()
@@ -77,10 +84,10 @@ def test_what_callers_do_to_records_changes_nothing(store: EdgeStore, record: Ma
 @pytest.mark.parametrize("datatype", ["float16", "float32", "turbo8"])
 def test_records_are_the_same_to_the_last_bit(tmp_path: Path, record: Make, datatype: str):
     layout = Layout.for_dims(late=16, image=12, text=8, datatype=datatype)
-    asked = {"ids": [record(3).id], "vectors": sorted(layout.names)}
+    arguments = {"ids": [record(3).id], "vectors": sorted(layout.names)}
     with EdgeStore.create(tmp_path / "shard", layout) as store:
         store.upsert([record(3)])
-        [first], [again] = store.retrieve(**asked), store.retrieve(**asked)
+        [first], [again] = store.retrieve(**arguments), store.retrieve(**arguments)
     assert again.payload == first.payload
     assert again.vectors["bm25"] == first.vectors["bm25"]
     for name in layout.names - {"bm25"}:
@@ -92,9 +99,9 @@ def test_every_write_is_seen_at_once(store: EdgeStore, record: Make):
     page = record(3)
 
     def read() -> list[str]:
-        for part in ({"payload": ["page_content"]}, {}):  # two parts of it, each kept by itself
-            found = [one.payload["page_content"] for one in store.retrieve([page.id], **part)]
-        return found
+        for selection in ({"payload": ["page_content"]}, {}):  # each is cached by itself
+            texts = [record.payload["page_content"] for record in store.retrieve([page.id], **selection)]
+        return texts
 
     assert read() == ["text of page 3"]
     store.upsert([named(page, "new")])

@@ -21,10 +21,9 @@ from docrag.types import PageRecord
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[2]]
-from conftest import IMAGE, LATE, TEXT, make_record
-from docrag.store.local.store import EdgeStore
 from docrag.store.layout import Layout
+from docrag.store.local.store import EdgeStore
+from tests.store.conftest import IMAGE, LATE, TEXT, make_record
 
 store = EdgeStore.create(Path(sys.argv[1]), Layout.for_dims(late=LATE, image=IMAGE, text=TEXT))
 for number in range(100_000):
@@ -37,10 +36,9 @@ for number in range(100_000):
 
 
 def start_writer(path: Path) -> subprocess.Popen[str]:
-    here = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": str(here.parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), str(here)],
+        [sys.executable, "-c", WRITER, str(path)],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,

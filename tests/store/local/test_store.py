@@ -95,9 +95,6 @@ FILTERS = {
     "range": models.Filter(
         must=[models.FieldCondition(key="metadata.page", range=models.Range(gte=1, lt=3))]
     ),
-    "text": models.Filter(
-        must=[models.FieldCondition(key="page_content", match=models.MatchText(text="page 12"))]
-    ),
     "must not": models.Filter(must_not=[value("metadata.page", 2)]),
     "should": models.Filter(should=[value("metadata.page", 2), DOCUMENT_3]),
     "empty": models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key="metadata.page"))]),
@@ -106,8 +103,7 @@ FILTERS = {
 
 REQUESTS = {
     "late": models.QueryRequest(query=QUERY, using="patches", limit=30),
-    "nearest": models.QueryRequest(query=models.NearestQuery(nearest=QUERY), using="pooled", limit=7),
-    "dense": models.QueryRequest(query=DENSE, using="caption", limit=9, offset=2),
+    "dense": models.QueryRequest(query=DENSE, using="caption", limit=9),
     "sparse": models.QueryRequest(query=TERMS, using="bm25", limit=30),
     "two stages": models.QueryRequest(query=QUERY, using="patches", prefetch=PREFETCH, params=EXACT, limit=6),
     "one prefetch": models.QueryRequest(query=QUERY, using="patches", prefetch=PREFETCH[0], limit=6),
@@ -116,16 +112,6 @@ REQUESTS = {
         using="patches",
         prefetch=models.Prefetch(query=DENSE, using="caption", filter=DOCUMENT_3, limit=3),
         limit=6,
-    ),
-    "threshold": models.QueryRequest(query=QUERY, using="patches", score_threshold=1.5, limit=30),
-    "rrf": models.QueryRequest(
-        query=models.FusionQuery(fusion=models.Fusion.RRF), prefetch=PREFETCH, limit=30
-    ),
-    "weighted rrf": models.QueryRequest(
-        query=models.RrfQuery(rrf=models.Rrf(k=60, weights=[3.0, 1.0, 0.5])), prefetch=PREFETCH, limit=30
-    ),
-    "dbsf": models.QueryRequest(
-        query=models.FusionQuery(fusion=models.Fusion.DBSF), prefetch=PREFETCH, limit=30
     ),
     **{
         f"filter: {name}": models.QueryRequest(query=QUERY, using="patches", filter=filter, limit=30)
@@ -202,7 +188,7 @@ def test_only_the_payload_asked_for_is_read(read_only: EdgeStore, records: list[
 
 
 def test_scroll_goes_on_past_one_screen(read_only: EdgeStore, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(edge, "_SCROLL", 7)
+    monkeypatch.setattr(edge, "_SCROLL_SIZE", 7)
     assert len({record.id for record in read_only.scroll()}) == 30
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import datetime
 
-import numpy as np
 import pytest
 from pydantic import BaseModel
 from qdrant_client import models
@@ -17,20 +16,15 @@ def field(**condition: object) -> models.Filter:
     return models.Filter(must=models.FieldCondition(key="metadata.page", **condition))
 
 
-def test_numpy_arrays_are_taken():
-    request = models.QueryRequest.model_construct(query=np.ones((2, 3), np.float32), using="patches", limit=3)
-    assert translate.request(request).limit == 3
-
-
-def test_what_is_left_out_has_qdrants_defaults():
-    request = translate.request(models.QueryRequest(prefetch=models.Prefetch(query=[1.0]), query=[1.0]))
+def test_a_missing_limit_is_qdrants_default():
+    request = translate.to_query(models.QueryRequest(prefetch=models.Prefetch(query=[1.0]), query=[1.0]))
     assert request.limit == translate.DEFAULT_LIMIT
     assert request.prefetches[0].limit == translate.DEFAULT_LIMIT
     assert request.with_vector is False
 
 
 def test_no_filter_stays_none():
-    assert translate.filter_of(None) is None
+    assert translate.to_filter(None) is None
 
 
 @pytest.mark.parametrize(
@@ -40,10 +34,9 @@ def test_no_filter_stays_none():
         (models.QueryRequest(query=models.SampleQuery(sample=models.Sample.RANDOM)), "query by SampleQuery"),
         (models.QueryRequest(query=[1.0], with_payload=True), "QueryRequest.with_payload"),
         (models.QueryRequest(query=[1.0], shard_key="a"), "QueryRequest.shard_key"),
-        (
-            models.QueryRequest(query=models.NearestQuery(nearest=[1.0], mmr=models.Mmr(diversity=0.5))),
-            "NearestQuery.mmr",
-        ),
+        (models.QueryRequest(query=models.NearestQuery(nearest=[1.0])), "query by NearestQuery"),
+        (models.QueryRequest(query=models.FusionQuery(fusion=models.Fusion.RRF)), "query by FusionQuery"),
+        (models.QueryRequest(query=[1.0], offset=3), "QueryRequest.offset"),
         (
             models.QueryRequest(query=[1.0], params=models.SearchParams(acorn=models.AcornSearchParams())),
             "SearchParams.acorn",
@@ -59,13 +52,14 @@ def test_no_filter_stays_none():
 )
 def test_what_is_not_covered_in_a_query_is_refused_by_name(request_: models.QueryRequest, name: str):
     with pytest.raises(StoreError, match=name):
-        translate.request(request_)
+        translate.to_query(request_)
 
 
 @pytest.mark.parametrize(
     ("filter", "name"),
     [
         (field(match=models.MatchPhrase(phrase="a")), "MatchPhrase"),
+        (field(match=models.MatchValue(value=True)), "truth value"),
         (field(range=models.DatetimeRange(gt=datetime.datetime(2020, 1, 1))), "DatetimeRange"),
         (field(geo_radius=models.GeoRadius(center=POINT, radius=1)), "FieldCondition.geo_radius"),
         (field(is_null=True), "FieldCondition.is_null"),
@@ -75,7 +69,7 @@ def test_what_is_not_covered_in_a_query_is_refused_by_name(request_: models.Quer
 )
 def test_what_is_not_covered_in_a_filter_is_refused_by_name(filter: models.Filter, name: str):
     with pytest.raises(StoreError, match=name):
-        translate.filter_of(filter)
+        translate.to_filter(filter)
 
 
 def test_a_field_that_a_later_client_adds_is_refused():
@@ -84,4 +78,4 @@ def test_a_field_that_a_later_client_adds_is_refused():
         novelty: int = 1
 
     with pytest.raises(StoreError, match=r"Later\.novelty"):
-        translate._only(Later(), "must")
+        translate._require_only(Later(), "must")

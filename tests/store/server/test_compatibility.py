@@ -28,11 +28,11 @@ from docrag.index.opening import layout_of
 from docrag.operations.transfer import export_index
 from docrag.store.archive import Archive
 from docrag.store.layout import KEYWORDS, Fingerprint, Layout
-from docrag.store.server.connection import Connection
 from docrag.store.server.schema import DEFAULTS, payload_indexes
 from docrag.store.server.store import ServerStore
 from docrag.types import PageRecord
 from tests.samples import APPLE, CLOCK, FERRY, make_image, write_pdf
+from tests.store.local_mode import local_connection
 
 QUESTION = "When does the ferry leave?"
 PICTURE = re.compile(r"\.(jpg|jpeg|png|webp|gif|svg)$")
@@ -77,7 +77,7 @@ def records(archive: Archive) -> list[PageRecord]:
 @pytest.fixture(scope="module")
 def client(archive: Archive, layout: Layout, records: list[PageRecord]) -> Iterator[QdrantClient]:
     """A server that holds the collection "pages"."""
-    connection = Connection.in_memory("pages")
+    connection = local_connection("pages")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # local mode says that it is no server
         store = ServerStore.create(connection, layout, Fingerprint(archive.contents().fingerprint))

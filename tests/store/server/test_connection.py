@@ -12,10 +12,11 @@ from qdrant_client import QdrantClient
 from docrag.errors import ServerRefused, ServerUnreachable, SettingsError
 from docrag.store.server import connection as module
 from docrag.store.server.address import Address, is_address
-from docrag.store.server.connection import FIRST_TRIES, LONGEST_ASKED, TRIES, Connection, connect
+from docrag.store.server.connection import FIRST_TRIES, MAX_RETRY_AFTER, TRIES, Connection, connect
 from docrag.store.server.wire import GrpcWire, JsonWire
 from tests.store.fake_grpc import FakeGrpc
 from tests.store.fake_qdrant import FakeQdrant
+from tests.store.local_mode import local_connection
 
 KEY = "secret-4711"
 
@@ -151,7 +152,7 @@ def test_grpc_is_taken_where_it_answers():
 
 
 def test_rest_is_taken_where_grpc_does_not_answer(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "PROBE", 0.3)
+    monkeypatch.setattr(module, "GRPC_PROBE_TIMEOUT", 0.3)
     with FakeQdrant() as fake, socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
@@ -214,7 +215,7 @@ def test_it_waits_as_long_as_a_busy_server_asks(after: str, least: float, most: 
 
 def test_a_server_that_wants_to_be_left_alone_for_long_is_an_error():
     waits: list[float] = []
-    headers = {"Retry-After": str(int(LONGEST_ASKED) + 1)}
+    headers = {"Retry-After": str(int(MAX_RETRY_AFTER) + 1)}
     connection = connection_to(lambda request: httpx.Response(429, headers=headers), waits)
     with pytest.raises(ServerUnreachable) as caught:
         connection.call(connection.client.get_collections)
@@ -224,7 +225,7 @@ def test_a_server_that_wants_to_be_left_alone_for_long_is_an_error():
 
 
 def test_an_error_of_our_own_stays_what_it_is():
-    connection = Connection.in_memory("reports")
+    connection = local_connection("reports")
     with pytest.raises(ZeroDivisionError):
         connection.call(lambda: 1 // 0)
     connection.close()

@@ -11,7 +11,7 @@ import pytest
 from docrag import Index, Settings
 from docrag.errors import IndexInUse, StoreError
 from docrag.operations.migrate import migrate_index
-from docrag.store.server.shared import find_holder
+from docrag.store.server.shared import load_holder_name
 from tests.samples import APPLE, CLOCK, FERRY, later, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
 
@@ -123,11 +123,11 @@ def test_one_ingest_at_a_time_on_a_machine_and_searches_go_on(
 def test_each_folder_has_a_name_of_its_own(tmp_path: Path):
     for name in "ab":
         (tmp_path / name).mkdir()
-    first = find_holder(tmp_path / "a")
-    assert find_holder(tmp_path / "a") == first != find_holder(tmp_path / "b")
+    first = load_holder_name(tmp_path / "a")
+    assert load_holder_name(tmp_path / "a") == first != load_holder_name(tmp_path / "b")
     shutil.rmtree(tmp_path / "a")
     (tmp_path / "a").mkdir()
-    assert find_holder(tmp_path / "a") != first
+    assert load_holder_name(tmp_path / "a") != first
 
 
 def test_a_migration_on_one_machine_loses_no_page_of_the_other(server: FakeQdrant, tmp_path: Path):

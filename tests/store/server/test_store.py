@@ -158,7 +158,7 @@ def test_a_collection_of_somebody_else_is_left_alone(
     calls = (
         lambda: stored_fingerprint(connection),
         lambda: ServerStore.open(connection, layout),
-        lambda: alias.drop(connection, "reports"),
+        lambda: alias.drop_collection(connection, "reports"),
     )
     for call in calls:
         with pytest.raises(StoreError, match=r"/reports was not made by docrag") as caught:
@@ -170,7 +170,7 @@ def test_a_collection_of_somebody_else_is_left_alone(
 
 
 def test_an_index_that_was_half_made_is_made_whole(fake: FakeQdrant, connection: Connection, layout: Layout):
-    alias.make_beside(connection, layout, FINGERPRINT)  # and killed before the alias
+    alias.make_staging(connection, layout, FINGERPRINT)  # and killed before the alias
     made = len(fake.requests)
     store = ServerStore.create(connection, layout, FINGERPRINT)
     assert alias.collection_behind(connection, "reports") == "reports--1"
@@ -182,26 +182,26 @@ def test_a_migration_switches_at_once(connection: Connection, layout: Layout, re
     old = ServerStore.create(connection, layout, FINGERPRINT)
     old.upsert(records)
     wider = Layout.for_dims(late=16, image=12, text=8)
-    new = ServerStore.beside(connection, wider, OTHER)
+    new = ServerStore.staging(connection, wider, OTHER)
     new.upsert(records[:20])
     assert (old.count(), new.count(), new.collection) == (30, 20, "reports--2")
-    again = ServerStore.beside(connection, wider, OTHER)  # after a crash it goes on with the same one
+    again = ServerStore.staging(connection, wider, OTHER)  # after a crash it goes on with the same one
     assert again.collection == new.collection
     before = alias.collection_behind(connection, "reports")
     alias.switch_alias(connection, "reports", new.collection)
     assert (ServerStore.open(connection, wider).count(), stored_fingerprint(connection)) == (20, OTHER)
     with pytest.raises(StoreError, match="reports points to"):
-        alias.drop(connection, new.collection)
-    alias.drop(connection, str(before))
-    alias.drop(connection, str(before))
+        alias.drop_collection(connection, new.collection)
+    alias.drop_collection(connection, str(before))
+    alias.drop_collection(connection, str(before))
     assert connection.info("reports--1") is None
-    assert ServerStore.beside(connection, layout, FINGERPRINT).collection == "reports--3"
+    assert ServerStore.staging(connection, layout, FINGERPRINT).collection == "reports--3"
 
 
 def test_the_switch_is_one_request(
     fake: FakeQdrant, connection: Connection, store: ServerStore, layout: Layout
 ):
-    new = ServerStore.beside(connection, layout, OTHER)
+    new = ServerStore.staging(connection, layout, OTHER)
     alias.switch_alias(connection, "reports", new.collection)
     switch = [sent for sent in fake.requests if sent.path == "/collections/aliases"][-1]
     assert json.loads(switch.body)["actions"] == [
@@ -215,7 +215,7 @@ def test_an_alias_needs_a_collection_and_a_name_of_its_own(
 ):
     with pytest.raises(StoreError, match=r"no collection .*/reports--9"):
         alias.switch_alias(connection, "reports", "reports--9")
-    with pytest.raises(StoreError, match="is a collection, and no alias"):
+    with pytest.raises(StoreError, match="is a collection, not an alias"):
         alias.switch_alias(connection, "reports--1", "reports--1")
     assert alias.collection_behind(connection, "nothing") is None
     assert alias.collection_behind(connection, "reports--1") == "reports--1"
@@ -227,13 +227,13 @@ def test_foreign_collections_with_such_names_are_passed_by(
     vectors = models.VectorParams(size=3, distance=models.Distance.COSINE)
     for name in ("reports--7", "reports--x", "other--9"):
         fake.db.create_collection(name, vectors)
-    assert ServerStore.beside(connection, layout, FINGERPRINT).collection == "reports--8"
+    assert ServerStore.staging(connection, layout, FINGERPRINT).collection == "reports--8"
 
 
 def test_requests_are_cut_by_bytes(
     fake: FakeQdrant, store: ServerStore, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(store, "_most_bytes", 10_000)
+    monkeypatch.setattr(store, "_max_bytes", 10_000)
     store.upsert(records)
     sizes = [len(sent.body) for sent in fake.requests if sent.path.endswith("/points")]
     assert len(sizes) > 3

@@ -13,20 +13,20 @@ from qdrant_client.conversions.conversion import GrpcToRest
 from docrag.store.server.wire import (
     GrpcWire,
     JsonWire,
-    ModelWire,
-    Packed,
+    PackedPoint,
     Wire,
     batches,
     multi_dense,
-    record_of,
+    to_record,
 )
 from docrag.types import PageRecord, SparseVector
+from tests.store.local_mode import ModelWire
 
 Make = Callable[[int], PageRecord]
 WIRES: dict[str, Wire] = {"json": JsonWire(None), "grpc": GrpcWire(None, 1), "model": ModelWire(None)}
 
 
-def as_point(name: str, packed: Packed) -> models.PointStruct:
+def as_point(name: str, packed: PackedPoint) -> models.PointStruct:
     """A point as the server understands it."""
     if name == "json":
         return TypeAdapter(models.PointStruct).validate_json(packed.point)
@@ -39,7 +39,7 @@ def as_point(name: str, packed: Packed) -> models.PointStruct:
 def test_a_page_arrives_as_it_was_sent(record: Make, name: str):
     page = record(7)
     point = as_point(name, WIRES[name].pack(page))
-    found = record_of(models.Record(id=point.id, vector=point.vector, payload=point.payload))
+    found = to_record(models.Record(id=point.id, vector=point.vector, payload=point.payload))
     assert (found.id, found.payload) == (page.id, page.payload)
     assert set(found.vectors) == set(page.vectors)
     for key, vector in page.vectors.items():
@@ -73,9 +73,9 @@ def test_numbers_of_one_digit_and_letters_outside_ascii_are_json():
     rows = np.eye(2, 3, dtype=np.float32)
     payload = {"page_content": 'Straße "quoted"\n\u2028', "metadata": {"page": 0, "none": None}}
     page = PageRecord("6f3c1c0e-53a8-5d0b-9d0c-6c2f1c3a5e11", {"patches": -rows}, payload)
-    told = json.loads(WIRES["json"].pack(page).point)
-    assert told["vector"]["patches"] == (-rows).tolist()
-    assert told["payload"] == payload
+    point = json.loads(WIRES["json"].pack(page).point)
+    assert point["vector"]["patches"] == (-rows).tolist()
+    assert point["payload"] == payload
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 31), (2, 32), (5, 128), (2, 5000)])
@@ -87,8 +87,8 @@ def test_rows_are_written_as_protobuf_writes_them(shape: tuple[int, int]):
     assert multi_dense(rows[::-1][::-1]) == by_protobuf
 
 
-def packed(record: PageRecord, size: int) -> Packed:
-    return Packed(record, None, size)
+def packed(record: PageRecord, size: int) -> PackedPoint:
+    return PackedPoint(record, None, size)
 
 
 @pytest.mark.parametrize(

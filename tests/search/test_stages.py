@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from docrag.encode.maxsim import maxsim
+from tests.encode.maxsim import maxsim
 from docrag.index.page_count import RECOUNT, PageCount
 from docrag.search.plan import queries
 from docrag.search.stages import PREFETCH, SIEVE, Stages, shortened

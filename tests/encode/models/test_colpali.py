@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from docrag.encode.catalogue import CATALOGUE
-from docrag.encode.maxsim import maxsim
+from tests.encode.maxsim import maxsim
 from docrag.encode.models.colpali_families import FAMILIES as ARCHITECTURES
 from docrag.encode.options import EncoderOptions
 from docrag.encode.page_images import page_image

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from docrag.encode.maxsim import maxsim
+from tests.encode.maxsim import maxsim
 from docrag.encode.models import minilm_model
 from docrag.encode.models.minilm import MiniLMPages, MiniLMText, equal_parts
 from docrag.encode.models.minilm_model import verify_digest, weights_directory

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.maxsim import maxsim
+from tests.encode.maxsim import maxsim
 from docrag.encode.options import EncoderOptions
 from docrag.encode.page_images import page_image
 from docrag.encode.registry import page_encoder

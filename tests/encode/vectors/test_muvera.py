@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from docrag.encode.maxsim import maxsim
+from tests.encode.maxsim import maxsim
 from docrag.encode.vectors.muvera import Muvera
 
 

@@ -4,7 +4,7 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.maxsim import maxsim
+from tests.encode.maxsim import maxsim
 from docrag.encode.vectors.pooling import (
     POOLINGS,
     clusters,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from docrag.encode.maxsim import maxsim
+from tests.encode.maxsim import maxsim
 from docrag.errors import IndexMismatch
 from docrag.store.layout import Layout
 from docrag.store.local.store import EdgeStore

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from docrag.encode.stop_words import STOP_WORDS
-from docrag.encode.years import split_years
+from docrag.encode.texts import STOP_WORDS, split_years
 
 NUMBER_WEIGHT = 2.0
 """What a word with a digit counts: years and quarters tell one filing from the next."""

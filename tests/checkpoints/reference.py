@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from docrag.encode.models.colpali_families import FAMILIES as ARCHITECTURES
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from docrag.encode.models.colpali_families import FAMILIES as ARCHITECTURES
 from docrag.encode.options import EncoderOptions
 from docrag.types import MultiVector
 

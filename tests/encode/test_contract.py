@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from docrag.encode.stop_words import ASKING_WORDS
 
 from docrag.encode.base import PageEncoder
 from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import PAGE_ENCODERS, name_of, page_encoder
-from docrag.encode.stop_words import ASKING_WORDS
 from docrag.errors import WeightsMismatch
 from tests.checkpoints.families import FAMILIES, broken
 from tests.samples import APPLE, CLOCK, FERRY, make_page, picture_page

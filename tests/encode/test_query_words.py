@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from docrag.encode.words import QueryWords, words_at
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from docrag.encode.words import QueryWords, words_at
 from tests.samples import APPLE, CLOCK, FERRY
 
 SPECIAL = ["<pad>", "<bos>", "<think>"]

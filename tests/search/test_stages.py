@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from tests.encode.maxsim import maxsim
 from docrag.index.page_count import RECOUNT, PageCount
 from docrag.search.plan import queries
 from docrag.search.stages import PREFETCH, SIEVE, Stages, shortened
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
+from tests.encode.maxsim import maxsim
 
 
 def unit(vectors):

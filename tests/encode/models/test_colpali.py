@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from docrag.encode.catalogue import CATALOGUE
-from tests.encode.maxsim import maxsim
 from docrag.encode.models.colpali_families import FAMILIES as ARCHITECTURES
+
 from docrag.encode.options import EncoderOptions
 from docrag.encode.page_images import page_image
 from docrag.encode.registry import page_encoder
 from docrag.errors import ModelUnavailable, WeightsMismatch
 from tests.checkpoints.reference import FULL, images_of, options, reference, straight
+from tests.encode.maxsim import maxsim
 from tests.samples import make_image, picture_page
 
 PAGES = [picture_page(1), picture_page(2, 500, 200), picture_page(3, 120, 600)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from docrag.encode.models.colpali_families import FAMILIES as ARCHITECTURES
 from PIL import Image
 
-from docrag.encode.models.colpali_families import FAMILIES as ARCHITECTURES
 from docrag.encode.registry import page_encoder
 from docrag.encode.vectors.grid import grid_boxes
 from docrag.errors import SettingsError

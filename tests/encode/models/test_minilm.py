@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from docrag.encode.models.minilm_model import verify_digest, weights_directory
 
-from tests.encode.maxsim import maxsim
 from docrag.encode.models import minilm_model
 from docrag.encode.models.minilm import MiniLMPages, MiniLMText, equal_parts
-from docrag.encode.models.minilm_model import verify_digest, weights_directory
 from docrag.errors import ModelUnavailable, WeightsMismatch
 from docrag.types import Page, Word
+from tests.encode.maxsim import maxsim
 from tests.samples import APPLE, CLOCK, FERRY, make_page
 
 

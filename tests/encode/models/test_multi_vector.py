@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from tests.encode.maxsim import maxsim
 from docrag.encode.options import EncoderOptions
 from docrag.encode.page_images import page_image
 from docrag.encode.registry import page_encoder
@@ -19,6 +18,7 @@ from docrag.errors import IndexMismatch, ModelUnavailable, SettingsError, Weight
 from docrag.store.layout import Fingerprint, require_equal
 from tests.checkpoints.families import edit_json
 from tests.checkpoints.multi_vector import save_colmodernvbert_hf
+from tests.encode.maxsim import maxsim
 from tests.samples import make_image, picture_page
 
 FAMILIES = ["colpali-hf", "colqwen2-hf", "multi-vector"]

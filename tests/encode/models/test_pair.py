@@ -8,8 +8,8 @@ from subprocess import run
 
 import numpy as np
 import pytest
-
 from docrag.encode.catalogue import CATALOGUE
+
 from docrag.encode.checkpoints.torchvision import mend_torchvision
 from docrag.encode.models.pair import halves, pinned
 from docrag.encode.options import EncoderOptions

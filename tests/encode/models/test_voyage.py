@@ -12,12 +12,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from docrag.encode.models.voyage_budget import jpeg_for_voyage, requests, text_cost
 from PIL import Image
 
 from docrag.common.http import JsonClient
 from docrag.encode.base import MixedEncoder
 from docrag.encode.models import voyage, voyage_budget
-from docrag.encode.models.voyage_budget import jpeg_for_voyage, requests, text_cost
 from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import name_of, page_encoder
 from docrag.errors import ModelUnavailable, PageFailed, RemoteError, SettingsError

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tests.encode.maxsim import maxsim
 from docrag.encode.vectors.muvera import Muvera
+from tests.encode.maxsim import maxsim
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

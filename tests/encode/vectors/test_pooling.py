@@ -4,7 +4,6 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from tests.encode.maxsim import maxsim
 from docrag.encode.vectors.pooling import (
     POOLINGS,
     clusters,
@@ -16,6 +15,7 @@ from docrag.encode.vectors.pooling import (
 )
 from docrag.errors import PageFailed
 from docrag.types import MultiVector
+from tests.encode.maxsim import maxsim
 
 
 def grid(rows: int, columns: int) -> np.ndarray:

@@ -79,7 +79,7 @@ def encode(model: str, directory: Path, args: argparse.Namespace) -> None:
     if "encode" in args.skip:
         return
 
-    from docrag.encode.options import EncoderOptions
+    from docrag.encode.base import EncoderOptions
     from docrag.encode.registry import page_encoder
 
     encoder: Any = page_encoder(str(directory), EncoderOptions(args.device))

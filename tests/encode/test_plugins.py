@@ -16,8 +16,7 @@ from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 from docrag.cli import app
-from docrag.encode.base import ImageQueryEncoder
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions, ImageQueryEncoder
 from docrag.encode.plugins import find_plugins
 from docrag.encode.registry import list_models, name_of, page_encoder
 from docrag.errors import ModelUnavailable

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints import checkpoint as module
 from docrag.encode.checkpoints.checkpoint import NOT_NEEDED, Checkpoint, locate
 from docrag.encode.checkpoints.formats import COLPALI_ENGINE, recognise
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import name_of, page_encoder
 from docrag.errors import ModelUnavailable, UnknownModel
 from tests.checkpoints.families import edit_json, write_json

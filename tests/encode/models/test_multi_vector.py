@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.options import EncoderOptions
 from docrag.encode.page_images import page_image
 from docrag.encode.registry import page_encoder
 from docrag.errors import IndexMismatch, ModelUnavailable, SettingsError, WeightsMismatch

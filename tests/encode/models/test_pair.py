@@ -8,11 +8,11 @@ from subprocess import run
 
 import numpy as np
 import pytest
-from docrag.encode.catalogue import CATALOGUE
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints.torchvision import mend_torchvision
+from docrag.encode.models.clip import FAMILY
 from docrag.encode.models.pair import halves, pinned
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import is_name_of, name_of, page_encoder, text_encoder
 from docrag.errors import UnknownModel, WeightsMismatch
 from tests.checkpoints.clip import DIM, save_text_tower
@@ -131,9 +131,8 @@ def test_each_half_of_a_pair_has_its_revision():
     assert pinned("/data/image+/data/text", "") == "/data/image+/data/text"
 
 
-def test_the_catalogue_has_the_pair_of_the_hub():
-    listed = CATALOGUE["clip-multilingual"]
-    image, text = halves(listed.model)
+def test_a_short_name_means_the_pair_of_the_hub():
+    image, text = halves(FAMILY.checkpoints["clip-multilingual"].model)
     assert image == "sentence-transformers/clip-ViT-B-32"
     assert text == "sentence-transformers/clip-ViT-B-32-multilingual-v1"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
 from docrag.encode.registry import name_of, page_encoder, text_encoder
 from docrag.errors import UnknownModel, WeightsMismatch
 from tests.checkpoints.families import drop_a_weight, edit_json

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints.torchvision import mend_torchvision
 from docrag.encode.models import siglip
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.errors import ModelUnavailable, SettingsError
 from tests.checkpoints.siglip import DIM, LENGTH, SIDE, save_siglip, save_siglip_spm

@@ -14,8 +14,7 @@ import psutil  # type: ignore[import-untyped, unused-ignore]
 import pytest
 import torch
 
-from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, MixedEncoder
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import AudioQueryEncoder, EncoderOptions, ImageQueryEncoder, MixedEncoder
 from docrag.encode.registry import page_encoder, text_encoder
 from docrag.encode.runtime.replicas import Replicas
 from docrag.errors import ModelError, SettingsError, UnknownModel, WeightsMismatch
@@ -217,7 +216,7 @@ def test_a_text_encoder_takes_the_first_device():
 
 SCRIPT = """
     import sys
-    from docrag.encode.options import EncoderOptions
+    from docrag.encode.base import EncoderOptions
     from docrag.encode.registry import page_encoder
     from tests.samples import make_page
 

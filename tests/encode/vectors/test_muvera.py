@@ -21,7 +21,7 @@ def waves() -> np.ndarray:
 
 def test_the_numbers_are_those_of_fastembed():
     """As Muvera(24, k_sim=3, dim_proj=4, r_reps=2, random_seed=7) of fastembed 0.9.1 gives them."""
-    ours = Muvera(24, planes=3, most=4, repetitions=2, seed=7)
+    ours = Muvera(24, planes=3, cell_dim=4, repetitions=2, seed=7)
     page, query = ours.page(waves()), ours.query(waves())
     first, third = [-2.51833, 1.26309, -0.83531, -2.16462], [-0.03225, 0.18582, -0.23584, -1.05816]
     np.testing.assert_allclose(page[:12], [*first, *first, *third], atol=1e-5)
@@ -63,7 +63,7 @@ def test_the_same_vector_again_changes_a_query_and_no_page():
 
 
 def test_a_page_of_one_vector_has_it_in_every_cell():
-    ours, page = Muvera(16, most=16), some(3, 1, 16)
+    ours, page = Muvera(16, cell_dim=16), some(3, 1, 16)
     np.testing.assert_array_equal(ours.page(page).reshape(-1, 16), np.tile(page, (20 * 32, 1)))
 
 

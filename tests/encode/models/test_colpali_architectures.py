@@ -1,13 +1,13 @@
-"""The architectures of colpali-engine: where their patches stand, and what their knobs do."""
+"""The architectures of colpali-engine: where their patches are, and what their options do."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from docrag.encode.models.colpali_families import FAMILIES as ARCHITECTURES
 from PIL import Image
 
+from docrag.encode.models.colpali import ARCHITECTURES, architecture_of
 from docrag.encode.registry import page_encoder
 from docrag.encode.vectors.grid import grid_boxes
 from docrag.errors import SettingsError
@@ -156,15 +156,16 @@ def test_tiles_that_cannot_be_are_refused(checkpoint, asked, hint):
 
 
 @pytest.mark.parametrize("family", ["colpali", "colgemma3"])
-@pytest.mark.parametrize("knob", ["resolution", "max_patches"])
-def test_fixed_grids_refuse_knobs_before_the_weights_are_loaded(checkpoint, family, knob):
-    assert knob not in ARCHITECTURES[CLASSES[family]].knobs
+@pytest.mark.parametrize("option", ["resolution", "max_patches"])
+def test_fixed_grids_refuse_options_before_the_weights_are_loaded(checkpoint, family, option):
+    assert option not in architecture_of(CLASSES[family]).supported_options
     with pytest.raises(SettingsError, match="same square grid") as refused:
-        page_encoder(checkpoint(family), options(**{knob: 512}))
-    assert "--" + knob.replace("_", "-") in refused.value.hint
+        page_encoder(checkpoint(family), options(**{option: 512}))
+    assert "--" + option.replace("_", "-") in refused.value.hint
 
 
-def test_the_other_families_have_both_knobs():
-    knobs = {name: family.knobs for name, family in ARCHITECTURES.items() if family.knobs}
-    assert set(knobs) == set(ARCHITECTURES) - {"ColPali", "ColGemma3"}
-    assert set(knobs.values()) == {frozenset({"resolution", "max_patches"})}
+def test_the_other_architectures_take_both_options():
+    options = {each.model_class: each.supported_options for each in ARCHITECTURES}
+    assert not options.pop("ColPali")
+    assert not options.pop("ColGemma3")
+    assert set(options.values()) == {frozenset({"resolution", "max_patches"})}

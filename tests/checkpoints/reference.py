@@ -1,4 +1,4 @@
-"""colpali-engine by itself, to compare docrag with: its own processor, model and nothing of docrag's."""
+"""colpali-engine by itself, as a reference for docrag: its own model and processor."""
 
 from __future__ import annotations
 
@@ -57,6 +57,6 @@ def images_of(processor: Any, images: Sequence[Image]) -> Any:
 
 
 def patches(multi: MultiVector) -> NDArray[np.float32]:
-    """(n, 4) boxes of the vectors that stand on the page."""
+    """(n, 4) the boxes of the vectors that have a place on the page."""
     assert multi.boxes is not None
     return multi.boxes[~np.isnan(multi.boxes[:, 0])]

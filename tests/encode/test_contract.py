@@ -80,7 +80,7 @@ def pages(encoder):
 
 @pytest.fixture(scope="module")
 def encoded_pages(encoder, pages):
-    """The pages, encoded as they stand."""
+    """The pages, encoded in their order."""
     return encoder.encode_pages(pages)
 
 

@@ -77,8 +77,10 @@ def test_what_a_configuration_leaves_out_is_what_the_class_says(tmp_path):
 
 def test_a_configuration_without_a_class_is_known_by_its_type(tmp_path):
     _, config = save_clip(tmp_path), tmp_path / "config.json"
-    told = {name: value for name, value in json.loads(config.read_text()).items() if name != "architectures"}
-    config.write_text(json.dumps(told))
+    without_class = {
+        name: value for name, value in json.loads(config.read_text()).items() if name != "architectures"
+    }
+    config.write_text(json.dumps(without_class))
     assert page_encoder(str(tmp_path), EXACT).encode(["a ferry"]).shape == (1, DIM)
 
 

@@ -60,13 +60,13 @@ def test_qwen_grids_follow_the_shape_of_the_page(loaded, family):
 
 
 @pytest.mark.parametrize("family", ["colidefics3", "colmodernvbert"])
-def test_tiles_stand_where_the_library_puts_them(checkpoint, loaded, family):
+def test_tiles_are_where_the_library_puts_them(checkpoint, loaded, family):
     _, processor = reference(family, checkpoint(family))
     [page] = loaded(family).encode_pages([picture_page(1, 400, 160)])
     inputs = images_of(processor, [make_image(1, 400, 160)])
     local = processor.get_local_image_mask(inputs)[0]
     assert int(local.sum()) == len(patches(page)) == 4 * 2 * 16
-    np.testing.assert_array_equal(local.numpy(), ~np.isnan(page.boxes[:, 0]))  # the whole page stands nowhere
+    np.testing.assert_array_equal(local.numpy(), ~np.isnan(page.boxes[:, 0]))  # the whole page has no place
     # The library rearranges (index of the vector) to (column, row); each must have the box of that place.
     numbered = torch.arange(len(page.boxes))[:, None]
     arranged = processor.rearrange_image_embeddings(numbered, local, (16, 8))[:, :, 0].T.reshape(-1)
@@ -74,7 +74,7 @@ def test_tiles_stand_where_the_library_puts_them(checkpoint, loaded, family):
 
 
 @pytest.mark.parametrize("family", ["colidefics3", "colmodernvbert"])
-def test_a_page_of_one_tile_stands_on_the_page(checkpoint, family):
+def test_a_page_of_one_tile_has_a_place(checkpoint, family):
     [page] = page_encoder(checkpoint(family), options(resolution=64)).encode_pages(PAGES[:1])
     np.testing.assert_array_equal(patches(page), grid_boxes(4, 4))
 

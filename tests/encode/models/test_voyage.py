@@ -204,7 +204,7 @@ GOOD = [1.0] * 1024
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         ([{"embedding": GOOD}], "1 embeddings for 2 inputs"),
         (3 * [{"embedding": GOOD}], "3 embeddings for 2 inputs"),
@@ -220,9 +220,9 @@ GOOD = [1.0] * 1024
         (None, "no list of embeddings"),
     ],
 )
-def test_answers_that_cannot_be_used_are_refused(start: Start, data: object, told: str):
+def test_answers_that_cannot_be_used_are_refused(start: Start, data: object, message: str):
     start(Answer(body={"data": data}))
-    with pytest.raises(RemoteError, match=told):
+    with pytest.raises(RemoteError, match=message):
         page_encoder(NAME).encode_queries(["ferry", "dawn"])
 
 

@@ -26,9 +26,9 @@ GIB = 2**30
 
 @pytest.fixture(params=["minilm", *PAGE_BUILDERS])
 def name(request):
-    return (
-        request.getfixturevalue("checkpoint")(request.param) if request.param in PAGE_BUILDERS else "minilm"
-    )
+    if request.param == "minilm":
+        return "minilm"
+    return request.getfixturevalue("checkpoint")(request.param)
 
 
 @pytest.fixture
@@ -124,6 +124,6 @@ def test_a_model_that_does_not_fit_is_an_error_with_a_hint(checkpoint):
         "    print(error.message, '|', error.hint)\n"
     )
     command = [sys.executable, "-c", program, checkpoint("clip")]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert "does not fit into the memory of cuda" in told
-    assert "--dtype bfloat16" in told
+    output = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "does not fit into the memory of cuda" in output
+    assert "--dtype bfloat16" in output

@@ -1,4 +1,4 @@
-"""Devices and precisions; other hardware than this is played by what torch says of it."""
+"""Devices and precisions; other hardware is simulated by replacing what torch reports."""
 
 import logging
 from types import SimpleNamespace
@@ -62,7 +62,7 @@ def test_a_device_that_is_not_there_is_refused_with_one_that_is(hardware, name):
     assert caught.value.hint == "--device cuda"
 
 
-def test_this_machine_is_told_what_it_lacks():
+def test_a_device_that_this_machine_lacks_is_named():
     absent = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(SettingsError, match=absent):
         choose_device(absent)
@@ -131,7 +131,7 @@ def test_what_is_chosen_automatically_is_logged(hardware, caplog):
     assert caplog.messages == ["device auto: cuda", "dtype auto on cuda: torch.bfloat16"]
 
 
-def test_several_devices_are_told_apart():
+def test_several_devices_are_separated_by_commas():
     options = EncoderOptions(device="cuda:0, cuda:1", batch_size=3)
     assert options.devices == ["cuda:0", "cuda:1"]
     assert options.on("cuda:1") == EncoderOptions(device="cuda:1", batch_size=3)

@@ -69,9 +69,9 @@ def test_threads_get_the_padding_that_they_ask_for():
     def lengths(i):
         texts = ["abc", "de" * (i + 2)]
         padded = i % 2 == 0
-        told = [tokenizer(texts, padding=padded)["input_ids"] for _ in range(100)]
+        encoded = [tokenizer(texts, padding=padded)["input_ids"] for _ in range(100)]
         expected = [2 * i + 4] * 2 if padded else [3, 2 * i + 4]
-        return all([len(ids) for ids in one] == expected for one in told)
+        return all([len(ids) for ids in one] == expected for one in encoded)
 
     assert all(at_once(8, lengths))
     assert isinstance(tokenizer, PreTrainedTokenizerFast)

@@ -44,9 +44,9 @@ def test_the_dot_product_grows_with_maxsim():
     query = some(0, 8)
     pages = [np.concatenate([unit(query[:near] + 0.1 * some(near, near)), some(9, 40)]) for near in range(9)]
     exact = np.array([maxsim(query, page) for page in pages])
-    told = np.array([ours.query(query) @ ours.page(page) for page in pages]) / ours.repetitions
-    assert np.corrcoef(exact, told)[0, 1] > 0.98
-    assert (told < 1.05 * exact).all()  # a mean is never nearer than the nearest
+    estimates = np.array([ours.query(query) @ ours.page(page) for page in pages]) / ours.repetitions
+    assert np.corrcoef(exact, estimates)[0, 1] > 0.98
+    assert (estimates < 1.05 * exact).all()  # a mean is never nearer than the nearest
 
 
 def test_order_of_a_querys_vectors_does_not_matter_and_its_parts_add_up():

@@ -76,7 +76,7 @@ def test_opposite_vectors_of_a_row_leave_no_nan():
 
 
 def page_of_kinds() -> tuple[MultiVector, np.ndarray]:
-    """One vector that stands nowhere, then 40 patches of 4 kinds, each near a direction; and the kinds."""
+    """A vector without a place, then 40 patches of 4 kinds, each near a direction; and the kinds."""
     rng = np.random.default_rng(0)
     kinds = rng.permutation(np.repeat(np.arange(4), 10))
     vectors = unit(np.eye(16)[kinds] + rng.normal(scale=0.05, size=(40, 16)))

@@ -69,14 +69,16 @@ def test_the_specification_comes_from_the_configuration(checkpoint):
 
 
 def test_what_a_configuration_leaves_out_is_what_the_class_says(tmp_path):
-    _, config = save_clip(tmp_path), tmp_path / "config.json"
+    save_clip(tmp_path)
+    config = tmp_path / "config.json"
     config.write_text(json.dumps({"model_type": "clip", "architectures": ["CLIPModel"]}))
     spec = page_encoder(str(tmp_path), EXACT).spec
     assert (spec.dim, spec.image_side) == (512, 224)
 
 
 def test_a_configuration_without_a_class_is_known_by_its_type(tmp_path):
-    _, config = save_clip(tmp_path), tmp_path / "config.json"
+    save_clip(tmp_path)
+    config = tmp_path / "config.json"
     without_class = {
         name: value for name, value in json.loads(config.read_text()).items() if name != "architectures"
     }

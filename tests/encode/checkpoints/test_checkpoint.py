@@ -85,7 +85,7 @@ def test_a_gated_model_says_what_to_do(hub, monkeypatch):
         raise GatedRepoError.__new__(GatedRepoError)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(ModelUnavailable, match="accepted its terms") as refused:
+    with pytest.raises(ModelUnavailable, match="accept its terms") as refused:
         locate("somebody/gated")
     assert "hf auth login" in refused.value.hint
 

@@ -106,6 +106,6 @@ def save_pooling(directory, pooling):
 
 def test_a_length_that_nothing_tells_is_an_error(tmp_path):
     (tmp_path / "modules.json").write_text(json.dumps([{"path": "", "type": "somebody.Else"}]))
-    with pytest.raises(ModelUnavailable, match="how long its vectors are") as refused:
+    with pytest.raises(ModelUnavailable, match="the length of its vectors") as refused:
         dimension(locate(str(tmp_path)))
     assert "Pooling" in refused.value.hint

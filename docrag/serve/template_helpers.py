@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 
-from docrag.encode.stop_words import ASKING_WORDS
+from docrag.encode.texts import QUESTION_WORDS
 from docrag.types import Box, Hit, IndexedDocument, IndexedPage, Region, page_id
 
 SIGNALS = ("late", "cosine", "text")
@@ -73,7 +73,7 @@ def words_of(query: str) -> frozenset[str]:
     ['flashes', 'four', 'mean', 'red']
     """
     words = frozenset(_WORD.findall(query.casefold()))
-    return words - ASKING_WORDS or words
+    return words - QUESTION_WORDS or words
 
 
 def pieces(text: str, words: Set[str]) -> list[Piece]:

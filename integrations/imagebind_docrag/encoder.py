@@ -8,10 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from docrag.encode.base import ModelSpec
+from docrag.encode.base import EncoderOptions, ModelSpec, refuse_vision_options
 from docrag.encode.checkpoints.digests import sha256_of
 from docrag.encode.models.towers import TwoTowerEncoder
-from docrag.encode.options import EncoderOptions, refuse_knobs
 from docrag.encode.vectors.norms import normalised
 from docrag.errors import ModelUnavailable
 from docrag.types import MultiVector
@@ -43,7 +42,7 @@ class ImageBindEncoder(TwoTowerEncoder):
     """
 
     def __init__(self, options: EncoderOptions) -> None:
-        refuse_knobs(options, f"imagebind sees {SIDE} by {SIDE} pixels and nothing else")
+        refuse_vision_options(options, f"imagebind sees {SIDE} by {SIDE} pixels and nothing else")
         _require_library()
         weights = _find_weights()
 

@@ -172,7 +172,7 @@ held: dict[str, Any] = {}
 
 def load_docrag(directory: Path, case: Case) -> float:
     """Load docrag's encoder and warm it up; MB in use then."""
-    from docrag.encode.options import EncoderOptions
+    from docrag.encode.base import EncoderOptions
     from docrag.encode.registry import page_encoder
 
     options = EncoderOptions(device="cpu", dtype=case.dtype, resolution=case.side)

@@ -79,7 +79,7 @@ def encode(model: str, directory: Path, args: argparse.Namespace) -> None:
     if "encode" in args.skip:
         return
 
-    from docrag.encode.options import EncoderOptions
+    from docrag.encode.base import EncoderOptions
     from docrag.encode.registry import page_encoder
 
     encoder: Any = page_encoder(str(directory), EncoderOptions(args.device))
@@ -104,7 +104,7 @@ def encode(model: str, directory: Path, args: argparse.Namespace) -> None:
     encoder.encode_pages(pages[:PART])
     forward([decoded(jpeg) for jpeg in jpegs[:2]])
     rates, notes = in_turns(ways, len(jpegs), args.turns)
-    notes["docrag"] += f", batches of {encoder._batches.size}"
+    notes["docrag"] += f", batches of {encoder._page_batches.size}"
     for way, found in rates.items():
         ratio = statistics.median(found) / statistics.median(rates["docrag"])
         told = " ".join(f"{rate:.1f}" for rate in found)

@@ -13,8 +13,8 @@ import pytest
 from imagebind_docrag.encoder import WEIGHTS
 from imagebind_docrag.inputs import BINS, CLIPS, FRAMES, clips_of, mel_frames, pixels_of
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import list_models, name_of, page_encoder
 from docrag.errors import ModelUnavailable, QueryError, SettingsError
 from tests.integrations.sounds import write_sound

@@ -16,9 +16,8 @@ from imagebind_docrag.encoder import NEEDS, WEIGHTS
 from imagebind_docrag.inputs import clips_of
 
 from docrag import Index
-from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, MixedEncoder
+from docrag.encode.base import AudioQueryEncoder, EncoderOptions, ImageQueryEncoder, MixedEncoder
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.errors import IndexMismatch, ModelUnavailable, WeightsMismatch
 from tests.integrations.sounds import write_sound

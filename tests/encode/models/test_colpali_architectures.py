@@ -1,4 +1,4 @@
-"""The architectures of colpali-engine: where their patches stand, and what their knobs do."""
+"""The architectures of colpali-engine: where their patches are, and what their options do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from docrag.encode.models.colpali_families import FAMILIES as ARCHITECTURES
+from docrag.encode.models.colpali import ARCHITECTURES, architecture_of
 from docrag.encode.registry import page_encoder
 from docrag.encode.vectors.grid import grid_boxes
 from docrag.errors import SettingsError
@@ -60,13 +60,13 @@ def test_qwen_grids_follow_the_shape_of_the_page(loaded, family):
 
 
 @pytest.mark.parametrize("family", ["colidefics3", "colmodernvbert"])
-def test_tiles_stand_where_the_library_puts_them(checkpoint, loaded, family):
+def test_tiles_are_where_the_library_puts_them(checkpoint, loaded, family):
     _, processor = reference(family, checkpoint(family))
     [page] = loaded(family).encode_pages([picture_page(1, 400, 160)])
     inputs = images_of(processor, [make_image(1, 400, 160)])
     local = processor.get_local_image_mask(inputs)[0]
     assert int(local.sum()) == len(patches(page)) == 4 * 2 * 16
-    np.testing.assert_array_equal(local.numpy(), ~np.isnan(page.boxes[:, 0]))  # the whole page stands nowhere
+    np.testing.assert_array_equal(local.numpy(), ~np.isnan(page.boxes[:, 0]))  # the whole page has no place
     # The library rearranges (index of the vector) to (column, row); each must have the box of that place.
     numbered = torch.arange(len(page.boxes))[:, None]
     arranged = processor.rearrange_image_embeddings(numbered, local, (16, 8))[:, :, 0].T.reshape(-1)
@@ -74,7 +74,7 @@ def test_tiles_stand_where_the_library_puts_them(checkpoint, loaded, family):
 
 
 @pytest.mark.parametrize("family", ["colidefics3", "colmodernvbert"])
-def test_a_page_of_one_tile_stands_on_the_page(checkpoint, family):
+def test_a_page_of_one_tile_has_a_place(checkpoint, family):
     [page] = page_encoder(checkpoint(family), options(resolution=64)).encode_pages(PAGES[:1])
     np.testing.assert_array_equal(patches(page), grid_boxes(4, 4))
 
@@ -156,15 +156,16 @@ def test_tiles_that_cannot_be_are_refused(checkpoint, asked, hint):
 
 
 @pytest.mark.parametrize("family", ["colpali", "colgemma3"])
-@pytest.mark.parametrize("knob", ["resolution", "max_patches"])
-def test_fixed_grids_refuse_knobs_before_the_weights_are_loaded(checkpoint, family, knob):
-    assert knob not in ARCHITECTURES[CLASSES[family]].knobs
+@pytest.mark.parametrize("option", ["resolution", "max_patches"])
+def test_fixed_grids_refuse_options_before_the_weights_are_loaded(checkpoint, family, option):
+    assert option not in architecture_of(CLASSES[family]).supported_options
     with pytest.raises(SettingsError, match="same square grid") as refused:
-        page_encoder(checkpoint(family), options(**{knob: 512}))
-    assert "--" + knob.replace("_", "-") in refused.value.hint
+        page_encoder(checkpoint(family), options(**{option: 512}))
+    assert "--" + option.replace("_", "-") in refused.value.hint
 
 
-def test_the_other_families_have_both_knobs():
-    knobs = {name: family.knobs for name, family in ARCHITECTURES.items() if family.knobs}
-    assert set(knobs) == set(ARCHITECTURES) - {"ColPali", "ColGemma3"}
-    assert set(knobs.values()) == {frozenset({"resolution", "max_patches"})}
+def test_the_other_architectures_take_both_options():
+    options = {each.model_class: each.supported_options for each in ARCHITECTURES}
+    assert not options.pop("ColPali")
+    assert not options.pop("ColGemma3")
+    assert set(options.values()) == {frozenset({"resolution", "max_patches"})}

@@ -14,9 +14,9 @@ from langchain_core.vectorstores import VectorStore
 
 from docrag.errors import SettingsError, StoreError
 from docrag.settings import load_settings
-from langchain_docrag.nearest import Filter, nearest, varied
-from langchain_docrag.points import TEMPORARY, open_points
-from langchain_docrag.texts import Texts
+from langchain_docrag.backend import TEMPORARY, open_points
+from langchain_docrag.similarity import Filter, nearest, varied
+from langchain_docrag.text_backend import Texts
 from langchain_docrag.writing import batch_of, listed_texts, write
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import numpy as np
 
 from docrag.errors import InvalidRecord, SettingsError
 from docrag.types import CAPTION, PageRecord
-from langchain_docrag.metadata import FLAGS, flags, plain
-from langchain_docrag.texts import Texts
+from langchain_docrag.filters import FLAGS, flags, plain
+from langchain_docrag.text_backend import Texts
 
 
 @dataclass(frozen=True, slots=True)

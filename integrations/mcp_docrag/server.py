@@ -19,8 +19,8 @@ from docrag import Index
 from docrag.errors import DocragError, DocumentError, NotFound
 from docrag.types import is_page_id
 from mcp_docrag.answers import PAGE_TEXT, PAGE_URI, cut
-from mcp_docrag.arguments import complaint
-from mcp_docrag.pictures import image_of, jpeg
+from mcp_docrag.images import image_of, jpeg
+from mcp_docrag.schemas import complaint
 from mcp_docrag.tools import TOOLS
 
 T = TypeVar("T")

@@ -23,8 +23,8 @@ from mcp_docrag.answers import (
     found_page,
     listed,
 )
-from mcp_docrag.arguments import Arguments, Detail, GetPage, ListDocuments, SearchPages
-from mcp_docrag.pictures import PICTURED, PICTURES, content_of, crops, image_of
+from mcp_docrag.images import PICTURED, PICTURES, content_of, crops, image_of
+from mcp_docrag.schemas import Arguments, Detail, GetPage, ListDocuments, SearchPages
 
 DOCUMENTS = 200
 """Documents in one answer."""

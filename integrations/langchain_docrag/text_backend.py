@@ -19,8 +19,8 @@ from docrag.store.base import Store
 from docrag.store.layout import TEXTS, Fingerprint, Layout
 from docrag.types import CAPTION, PageRecord, SparseVector, Vector
 from langchain_docrag.embeddings import DocragEmbeddings
+from langchain_docrag.filters import text_filter
 from langchain_docrag.fingerprints import embeddings_of, require_same, told_of
-from langchain_docrag.metadata import text_filter
 
 _TIDY = 1_000
 """Texts replaced or removed until the directory is asked to give back their space."""

@@ -12,8 +12,8 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_docrag import DocragEmbeddings, DocragVectorStore
-from langchain_docrag import texts as texts_module
-from langchain_docrag.texts import Texts
+from langchain_docrag import text_backend as texts_module
+from langchain_docrag.text_backend import Texts
 from qdrant_client import QdrantClient
 
 from docrag import Index, Settings
@@ -22,8 +22,8 @@ from docrag.location.server import ServerLocation
 from docrag.operations.transfer import export_index
 from docrag.store.local.store import EdgeStore
 from docrag.store.server.connection import Connection
-from tests.integrations import vectorstores
-from tests.integrations.vectorstores import FAKE, contents
+from tests.integrations.langchain import vectorstores
+from tests.integrations.langchain.vectorstores import FAKE, contents
 from tests.samples import make_image
 from tests.store.fake_qdrant import FakeQdrant
 

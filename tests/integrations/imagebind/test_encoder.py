@@ -21,7 +21,7 @@ from docrag.encode.checkpoints.torchvision import mend_torchvision
 from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.errors import IndexMismatch, ModelUnavailable, WeightsMismatch
-from tests.integrations.sounds import write_sound
+from tests.integrations.imagebind.sounds import write_sound
 from tests.samples import make_image, picture_page
 
 LACKING = [name for name in NEEDS if find_spec(name) is None]

@@ -23,7 +23,7 @@ pytest.importorskip("mcp_types", reason="the MCP SDK is not installed")
 from mcp import Client, MCPError
 from mcp_docrag import make_server
 from mcp_docrag.answers import EXCERPT, cut, listed
-from mcp_docrag.pictures import MOST_BYTES, PAGE_SIDE, PICTURED, THUMBNAIL_SIDE, jpeg
+from mcp_docrag.images import MOST_BYTES, PAGE_SIDE, PICTURED, THUMBNAIL_SIDE, jpeg
 from mcp_docrag.tools import TOOLS
 
 CATERING = "How much did the ferry company earn from catering in 2023?"

@@ -12,7 +12,7 @@ from qdrant_client import models
 
 from docrag.errors import IndexMismatch, QueryError
 from docrag.types import CAPTION, PageRecord
-from langchain_docrag.points import Points
+from langchain_docrag.backend import Points
 
 Filter = Mapping[str, Any]
 

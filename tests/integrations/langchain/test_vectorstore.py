@@ -13,13 +13,13 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.vectorstores import VectorStore
 from langchain_docrag import DocragVectorStore
-from langchain_docrag.nearest import balanced
+from langchain_docrag.similarity import balanced
 from langchain_docrag.vectorstore import relevance
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
 from docrag.errors import IndexMismatch, InvalidRecord, QueryError, SettingsError
-from tests.integrations import vectorstores
-from tests.integrations.vectorstores import FAKE, contents
+from tests.integrations.langchain import vectorstores
+from tests.integrations.langchain.vectorstores import FAKE, contents
 
 reopen, store = vectorstores.reopen, vectorstores.store
 

@@ -13,7 +13,7 @@ from PIL.Image import Image
 from docrag.errors import DocumentError
 from docrag.search.crops import crop_regions
 from docrag.types import Hit, IndexedPage
-from mcp_docrag.arguments import Images
+from mcp_docrag.schemas import Images
 
 PAGE_SIDE = 1280
 """Pixels on the long side of a page; what docrag renders by default."""

@@ -17,7 +17,7 @@ from docrag.store.base import Store
 from docrag.store.layout import TEXTS
 from docrag.types import PageRecord
 from langchain_docrag.pages import open_pages, shared_pages
-from langchain_docrag.texts import Texts
+from langchain_docrag.text_backend import Texts
 
 if TYPE_CHECKING:
     from docrag.settings import Settings

@@ -17,7 +17,7 @@ from docrag.encode.checkpoints.torchvision import mend_torchvision
 from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import list_models, name_of, page_encoder
 from docrag.errors import ModelUnavailable, QueryError, SettingsError
-from tests.integrations.sounds import write_sound
+from tests.integrations.imagebind.sounds import write_sound
 from tests.samples import make_image
 
 with_sound = pytest.mark.skipif(find_spec("soundfile") is None, reason="soundfile is not installed")

@@ -25,7 +25,7 @@ from haystack.document_stores.types import FilterPolicy
 from haystack.utils import Secret
 from haystack.utils.filters import document_matches_filter
 from haystack_docrag import DocragRetriever
-from haystack_docrag.documents import document_of
+from haystack_docrag.documents import hit_document
 from PIL import Image
 
 from docrag import Index
@@ -159,7 +159,7 @@ def test_a_relative_path_is_found_from_where_it_was_ingested(tmp_path: Path, mon
 
 def test_a_page_without_its_image_says_so(demo_index: Index, tmp_path: Path):
     [hit] = demo_index.search("ferry", k=1)
-    assert document_of(replace(hit, image_path=tmp_path / "gone.jpg")).meta["image_path"] is None
+    assert hit_document(replace(hit, image_path=tmp_path / "gone.jpg")).meta["image_path"] is None
 
 
 def pipeline(index: str) -> Pipeline:
@@ -321,7 +321,7 @@ def test_filters_of_a_run_replace_or_join_those_of_the_component(index: str):
         ({"filters": group("AND")}, "without conditions"),
         ({"filters": {"file_name": "a.pdf"}}, "a group has conditions, operator"),
         ({"filters": {"field": "meta.title", "value": "x"}}, "a comparison has"),
-        ({"filters": group("AND", "title")}, "is no filter"),
+        ({"filters": group("AND", "title")}, "is not a filter"),
     ],
     ids=lambda value: str(value)[:40],
 )

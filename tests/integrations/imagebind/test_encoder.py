@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from imagebind_docrag.encoder import NEEDS, WEIGHTS
+from imagebind_docrag.encoder import REQUIRED_PACKAGES, WEIGHTS
 from imagebind_docrag.inputs import clips_of
 
 from docrag import Index
@@ -24,8 +24,8 @@ from docrag.errors import IndexMismatch, ModelUnavailable, WeightsMismatch
 from tests.integrations.imagebind.sounds import write_sound
 from tests.samples import make_image, picture_page
 
-LACKING = [name for name in NEEDS if find_spec(name) is None]
-pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"ImageBind's library needs {', '.join(LACKING)}")
+MISSING = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"ImageBind's library needs {', '.join(MISSING)}")
 with_sound = pytest.mark.skipif(find_spec("soundfile") is None, reason="soundfile is not installed")
 CPU = EncoderOptions(device="cpu", dtype="float32", batch_size=3)
 PAGES = [
@@ -193,10 +193,10 @@ def test_weights_are_never_random(changed, name):
 
 def test_the_sizes_of_the_real_model_are_read_off_its_weights(tmp_path):
     from imagebind_docrag.library import load_library
-    from imagebind_docrag.weights import WithoutWeights, sizes_of
+    from imagebind_docrag.weights import UninitialisedParameters, sizes_of
 
     made = sys.modules[load_library().model_class.__module__]
-    with WithoutWeights():
+    with UninitialisedParameters():
         state = made.imagebind_huge().state_dict()
     assert sizes_of(state, tmp_path, 1024) == {
         **{"out_embed_dim": 1024, "depth_num_blocks": 0, "thermal_num_blocks": 0, "imu_num_blocks": 0},
@@ -218,7 +218,7 @@ def test_weights_of_other_shapes_or_names_are_refused(changed):
         changed(modality_heads__vision__2__weight=torch.zeros(512, 160)).encode(["a"])
     with pytest.raises(WeightsMismatch, match="has other shapes"):
         changed(modality_preprocessors__text__pos_embed=torch.zeros(1, 64, 128)).encode(["a"])
-    with pytest.raises(WeightsMismatch, match=r"ImageBind has not, such as modality_trunks\.text\.odd"):
+    with pytest.raises(WeightsMismatch, match=r"ImageBind does not have, such as modality_trunks\.text\.odd"):
         changed(modality_trunks__text__odd=torch.zeros(3)).encode(["a"])
 
 

@@ -94,9 +94,9 @@ def test_a_click_is_too_short(tmp_path):
 
 
 def test_without_its_library_it_is_listed_with_what_it_needs(monkeypatch):
-    monkeypatch.setattr(imagebind_docrag.encoder, "NEEDS", ("no_such_library",))
+    monkeypatch.setattr(imagebind_docrag.encoder, "REQUIRED_PACKAGES", ("no_such_library",))
     [row] = [row for row in list_models() if row["name"] == "imagebind"]
-    assert "needs no_such_library" in row["unavailable"]
+    assert "not installed: no_such_library" in row["unavailable"]
     assert "pip install" in row["unavailable"]
     assert "non-commercial" in row["unavailable"]
 
@@ -105,7 +105,7 @@ def test_without_its_library_it_is_listed_with_what_it_needs(monkeypatch):
     ("given", "why"), [(None, f"{WEIGHTS} is not set"), ("/no/such.pth", "/no/such.pth")]
 )
 def test_without_its_weights_it_says_where_they_belong(monkeypatch, given, why):
-    monkeypatch.setattr(imagebind_docrag.encoder, "NEEDS", ())
+    monkeypatch.setattr(imagebind_docrag.encoder, "REQUIRED_PACKAGES", ())
     monkeypatch.delenv(WEIGHTS, raising=False)
     if given:
         monkeypatch.setenv(WEIGHTS, given)
@@ -116,7 +116,7 @@ def test_without_its_weights_it_says_where_they_belong(monkeypatch, given, why):
 
 def test_its_spec_tells_the_licence_and_the_weights(monkeypatch, tmp_path):
     weights = tmp_path / "weights.pth"
-    monkeypatch.setattr(imagebind_docrag.encoder, "NEEDS", ())
+    monkeypatch.setattr(imagebind_docrag.encoder, "REQUIRED_PACKAGES", ())
     monkeypatch.setenv(WEIGHTS, str(weights))
     for content in (b"some", b"other weights"):
         weights.write_bytes(content)

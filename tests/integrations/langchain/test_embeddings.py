@@ -118,7 +118,7 @@ def test_more_images_than_fit_in_memory_at_once_keep_their_order(clip):
 
 
 def test_a_text_model_takes_no_images(minilm):
-    with pytest.raises(QueryError, match=r"minilm reads texts alone.*clip-vit-b-32"):
+    with pytest.raises(QueryError, match=r"minilm takes texts only.*clip-vit-b-32"):
         minilm.embed_image([make_image(1)])
 
 

@@ -11,7 +11,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, convert_to_openai_messages
 from langchain_docrag import DocragRetriever, show_pages, to_messages
-from langchain_docrag.messages import NOTHING, page_blocks, page_line
+from langchain_docrag.messages import NO_PAGES, page_blocks, page_line
 from PIL import Image
 
 from docrag.demo import QUESTIONS
@@ -136,7 +136,7 @@ def test_documents_of_other_retrievers_are_given_as_text(docs, metadata, line):
 def test_a_damaged_image_is_named(docs, tmp_path):
     (tmp_path / "1.jpg").write_bytes(b"\xff\xd8 no more")
     docs[0].metadata["image_path"] = str(tmp_path / "1.jpg")
-    with pytest.raises(DocumentError, match=f"page {QUESTION.page}, is damaged"):
+    with pytest.raises(DocumentError, match=f"page {QUESTION.page} is damaged"):
         to_messages(docs, QUESTION.text, detail="thumbnail")
 
 
@@ -146,7 +146,7 @@ def test_an_unknown_detail_is_refused_and_no_page_is_said(docs):
     with pytest.raises(SettingsError, match=r"missing='skip'.*error, text"):
         to_messages(docs, "?", missing="skip")
     [message] = to_messages([], "Where?", instruction="")
-    assert texts(message) == [NOTHING, "Where?"]
+    assert texts(message) == [NO_PAGES, "Where?"]
 
 
 def test_langchain_translates_the_images_for_openai(docs):

@@ -6,7 +6,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import ToolMessage
 from langchain_docrag import docrag_tool
-from langchain_docrag.messages import NOTHING, page_line
+from langchain_docrag.messages import NO_PAGES, page_line
 
 from docrag import Index
 from docrag.demo import QUESTIONS
@@ -71,7 +71,7 @@ def test_a_query_that_cannot_be_answered_is_told_to_the_model(retriever):
 def test_no_page_is_said(demo_index):
     retriever = demo_index.as_retriever(filter={"file_name": "nothing.pdf"})
     message = docrag_tool(retriever, images="page").invoke(call(query=QUESTION.text))
-    assert (message.content, message.artifact) == (NOTHING, [])
+    assert (message.content, message.artifact) == (NO_PAGES, [])
 
 
 def test_what_the_model_cannot_mend_is_raised(tmp_path):

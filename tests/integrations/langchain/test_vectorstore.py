@@ -13,7 +13,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.vectorstores import VectorStore
 from langchain_docrag import DocragVectorStore
-from langchain_docrag.similarity import balanced
+from langchain_docrag.similarity import marginal_relevance
 from langchain_docrag.vectorstore import relevance
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
@@ -26,7 +26,7 @@ reopen, store = vectorstores.reopen, vectorstores.store
 BROKEN_METADATA = [
     ({"when": object()}, "when: object is not JSON"),
     ({"x": {"y": float("nan")}}, r"x\.y: nan is not JSON"),
-    ({"x": {1: "one"}}, "x: the key 1 is no text"),
+    ({"x": {1: "one"}}, "x: the key 1 is not a string"),
     ({"x": 2**63}, "more than 64 bits"),
     ({"x": "\ud83d"}, "is not Unicode"),
 ]
@@ -195,9 +195,9 @@ def test_a_threshold_is_a_relevance_from_0_to_1(store):
 def test_marginal_relevance_leaves_out_what_says_the_same():
     query = np.array([1, 0, 0], np.float32)
     rows = np.array([[0.9, 0.1, 0], [0.9, 0.11, 0], [0.5, 0, 0.8], [0, 0, 0]], np.float32)
-    assert balanced(query, rows, 2, 1.0) == [0, 1]
-    assert balanced(query, rows[:3], 2, 0.3) == [0, 2]
-    assert sorted(balanced(query, rows, 9, 0.5)) == [0, 1, 2, 3]
+    assert marginal_relevance(query, rows, 2, 1.0) == [0, 1]
+    assert marginal_relevance(query, rows[:3], 2, 0.3) == [0, 2]
+    assert sorted(marginal_relevance(query, rows, 9, 0.5)) == [0, 1, 2, 3]
 
 
 def test_langchains_indexing_keeps_the_store_in_step(store):
@@ -223,11 +223,11 @@ def test_metadata_that_would_not_come_back_are_refused_and_nothing_is_written(st
     [
         ({"texts": ["a", "b"], "ids": ["1"]}, "2 texts and 1 ids"),
         ({"texts": ["a"], "metadatas": []}, "1 texts and 0 metadatas"),
-        ({"texts": "abc"}, "'abc' is one text"),
-        ({"texts": ["a"], "ids": "1"}, "'1' is one text"),
-        ({"texts": ["a"], "ids": [1]}, "1 is no text"),
+        ({"texts": "abc"}, "'abc' is a single string"),
+        ({"texts": ["a"], "ids": "1"}, "'1' is a single string"),
+        ({"texts": ["a"], "ids": [1]}, "1 is not a string"),
         ({"texts": ["a"], "ids": ["\ud83d"]}, "not Unicode"),
-        ({"texts": ["a"], "batch": 3}, "knows no batch"),
+        ({"texts": ["a"], "batch": 3}, "no argument batch"),
     ],
 )
 def test_what_cannot_be_added_is_refused(store, arguments, why):
@@ -243,9 +243,9 @@ def test_numbers_that_make_no_sense_are_refused(store):
             search("foo", k=0)
     with pytest.raises(QueryError, match="lambda_mult = 2"):
         store.max_marginal_relevance_search("foo", lambda_mult=2)
-    with pytest.raises(SettingsError, match="knows no score_threshold"):
+    with pytest.raises(SettingsError, match="no argument score_threshold"):
         store.similarity_search("foo", score_threshold=0.5)
-    with pytest.raises(SettingsError, match="'1' is one text"):
+    with pytest.raises(SettingsError, match="'1' is a single string"):
         store.delete("1")
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_docrag import DocragEmbeddings, DocragVectorStore
-from langchain_docrag import text_backend as texts_module
-from langchain_docrag.text_backend import Texts
+from langchain_docrag import DocragEmbeddings, DocragVectorStore, text_backend
+from langchain_docrag.text_backend import TextBackend
 from qdrant_client import QdrantClient
 
 from docrag import Index, Settings
@@ -105,7 +104,7 @@ def test_other_embeddings_are_refused_by_name(reopen, tmp_path):
     settings = Settings(files=str(tmp_path / "files"))
     with pytest.raises(IndexMismatch, match=r"DeterministicFakeEmbedding.*asked for minilm"):
         DocragVectorStore(where, DocragEmbeddings(), settings=settings)
-    with pytest.raises(IndexMismatch, match=r"embedded by DeterministicFakeEmbedding.*give it as embedding"):
+    with pytest.raises(IndexMismatch, match=r"embedded by DeterministicFakeEmbedding.*pass it as embedding"):
         DocragVectorStore(where, settings=settings)
     with reopen() as store:
         assert contents(store) == ["foo"]
@@ -164,7 +163,7 @@ def test_what_was_acknowledged_survives_a_killed_process(tmp_path):
 
 
 def test_space_of_replaced_texts_comes_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(texts_module, "_TIDY", 200)
+    monkeypatch.setattr(text_backend, "_OPTIMIZE_AFTER", 200)
     told = []
     with DocragVectorStore(tmp_path / "texts", FAKE) as store:
         monkeypatch.setattr(EdgeStore, "optimize", lambda self: told.append(self.count()))
@@ -180,10 +179,10 @@ def test_space_of_replaced_texts_comes_back(tmp_path, monkeypatch):
 def test_langchain_qdrant_reads_the_same_collection(tmp_path):
     qdrant = pytest.importorskip("langchain_qdrant")
     client = QdrantClient(":memory:")
-    place = ServerLocation(lambda: Connection.in_memory("notes", client), tmp_path / "files")
-    points = Texts(place, None, FAKE)
+    location = ServerLocation(lambda: Connection.in_memory("notes", client), tmp_path / "files")
+    backend = TextBackend(location, None, FAKE)
     store = DocragVectorStore.__new__(DocragVectorStore)
-    store._points = points
+    store._backend = backend
     store.add_texts(["foo", "bar"], [{"n": 1}, {"n": 2}], ids=["1", "2"])
     theirs = qdrant.QdrantVectorStore(client, "notes", FAKE, vector_name="caption")
     [(found, score)] = theirs.similarity_search_with_score("bar", k=1)
@@ -203,9 +202,9 @@ def test_an_index_of_pages_is_not_opened_where_texts_are(tmp_path):
 
 
 def test_arguments_in_the_wrong_places_are_told_of(tmp_path):
-    with pytest.raises(SettingsError, match=r"no place for a vector store.*embeddings come second"):
+    with pytest.raises(SettingsError, match=r"not the address of a vector store.*embeddings are the second"):
         DocragVectorStore(FAKE)
-    with pytest.raises(SettingsError, match="'minilm' is no embedding"):
+    with pytest.raises(SettingsError, match="'minilm' is not LangChain embeddings"):
         DocragVectorStore(tmp_path / "texts", "minilm")
     with pytest.raises(SettingsError, match="no place for an index"):
         DocragVectorStore("ftp://host/texts")

@@ -25,7 +25,7 @@ from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.schema import ImageNode, MetadataMode, NodeRelationship, QueryBundle, TextNode
 from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
 from llama_index_docrag import DocragRetriever
-from llama_index_docrag.nodes import node_of
+from llama_index_docrag.nodes import page_node
 from PIL import Image
 from pydantic import PrivateAttr
 
@@ -273,10 +273,10 @@ async def test_a_model_that_sees_is_given_the_page(demo_index: Index):
 def test_a_page_without_its_image_is_text(demo_index: Index, tmp_path: Path):
     [hit] = demo_index.search("ferry", k=1)
     gone = replace(hit, image_path=tmp_path / "gone.jpg")
-    served = node_of(gone).node
+    served = page_node(gone).node
     assert isinstance(served, ImageNode)
     assert (served.image_path, served.image_url) == (None, hit.image_url)
-    unserved = node_of(replace(gone, image_url="")).node
+    unserved = page_node(replace(gone, image_url="")).node
     assert type(unserved) is TextNode
     assert unserved.get_content_blocks()[0].text == hit.text
 

@@ -43,7 +43,7 @@ REFUSED = {
     "a path": (
         "get_page",
         {"page_id": "/etc/passwd"},
-        "page_id: not the id of a page; search_pages gives them",
+        "page_id: not the id of a page; search_pages returns them",
     ),
     "a traversal": ("get_page", {"page_id": "../" * 8 + "etc/passwd"}, "page_id: not the id of a page"),
     "an id and more": ("get_page", {"page_id": f"{UNKNOWN}/../x"}, "page_id: not the id of a page"),

@@ -22,8 +22,8 @@ pytest.importorskip("mcp_types", reason="the MCP SDK is not installed")
 
 from mcp import Client, MCPError
 from mcp_docrag import make_server
-from mcp_docrag.answers import EXCERPT, cut, listed
-from mcp_docrag.images import MOST_BYTES, PAGE_SIDE, PICTURED, THUMBNAIL_SIDE, jpeg
+from mcp_docrag.images import MAX_JPEG_BYTES, PAGE_SIDE, PAGES_WITH_IMAGES, THUMBNAIL_SIDE, to_jpeg
+from mcp_docrag.schemas import EXCERPT_LENGTH, ListDocumentsAnswer, cut_with_note
 from mcp_docrag.tools import TOOLS
 
 CATERING = "How much did the ferry company earn from catering in 2023?"
@@ -79,7 +79,7 @@ async def test_a_search_gives_text_data_and_links(demo_index, era):
     best = data["hits"][0]
     assert (Path(best["file"]).name, best["page"]) == ("skerry_lines_annual_report_2023.pdf", 3)
     assert "24.6" in best["text"]
-    assert len(best["text"]) <= EXCERPT + 8
+    assert len(best["text"]) <= EXCERPT_LENGTH + 8
     assert best["regions"][0]["box"] == pytest.approx(hits[0].regions[0].box, abs=1e-4)
     assert best["score"] == pytest.approx(hits[0].score, abs=1e-4)
     first = texts(result)[0]
@@ -101,9 +101,11 @@ async def test_pictures_come_with_the_best_pages_and_are_capped(demo_index, want
     assert 0 < len(shown) <= most
     for image, size in shown:
         assert max(image.size) <= side
-        assert size <= MOST_BYTES
+        assert size <= MAX_JPEG_BYTES
     kinds = " ".join(block.type for block in result.content).split("resource_link")
-    assert [("image" in kind) for kind in kinds[:10]] == [rank < PICTURED[wanted] for rank in range(10)]
+    assert [("image" in kind) for kind in kinds[:10]] == [
+        rank < PAGES_WITH_IMAGES[wanted] for rank in range(10)
+    ]
 
 
 async def test_a_crop_is_a_part_of_its_page(demo_index):
@@ -163,7 +165,8 @@ async def test_documents_are_listed(demo_index):
 
 def test_many_documents_are_listed_in_parts():
     documents = [IndexedDocument(f"{i:064}", (f"{i:03}.pdf",), "", 1, 1) for i in range(450)]
-    first, last = listed(documents, 0, 200), listed(documents, 400, 200)
+    first = ListDocumentsAnswer.of(documents, 0, 200)
+    last = ListDocumentsAnswer.of(documents, 400, 200)
     assert (len(first.documents), first.next_offset, first.total) == (200, 200, 450)
     assert (len(last.documents), last.next_offset) == (50, None)
 
@@ -260,9 +263,9 @@ async def test_a_broken_image_is_said(demo_index, monkeypatch, tmp_path):
 
 
 def test_long_texts_and_large_images_are_cut():
-    assert cut("x" * 30_000, 20_000) == "x" * 20_000 + "\n[10000 more characters are not shown]"
+    assert cut_with_note("x" * 30_000, 20_000) == "x" * 20_000 + "\n[10000 more characters are not shown]"
     noise = np.random.default_rng(0).integers(0, 256, (3000, 2000, 3), np.uint8)
-    data = jpeg(Image.fromarray(noise))
-    assert len(data) <= MOST_BYTES
+    data = to_jpeg(Image.fromarray(noise))
+    assert len(data) <= MAX_JPEG_BYTES
     assert max(Image.open(BytesIO(data)).size) == PAGE_SIDE
-    assert Image.open(BytesIO(jpeg(Image.new("L", (30, 20))))).size == (30, 20)
+    assert Image.open(BytesIO(to_jpeg(Image.new("L", (30, 20))))).size == (30, 20)

@@ -18,7 +18,7 @@ from docrag.encode.runtime.device import choose_device, choose_dtype
 from docrag.encode.vectors.norms import softmax
 from imagebind_docrag.inputs import clips_of, pixels_of
 from imagebind_docrag.library import load_library
-from imagebind_docrag.weights import SCALE, load_model
+from imagebind_docrag.weights import SCALE, load_imagebind_model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +48,7 @@ class ImageBindTowers:
         self.device = choose_device(options.device)
         self._dtype = choose_dtype(options.dtype, self.device)
         self._tokenizer = library.tokenizer
-        model = load_model(library.model_class, weights, dim)
+        model = load_imagebind_model(library.model_class, weights, dim)
         self._scale = min(math.exp(float(model.state_dict()[SCALE])), MAX_SCALE)
         with must_fit("imagebind", self.device):
             self._model = model.to(self.device, self._dtype)

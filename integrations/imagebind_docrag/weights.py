@@ -26,7 +26,7 @@ PARAMETER_FACTORIES = (torch.empty, torch.zeros, torch.ones)
 SCALE = "modality_postprocessors.text.1.log_logit_scale"
 
 
-def load_model(model_class: Any, weights: Path, dim: int) -> Any:
+def load_imagebind_model(model_class: Any, weights: Path, dim: int) -> Any:
     """Load the model on the CPU, in the precision of the file, ready to encode.
 
     The file is memory-mapped: towers that are not used take no memory.

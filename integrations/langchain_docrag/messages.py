@@ -123,7 +123,7 @@ def page_blocks(
             logger.info("showing the text of a page in place of its image: %s", error.message)
             blocks.append(create_text_block(f"{line} (no image)\n{doc.page_content}"))
             continue
-        heading = f"{line}\n{shortened(doc.page_content, text)}" if text else line
+        heading = f"{line}\n{truncate_words(doc.page_content, text)}" if text else line
         blocks.append(create_text_block(heading))
         blocks.append(create_image_block(base64=base64.b64encode(jpeg).decode(), mime_type=MIME_TYPE))
     return blocks
@@ -141,7 +141,7 @@ def page_line(doc: Document) -> str:
     return _page_name({**metadata, "source": Path(metadata.get("source", "")).name}) + printed
 
 
-def shortened(text: str, max_length: int) -> str:
+def truncate_words(text: str, max_length: int) -> str:
     """Return the beginning of a text, cut between words."""
     if len(text) <= max_length:
         return text

@@ -12,7 +12,7 @@ from langchain_core.tools import StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from docrag.errors import QueryError
-from langchain_docrag.messages import NO_PAGES, Detail, page_blocks, page_line, shortened
+from langchain_docrag.messages import NO_PAGES, Detail, page_blocks, page_line, truncate_words
 
 DESCRIPTION = (
     "Search the pages of the indexed documents. Returns the pages that best answer the query, each with its "
@@ -85,4 +85,6 @@ def _content_of(
         return NO_PAGES
     if images != "none":
         return page_blocks(documents, detail=images, missing="text", text=characters)
-    return "\n\n".join(f"{page_line(doc)}\n{shortened(doc.page_content, characters)}" for doc in documents)
+    return "\n\n".join(
+        f"{page_line(doc)}\n{truncate_words(doc.page_content, characters)}" for doc in documents
+    )

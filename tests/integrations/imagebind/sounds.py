@@ -1,4 +1,4 @@
-"""Recordings that tests make."""
+"""Sound files for the tests."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 
 
 def write_sound(path: Path, seconds: float, rate: int = 16000, pitch: float = 440, channels: int = 1) -> Path:
-    """A tone that grows louder; in stereo the second channel is silent."""
-    at = np.arange(int(seconds * rate))
-    tone = np.sin(2 * np.pi * pitch * at / rate) * (0.1 + 0.4 * at / max(1, len(at)))
-    samples = np.zeros((len(at), channels), np.int16)
+    """Write a tone that grows louder; in stereo the second channel is silent."""
+    positions = np.arange(int(seconds * rate))
+    volume = 0.1 + 0.4 * positions / max(1, len(positions))
+    tone = volume * np.sin(2 * np.pi * pitch * positions / rate)
+    samples = np.zeros((len(positions), channels), np.int16)
     samples[:, 0] = tone * 32767
     with wave.open(str(path), "wb") as file:
         file.setnchannels(channels)

@@ -1,4 +1,4 @@
-"""ImageBind's own model, tiny and random: runs where its library, which is not for commercial use, is."""
+"""The encoder with a tiny random model; needs ImageBind's library, which is not for commercial use."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ QUERIES = ["a ferry", "?!", "", "word " * 300, "http://example.org/photo.png", "
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random ImageBindModel, all six towers, saved as the real one is."""
+    """A tiny random ImageBindModel with all six towers, saved in the same form as the real one."""
     import torch
     from imagebind_docrag.library import load_library
 
@@ -62,12 +62,12 @@ def encoder(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def changed(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An encoder of the weights with some put in or, where they are None, left out."""
+    """Makes an encoder from changed weights; None removes a weight."""
     import torch
 
-    def change(**others: Any) -> Any:
+    def change(**changes: Any) -> Any:
         state = torch.load(weights, weights_only=True)
-        state.update({name.replace("__", "."): value for name, value in others.items()})
+        state.update({name.replace("__", "."): value for name, value in changes.items()})
         torch.save({name: value for name, value in state.items() if value is not None}, tmp_path / "w.pth")
         monkeypatch.setenv(WEIGHTS, str(tmp_path / "w.pth"))
         return page_encoder("imagebind", CPU)
@@ -86,7 +86,7 @@ def test_pages_and_queries_are_single_rows_of_length_one(encoder):
     assert encoder.encode_queries([]) == []
 
 
-def test_alone_is_as_in_a_batch_and_order_is_kept(encoder):
+def test_batches_give_the_same_vectors_in_order(encoder):
     pages, queries = encoder.encode_pages(PAGES), encoder.encode_queries(QUERIES)
     for page, batched in zip(PAGES, pages, strict=True):
         np.testing.assert_allclose(encoder.encode_pages([page])[0].vectors, batched.vectors, atol=1e-5)
@@ -97,7 +97,7 @@ def test_alone_is_as_in_a_batch_and_order_is_kept(encoder):
     assert np.abs(queries[0].vectors - queries[1].vectors).max() > 1e-3
 
 
-def test_mixed_lists_come_back_in_order(encoder):
+def test_mixed_lists_keep_their_order(encoder):
     images = [make_image(1), make_image(2)]
     mixed = encoder.encode([images[0], "a ferry", images[1], "a clock"])
     np.testing.assert_allclose(mixed[[0, 2]], encoder.encode(images), atol=1e-5)
@@ -110,7 +110,8 @@ def test_mixed_lists_come_back_in_order(encoder):
 
 @with_sound
 def test_a_recording_is_a_query(encoder, tmp_path):
-    low, high = write_sound(tmp_path / "low.wav", 3), write_sound(tmp_path / "high.wav", 3, pitch=3000)
+    low = write_sound(tmp_path / "low.wav", 3)
+    high = write_sound(tmp_path / "high.wav", 3, pitch=3000)
     first, second = encoder.encode_query_audio([low, high])
     assert first.vectors.shape == (1, 1024)
     np.testing.assert_allclose(np.linalg.norm(first.vectors), 1, atol=1e-5)
@@ -119,8 +120,8 @@ def test_a_recording_is_a_query(encoder, tmp_path):
 
 
 @with_sound
-def test_vectors_are_those_of_the_library(encoder, weights, tmp_path):
-    """The library's own model, made with all towers, on inputs that its own functions make."""
+def test_vectors_are_those_of_the_librarys_own_model(encoder, weights, tmp_path):
+    """The reference is the library's model with all towers, on inputs made by the library's functions."""
     import torch
     from imagebind_docrag.library import load_library
 
@@ -138,28 +139,27 @@ def test_vectors_are_those_of_the_library(encoder, weights, tmp_path):
     make_image(5, 400, 300).save(photo)
     sound = write_sound(tmp_path / "sound.wav", 5)
     texts = ["a ferry in the harbour", "long " * 200]
-    own = own_functions("load_and_transform_vision_data", "load_and_transform_text")
-    given = {
-        "vision": own["load_and_transform_vision_data"]([photo], "cpu"),
-        "text": own["load_and_transform_text"](texts, "cpu"),
-        "audio": torch.from_numpy(clips_of(sound))[
-            None
-        ],  # torchaudio's own numbers: see the filter bank above
+    functions = library_functions("load_and_transform_vision_data", "load_and_transform_text")
+    # test_inputs.py compares the audio clips with torchaudio's numbers.
+    inputs = {
+        "vision": functions["load_and_transform_vision_data"]([photo], "cpu"),
+        "text": functions["load_and_transform_text"](texts, "cpu"),
+        "audio": torch.from_numpy(clips_of(sound))[None],
     }
     with torch.inference_mode():
-        expected = {tower: rows.numpy() for tower, rows in model(given).items()}
-    found = {
+        expected = {tower: rows.numpy() for tower, rows in model(inputs).items()}
+    encoded = {
         "vision": encoder.encode([make_image(5, 400, 300)]),
         "text": encoder.encode(texts),
         "audio": encoder.encode_query_audio([sound])[0].vectors,
     }
-    for tower, rows in found.items():
+    for tower, rows in encoded.items():
         lengths = np.linalg.norm(expected[tower], axis=1, keepdims=True)
         np.testing.assert_allclose(rows, expected[tower] / lengths, atol=1e-5, err_msg=tower)
 
 
-def own_functions(*names: str) -> dict[str, Any]:
-    """Functions of imagebind.data, which cannot be imported as a whole beside a torchvision of today."""
+def library_functions(*names: str) -> dict[str, Any]:
+    """Functions of imagebind.data, a module that cannot be imported with a current torchvision."""
     mend_torchvision()
     import torch
     from imagebind.models.multimodal_preprocessors import SimpleTokenizer
@@ -169,10 +169,10 @@ def own_functions(*names: str) -> dict[str, Any]:
     folder = Path(find_spec("imagebind").submodule_search_locations[0])
     tree = ast.parse((folder / "data.py").read_text())
     tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in names]
-    found = {"torch": torch, "Image": Image, "transforms": transforms, "SimpleTokenizer": SimpleTokenizer}
-    found["return_bpe_path"] = lambda: str(folder / "bpe" / "bpe_simple_vocab_16e6.txt.gz")
-    exec(compile(tree, "data.py", "exec"), found)
-    return found
+    namespace = {"torch": torch, "Image": Image, "transforms": transforms, "SimpleTokenizer": SimpleTokenizer}
+    namespace["return_bpe_path"] = lambda: str(folder / "bpe" / "bpe_simple_vocab_16e6.txt.gz")
+    exec(compile(tree, "data.py", "exec"), namespace)
+    return namespace
 
 
 @pytest.mark.parametrize(
@@ -185,19 +185,19 @@ def own_functions(*names: str) -> dict[str, Any]:
         "modality_postprocessors.text.1.log_logit_scale",
     ],
 )
-def test_weights_are_never_random(changed, name):
+def test_missing_weights_are_refused(changed, name):
     with pytest.raises(WeightsMismatch, match="lacks") as caught:
         changed(**{name.replace(".", "__"): None}).encode_queries(["a"])
     assert name in caught.value.message
 
 
-def test_the_sizes_of_the_real_model_are_read_off_its_weights(tmp_path):
+def test_the_sizes_of_the_real_model_are_read_from_its_weights(tmp_path):
     from imagebind_docrag.library import load_library
     from imagebind_docrag.weights import UninitialisedParameters, sizes_of
 
-    made = sys.modules[load_library().model_class.__module__]
+    model_module = sys.modules[load_library().model_class.__module__]
     with UninitialisedParameters():
-        state = made.imagebind_huge().state_dict()
+        state = model_module.imagebind_huge().state_dict()
     assert sizes_of(state, tmp_path, 1024) == {
         **{"out_embed_dim": 1024, "depth_num_blocks": 0, "thermal_num_blocks": 0, "imu_num_blocks": 0},
         **{"vision_embed_dim": 1280, "vision_num_blocks": 32, "vision_num_heads": 16},
@@ -206,9 +206,9 @@ def test_the_sizes_of_the_real_model_are_read_off_its_weights(tmp_path):
     }
 
 
-def test_weights_of_towers_that_are_not_used_may_be_missing(changed, encoder):
-    less = changed(modality_heads__depth__2__weight=None)
-    np.testing.assert_array_equal(less.encode(["a"]), encoder.encode(["a"]))
+def test_weights_of_unused_towers_may_be_missing(changed, encoder):
+    without_depth = changed(modality_heads__depth__2__weight=None)
+    np.testing.assert_array_equal(without_depth.encode(["a"]), encoder.encode(["a"]))
 
 
 def test_weights_of_other_shapes_or_names_are_refused(changed):
@@ -222,7 +222,7 @@ def test_weights_of_other_shapes_or_names_are_refused(changed):
         changed(modality_trunks__text__odd=torch.zeros(3)).encode(["a"])
 
 
-def test_a_file_of_anything_else_is_refused(tmp_path, monkeypatch):
+def test_files_that_are_not_weights_are_refused(tmp_path, monkeypatch):
     import torch
 
     path = tmp_path / "other.pth"
@@ -235,26 +235,26 @@ def test_a_file_of_anything_else_is_refused(tmp_path, monkeypatch):
         page_encoder("imagebind", CPU).encode_queries(["a"])
 
 
-def test_bfloat16_is_near_float32(encoder):
+def test_bfloat16_is_close_to_float32(encoder):
     half = page_encoder("imagebind", EncoderOptions(device="cpu", dtype="bfloat16"))
     items = [make_image(1), "a ferry"]
     assert (np.sum(half.encode(items) * encoder.encode(items), axis=1) > 0.98).all()
 
 
-def test_the_library_stays_whole_for_others(encoder):
+def test_import_imagebind_still_runs_its_init(encoder):
     encoder.encode(["a"])
-    assert "imagebind" not in sys.modules  # `import imagebind` will run its __init__
+    assert "imagebind" not in sys.modules
 
 
 @with_sound
 @pytest.mark.slow
-def test_an_index_is_asked_by_image_by_sound_and_by_text(encoder, changed, tmp_path, monkeypatch):
+def test_an_index_is_searched_by_image_by_sound_and_by_text(encoder, changed, tmp_path, monkeypatch):
     for seed in (1, 2, 3):
         make_image(seed).save(tmp_path / f"{seed}.png")
     monkeypatch.setenv("DOCRAG_OCR", "false")
     monkeypatch.setenv("DOCRAG_DTYPE", "float32")
-    opened = partial(Index.open, tmp_path / "index", image="imagebind")
-    with opened() as index:
+    open_index = partial(Index.open, tmp_path / "index", image="imagebind")
+    with open_index() as index:
         assert not index.ingest([tmp_path / f"{seed}.png" for seed in (1, 2, 3)]).failures
         for seed in (1, 2, 3):
             hits = index.search(image=tmp_path / f"{seed}.png", mode="cosine")
@@ -262,6 +262,6 @@ def test_an_index_is_asked_by_image_by_sound_and_by_text(encoder, changed, tmp_p
         sound = write_sound(tmp_path / "sound.wav", 3)
         assert len(index.search(audio=sound, mode="cosine")) == 3
         assert len(index.search("boxes", mode="cosine")) == 3
-    changed(modality_heads__depth__2__weight=None)  # now other weights are at hand
+    changed(modality_heads__depth__2__weight=None)  # the variable names other weights now
     with pytest.raises(IndexMismatch):
-        opened()
+        open_index()

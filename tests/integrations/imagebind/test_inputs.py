@@ -1,4 +1,4 @@
-"""What imagebind_docrag does by itself, which needs no ImageBind."""
+"""The parts of imagebind_docrag that do not need ImageBind's library."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ with_sound = pytest.mark.skipif(find_spec("soundfile") is None, reason="soundfil
 
 
 @pytest.mark.parametrize("size", [(300, 400), (1240, 1754), (500, 200), (223, 225), (30, 31), (224, 224)])
-def test_an_image_is_seen_as_imagebind_sees_it(size):
+def test_pixels_are_those_of_imagebinds_own_transform(size):
     pytest.importorskip("torch")
     if find_spec("torchvision") is None:
         pytest.skip("torchvision, the reference, is not installed")
@@ -43,26 +43,26 @@ def test_an_image_is_seen_as_imagebind_sees_it(size):
     np.testing.assert_allclose(pixels_of(image), reference(image).numpy(), atol=1e-6)
 
 
-def test_sound_becomes_kaldis_filter_bank():
-    at = np.arange(8000)
-    tones = 0.3 * np.sin(2 * np.pi * 440 * at / 16000) + 0.1 * np.sin(2 * np.pi * 3000 * at / 16000)
-    found = mel_frames(tones.astype(np.float32))
-    assert found.shape == (BINS, FRAMES)
+def test_mel_frames_are_those_of_kaldi():
+    seconds = np.arange(8000) / 16000
+    tones = 0.3 * np.sin(2 * np.pi * 440 * seconds) + 0.1 * np.sin(2 * np.pi * 3000 * seconds)
+    mel_bins = mel_frames(tones.astype(np.float32))
+    assert mel_bins.shape == (BINS, FRAMES)
     expected = {  # torchaudio 2.11: compliance.kaldi.fbank, called as imagebind.data calls it
         (0, 0): -15.1281, (0, 47): -13.0725, (10, 25): -10.7314, (10, 47): -10.4823, (30, 0): -8.5226,
         (30, 47): -8.54, (64, 25): -15.9424, (90, 0): -11.996, (90, 47): -11.9967, (127, 47): -15.9424,
     }  # fmt: skip
-    for place, value in expected.items():
-        assert found[place] == pytest.approx(value, abs=2e-3)
-    assert (found[:, 48:] == 0).all()
+    for position, value in expected.items():
+        assert mel_bins[position] == pytest.approx(value, abs=2e-3)
+    assert (mel_bins[:, 48:] == 0).all()
 
 
 @with_sound
-def test_a_recording_is_three_clips_of_its_first_channel(tmp_path):
+def test_three_clips_are_taken_of_the_first_channel(tmp_path):
     clips = clips_of(write_sound(tmp_path / "long.wav", 8))
     assert clips.shape == (CLIPS, 1, BINS, FRAMES)
     assert clips.dtype == np.float32
-    assert not np.allclose(clips[0], clips[1])  # the tone grows
+    assert not np.allclose(clips[0], clips[1])  # the tone grows louder
     stereo = clips_of(write_sound(tmp_path / "stereo.wav", 8, channels=2))
     np.testing.assert_array_equal(stereo, clips)
     short = clips_of(write_sound(tmp_path / "short.wav", 1))
@@ -71,29 +71,29 @@ def test_a_recording_is_three_clips_of_its_first_channel(tmp_path):
 
 @with_sound
 def test_a_recording_of_another_rate_is_resampled(tmp_path):
-    plain = clips_of(write_sound(tmp_path / "plain.wav", 3))
-    other = clips_of(write_sound(tmp_path / "other.wav", 3, rate=44100))
-    loud = plain > plain.max() - 0.5
-    np.testing.assert_allclose(other[loud], plain[loud], atol=0.02)
+    expected = clips_of(write_sound(tmp_path / "16000.wav", 3))
+    resampled = clips_of(write_sound(tmp_path / "44100.wav", 3, rate=44100))
+    loud = expected > expected.max() - 0.5
+    np.testing.assert_allclose(resampled[loud], expected[loud], atol=0.02)
 
 
 @with_sound
-@pytest.mark.parametrize(("content", "why"), [(None, "cannot be read"), (b"no sound", "cannot be read")])
-def test_what_is_no_recording_is_refused(tmp_path, content, why):
+@pytest.mark.parametrize("content", [None, b"no sound"], ids=["missing", "not a sound file"])
+def test_files_that_cannot_be_read_are_refused(tmp_path, content):
     path = tmp_path / "sound.wav"
     if content:
         path.write_bytes(content)
-    with pytest.raises(QueryError, match=why):
+    with pytest.raises(QueryError, match="cannot be read"):
         clips_of(path)
 
 
 @with_sound
-def test_a_click_is_too_short(tmp_path):
+def test_a_recording_of_less_than_25_ms_is_refused(tmp_path):
     with pytest.raises(QueryError, match="shorter than 25 ms"):
         clips_of(write_sound(tmp_path / "click.wav", 0.02))
 
 
-def test_without_its_library_it_is_listed_with_what_it_needs(monkeypatch):
+def test_without_the_library_it_is_listed_with_what_it_needs(monkeypatch):
     monkeypatch.setattr(imagebind_docrag.encoder, "REQUIRED_PACKAGES", ("no_such_library",))
     [row] = [row for row in list_models() if row["name"] == "imagebind"]
     assert "not installed: no_such_library" in row["unavailable"]
@@ -102,19 +102,19 @@ def test_without_its_library_it_is_listed_with_what_it_needs(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("given", "why"), [(None, f"{WEIGHTS} is not set"), ("/no/such.pth", "/no/such.pth")]
+    ("path", "message"), [(None, f"{WEIGHTS} is not set"), ("/no/such.pth", "/no/such.pth")]
 )
-def test_without_its_weights_it_says_where_they_belong(monkeypatch, given, why):
+def test_without_weights_the_error_names_the_variable(monkeypatch, path, message):
     monkeypatch.setattr(imagebind_docrag.encoder, "REQUIRED_PACKAGES", ())
     monkeypatch.delenv(WEIGHTS, raising=False)
-    if given:
-        monkeypatch.setenv(WEIGHTS, given)
-    with pytest.raises(ModelUnavailable, match=why) as caught:
+    if path:
+        monkeypatch.setenv(WEIGHTS, path)
+    with pytest.raises(ModelUnavailable, match=message) as caught:
         page_encoder("imagebind")
     assert WEIGHTS in str(caught.value)
 
 
-def test_its_spec_tells_the_licence_and_the_weights(monkeypatch, tmp_path):
+def test_the_spec_has_the_licence_and_the_digest_of_the_weights(monkeypatch, tmp_path):
     weights = tmp_path / "weights.pth"
     monkeypatch.setattr(imagebind_docrag.encoder, "REQUIRED_PACKAGES", ())
     monkeypatch.setenv(WEIGHTS, str(weights))
@@ -127,7 +127,7 @@ def test_its_spec_tells_the_licence_and_the_weights(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("options", [EncoderOptions(resolution=512), EncoderOptions(max_patches=64)])
-def test_it_has_one_resolution(options):
+def test_another_resolution_is_refused(options):
     with pytest.raises(SettingsError, match="224 by 224"):
         page_encoder("imagebind", options)
 

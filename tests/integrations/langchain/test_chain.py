@@ -1,4 +1,4 @@
-"""Whole chains and agents: a model behind an OpenAI-compatible address is shown the page that answers."""
+"""Chains and agents: a model behind an OpenAI-compatible API is shown the page that answers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from langchain_docrag import DocragRetriever, docrag_tool, show_pages, to_messag
 from langchain_openai import ChatOpenAI
 
 from docrag import Index
-from docrag.demo import QUESTIONS
+from docrag.demo import QUESTIONS, documents
 from tests.servers import Answer, ModelServer, Request
 
 QUESTION = QUESTIONS[0]
-SAID = "3.1 million, on page 3."
-LEAST_RIGHT = 12
-"""Of the 15 questions of the smoke set, within the 5 best pages."""
+ANSWER = "3.1 million, on page 3."
+MIN_CORRECT = 12
+"""Of the 15 questions of the smoke set, with a relevant page among the 5 best."""
 
 
 def parts(request: Request, kind: str) -> list[dict[str, Any]]:
-    """What a request to the model holds of a kind, in all of its messages."""
+    """The content parts of a kind, in all messages of a request to the model."""
     contents = [message["content"] for message in request.body["messages"]]
     return [
         part for content in contents if isinstance(content, list) for part in content if part["type"] == kind
@@ -37,21 +37,21 @@ def parts(request: Request, kind: str) -> list[dict[str, Any]]:
 
 
 def images(request: Request) -> list[bytes]:
-    """The images that a model was sent."""
+    """The images in a request to the model."""
     urls = [part["image_url"]["url"] for part in parts(request, "image_url")]
     assert all(url.startswith("data:image/jpeg;base64,") for url in urls)
     return [base64.b64decode(url.partition(",")[2]) for url in urls]
 
 
-def completion(request: Request, **said: Any) -> Answer:
-    """What OpenAI's chat completions answer, at once or as a stream."""
+def completion(request: Request, **message: Any) -> Answer:
+    """An answer of OpenAI's chat completions, complete or as a stream."""
     head = {"id": "1", "created": 0, "model": "vision"}
     if not request.body.get("stream"):
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **said}}
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}
         body = {**head, "object": "chat.completion", "choices": [choice]}
         return Answer(body=body, headers={"Content-Type": "application/json"})
     lines = []
-    for word in said["content"].split(" "):
+    for word in message["content"].split(" "):
         delta = {"role": "assistant", "content": f"{word} "}
         chunk = {**head, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta}]}
         lines.append(f"data: {json.dumps(chunk)}\n\n")
@@ -60,8 +60,8 @@ def completion(request: Request, **said: Any) -> Answer:
 
 @pytest.fixture
 def server() -> Iterator[ModelServer]:
-    """Says the same whatever it is asked."""
-    with ModelServer(lambda request: completion(request, content=SAID)) as server:
+    """A model that gives the same answer to every question."""
+    with ModelServer(lambda request: completion(request, content=ANSWER)) as server:
         yield server
 
 
@@ -70,8 +70,8 @@ def model_at(server: ModelServer) -> ChatOpenAI:
 
 
 def rag(retriever: Runnable[str, Any], model: Runnable[Any, Any], detail: str = "page") -> Runnable[str, str]:
-    """Retrieve, show, ask."""
-    show = RunnableLambda(lambda found: to_messages(found["docs"], found["question"], detail=detail))
+    """A chain that retrieves pages, shows them to the model and asks it the question."""
+    show = RunnableLambda(lambda inputs: to_messages(inputs["docs"], inputs["question"], detail=detail))
     return {"docs": retriever, "question": RunnablePassthrough()} | show | model | StrOutputParser()
 
 
@@ -84,59 +84,60 @@ def smoke(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[In
 
 
 @pytest.fixture(scope="session")
-def asked(shared: Path, smoke: Index) -> dict[str, set[bytes]]:
-    """Questions about them, and the images of the pages that answer each."""
+def relevant_images(shared: Path, smoke: Index) -> dict[str, set[bytes]]:
+    """Questions about the three documents, and the images of the pages that answer each of them."""
     root = shared / "smoke"
     rows = [json.loads(line) for line in (root / "queries.jsonl").read_text().splitlines()]
     text_of = {row["_id"]: row["text"] for row in rows}
-    every = smoke.as_retriever(k=1)
-    right: dict[str, set[bytes]] = {text: set() for text in text_of.values()}
+    retriever = smoke.as_retriever(k=1)
+    relevant: dict[str, set[bytes]] = {text: set() for text in text_of.values()}
     for line in (root / "qrels.tsv").read_text().splitlines()[1:]:
-        name, place, _ = line.split("\t")
-        file, _, page = place.rpartition("#")
-        if name in text_of:
-            [doc] = every.invoke("page", filter={"file_name": file, "page": int(page)})
-            right[text_of[name]].add(Path(doc.metadata["image_path"]).read_bytes())
-    return right
+        query_id, document, _ = line.split("\t")
+        file, _, page = document.rpartition("#")
+        if query_id in text_of:
+            [doc] = retriever.invoke("page", filter={"file_name": file, "page": int(page)})
+            relevant[text_of[query_id]].add(Path(doc.metadata["image_path"]).read_bytes())
+    return relevant
 
 
-def shown_right(server: ModelServer, asked: dict[str, set[bytes]]) -> int:
-    """Of how many questions the model was sent a page that answers; it was asked each once."""
-    right = 0
+def count_correct(server: ModelServer, relevant_images: dict[str, set[bytes]]) -> int:
+    """For how many questions the model was sent a relevant page; each question was asked once."""
+    correct = 0
     by_question = {parts(request, "text")[-1]["text"]: request for request in server.requests}
-    assert by_question.keys() == asked.keys()
-    assert len(server.requests) == len(asked)
+    assert by_question.keys() == relevant_images.keys()
+    assert len(server.requests) == len(relevant_images)
     for question, request in by_question.items():
         sent = images(request)
         assert len(sent) == 5
-        right += bool(asked[question] & set(sent))
-    return right
+        correct += bool(relevant_images[question] & set(sent))
+    return correct
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["invoke", "ainvoke", "batch", "abatch", "stream", "astream"])
-async def test_the_model_is_shown_the_page_that_answers(smoke, asked, server, way):
-    chain, questions = rag(smoke.as_retriever(k=5), model_at(server)), list(asked)
-    ways = {
+@pytest.mark.parametrize("method", ["invoke", "ainvoke", "batch", "abatch", "stream", "astream"])
+async def test_the_model_is_shown_the_page_that_answers(smoke, relevant_images, server, method):
+    chain = rag(smoke.as_retriever(k=5), model_at(server))
+    questions = list(relevant_images)
+    synchronous = {
         "invoke": lambda: [chain.invoke(question) for question in questions],
         "batch": lambda: chain.batch(questions, {"max_concurrency": 4}),
         "stream": lambda: ["".join(chain.stream(question)) for question in questions],
     }
-    if way in ways:
-        answers = ways[way]()
-    elif way == "abatch":
+    if method in synchronous:
+        answers = synchronous[method]()
+    elif method == "abatch":
         answers = await chain.abatch(questions, {"max_concurrency": 4})
-    elif way == "ainvoke":
+    elif method == "ainvoke":
         answers = [await chain.ainvoke(question) for question in questions]
     else:
         answers = ["".join([part async for part in chain.astream(question)]) for question in questions]
-    assert {answer.strip() for answer in answers} == {SAID}
-    assert shown_right(server, asked) >= LEAST_RIGHT
+    assert {answer.strip() for answer in answers} == {ANSWER}
+    assert count_correct(server, relevant_images) >= MIN_CORRECT
 
 
-def test_a_chain_sends_regions_that_are_smaller_than_pages(demo_index, server):
+def test_regions_that_a_chain_sends_are_smaller_than_pages(demo_index, server):
     for detail in ("page", "regions"):
-        assert rag(demo_index.as_retriever(k=2), model_at(server), detail).invoke(QUESTION.text) == SAID
+        assert rag(demo_index.as_retriever(k=2), model_at(server), detail).invoke(QUESTION.text) == ANSWER
     pages, regions = (images(request) for request in server.requests)
     assert len(pages) == len(regions) == 2
     assert sum(map(len, regions)) < sum(map(len, pages))
@@ -151,8 +152,8 @@ def test_arguments_of_the_retriever_can_be_bound_in_a_chain(demo_index, server):
 
 
 def test_a_chain_with_langchains_own_fake_model(demo_index):
-    model = GenericFakeChatModel(messages=iter([AIMessage(SAID)]))
-    assert "".join(rag(demo_index.as_retriever(k=1), model).stream(QUESTION.text)) == SAID
+    model = GenericFakeChatModel(messages=iter([AIMessage(ANSWER)]))
+    assert "".join(rag(demo_index.as_retriever(k=1), model).stream(QUESTION.text)) == ANSWER
 
 
 CALL = {
@@ -164,12 +165,12 @@ CALL = {
 
 @pytest.fixture
 def agents_server() -> Iterator[ModelServer]:
-    """Calls the tool once, then answers."""
+    """A model that calls the tool once and then answers."""
 
     def answer(request: Request) -> Answer:
         if request.body["messages"][-1]["role"] == "user" and not images(request):
             return completion(request, content=None, tool_calls=[CALL])
-        return completion(request, content=SAID)
+        return completion(request, content=ANSWER)
 
     with ModelServer(answer) as server:
         yield server
@@ -178,21 +179,21 @@ def agents_server() -> Iterator[ModelServer]:
 async def test_an_agent_reads_the_text_of_pages(demo_index, agents_server):
     tool = docrag_tool(demo_index.as_retriever(k=2))
     agent = create_agent(model_at(agents_server), [tool])
-    said = {"messages": [{"role": "user", "content": QUESTION.text}]}
-    for state in (agent.invoke(said), await agent.ainvoke(said)):
-        *_, found, answer = state["messages"]
-        assert answer.content == SAID
-        assert found.artifact[0].metadata["page"] == QUESTION.page - 1
+    inputs = {"messages": [{"role": "user", "content": QUESTION.text}]}
+    for state in (agent.invoke(inputs), await agent.ainvoke(inputs)):
+        *_, tool_message, answer = state["messages"]
+        assert answer.content == ANSWER
+        assert tool_message.artifact[0].metadata["page"] == QUESTION.page - 1
     first, second = agents_server.requests[:2]
     [function] = first.body["tools"]
     assert function["function"]["name"] == "search_pages"
     assert list(function["function"]["parameters"]["properties"]) == ["query"]
-    read = second.body["messages"][-1]
-    assert (read["role"], read["tool_call_id"]) == ("tool", "call_1")
-    assert read["content"].startswith(f"{QUESTION.file}, page {QUESTION.page}")
+    tool_answer = second.body["messages"][-1]
+    assert (tool_answer["role"], tool_answer["tool_call_id"]) == ("tool", "call_1")
+    assert tool_answer["content"].startswith(f"{QUESTION.file}, page {QUESTION.page}")
 
 
-async def test_an_agent_is_shown_pages_by_a_human_message_where_tools_may_send_text_only(
+async def test_an_agent_is_shown_pages_in_a_human_message_if_tools_can_only_send_text(
     demo_index, agents_server
 ):
     @wrap_model_call
@@ -208,18 +209,16 @@ async def test_an_agent_is_shown_pages_by_a_human_message_where_tools_may_send_t
     assert len(images(agents_server.requests[1])) == 2
 
 
-def test_an_agents_tool_sends_images_where_its_provider_takes_them(demo_index, agents_server):
+def test_the_tool_of_an_agent_sends_images_if_its_provider_accepts_them(demo_index, agents_server):
     tool = docrag_tool(demo_index.as_retriever(k=1), images="page")
     agent = create_agent(model_at(agents_server), [tool])
     agent.invoke({"messages": [{"role": "user", "content": QUESTION.text}]})
-    read = agents_server.requests[1].body["messages"][-1]
-    assert read["role"] == "tool"
-    assert [part["type"] for part in read["content"]] == ["text", "image_url"]
+    tool_answer = agents_server.requests[1].body["messages"][-1]
+    assert tool_answer["role"] == "tool"
+    assert [part["type"] for part in tool_answer["content"]] == ["text", "image_url"]
 
 
 def test_a_retriever_opened_from_a_folder_answers_in_a_chain(tmp_path, server):
-    from docrag.demo import documents
-
     with DocragRetriever.from_folder(documents() / QUESTION.file, index=tmp_path / "index", k=1) as retriever:
-        assert rag(retriever, model_at(server)).invoke(QUESTION.text) == SAID
+        assert rag(retriever, model_at(server)).invoke(QUESTION.text) == ANSWER
     assert len(images(server.requests[0])) == 1

@@ -1,4 +1,4 @@
-"""docrag's models as LangChain's embeddings: langchain-tests' own suites, and what they do not ask."""
+"""DocragEmbeddings: the suites of langchain-tests, and what they do not test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TestMiniLM(EmbeddingsIntegrationTests):
         return DocragEmbeddings
 
 
-class OfClip:
+class TinyClip:
     """The parameters of a tiny random checkpoint of CLIP."""
 
     @pytest.fixture(autouse=True)
@@ -44,11 +44,11 @@ class OfClip:
         return {"model": self.name}
 
 
-class TestClipUnit(OfClip, EmbeddingsUnitTests):
+class TestClipUnit(TinyClip, EmbeddingsUnitTests):
     pass
 
 
-class TestClip(OfClip, EmbeddingsIntegrationTests):
+class TestClip(TinyClip, EmbeddingsIntegrationTests):
     pass
 
 
@@ -62,12 +62,12 @@ def clip(checkpoint) -> DocragEmbeddings:
     return DocragEmbeddings(checkpoint("clip"))
 
 
-def test_minilm_gives_what_docrag_stores_for_captions(minilm):
+def test_minilm_gives_the_vectors_that_docrag_stores_for_captions(minilm):
     texts = ["The ferry leaves at nine.", "A pendulum swings.", ""]
-    own = text_encoder("minilm")
-    assert np.array_equal(np.array(minilm.embed_documents(texts), np.float32), own.encode_passages(texts))
+    encoder = text_encoder("minilm")
+    assert np.array_equal(np.array(minilm.embed_documents(texts), np.float32), encoder.encode_passages(texts))
     assert np.array_equal(
-        np.array(minilm.embed_query(texts[0]), np.float32), own.encode_queries(texts[:1])[0]
+        np.array(minilm.embed_query(texts[0]), np.float32), encoder.encode_queries(texts[:1])[0]
     )
 
 
@@ -79,16 +79,16 @@ def test_minilm_ranks_by_meaning_with_vectors_of_length_one(minilm):
     assert cosines[1] > cosines[0] + 0.2
 
 
-def test_nothing_gives_nothing(minilm, clip):
+def test_empty_lists_give_empty_lists(minilm, clip):
     assert minilm.embed_documents([]) == clip.embed_documents([]) == clip.embed_image([]) == []
 
 
-def test_halves_of_letters_are_embedded_like_any_unknown_letter(minilm):
-    broken, mended = minilm.embed_documents(["tide \ud83d gauge", "tide ? gauge"])
-    assert broken == mended
+def test_lone_surrogates_are_embedded_like_unknown_characters(minilm):
+    invalid, replaced = minilm.embed_documents(["tide \ud83d gauge", "tide ? gauge"])
+    assert invalid == replaced
 
 
-async def test_many_coroutines_give_what_one_call_gives(minilm):
+async def test_many_coroutines_give_the_same_as_one_call(minilm):
     texts = [f"text number {number}" for number in range(8)]
     one_by_one = await asyncio.gather(*(minilm.aembed_documents([text]) for text in texts))
     assert np.array([rows[0] for rows in one_by_one]) == pytest.approx(
@@ -96,7 +96,7 @@ async def test_many_coroutines_give_what_one_call_gives(minilm):
     )
 
 
-async def test_texts_and_images_stand_in_one_space(clip, checkpoint, tmp_path):
+async def test_texts_and_images_are_in_one_space(clip, checkpoint, tmp_path):
     picture = make_image(1)
     picture.save(tmp_path / "picture.png")
     from_file, from_memory = clip.embed_image([str(tmp_path / "picture.png"), picture])
@@ -110,11 +110,11 @@ async def test_texts_and_images_stand_in_one_space(clip, checkpoint, tmp_path):
     assert again == pytest.approx(from_memory, abs=1e-6)
 
 
-def test_more_images_than_fit_in_memory_at_once_keep_their_order(clip):
+def test_many_images_keep_their_order(clip):
     pictures = [make_image(seed, 40, 40) for seed in range(35)]
-    together = clip.embed_image(pictures)
-    assert len(together) == 35
-    assert together[33] == pytest.approx(clip.embed_image([pictures[33]])[0], abs=1e-5)
+    vectors = clip.embed_image(pictures)
+    assert len(vectors) == 35
+    assert vectors[33] == pytest.approx(clip.embed_image([pictures[33]])[0], abs=1e-5)
 
 
 def test_a_text_model_takes_no_images(minilm):
@@ -122,8 +122,8 @@ def test_a_text_model_takes_no_images(minilm):
         minilm.embed_image([make_image(1)])
 
 
-def test_an_image_that_is_not_there_is_named(clip, tmp_path):
-    with pytest.raises(QueryError, match=r"missing\.png does not exist"):
+def test_the_error_names_a_missing_image(clip, tmp_path):
+    with pytest.raises(QueryError, match=r"missing\.png"):
         clip.embed_image([tmp_path / "missing.png"])
 
 
@@ -132,12 +132,12 @@ def test_a_late_interaction_model_is_refused(checkpoint):
         DocragEmbeddings(checkpoint("colpali"))
 
 
-def test_an_unknown_name_is_refused_with_the_names_there_are():
+def test_an_unknown_name_is_refused_with_the_known_names():
     with pytest.raises(UnknownModel, match="minilm"):
         DocragEmbeddings("no-such-model")
 
 
-def test_an_encoder_that_is_open_is_used_as_it_is():
+def test_an_open_encoder_is_used_as_it_is():
     encoder = text_encoder("minilm")
     assert DocragEmbeddings(encoder).embed_query("tide") == DocragEmbeddings().embed_query("tide")
     assert repr(DocragEmbeddings()) == "DocragEmbeddings('minilm')"

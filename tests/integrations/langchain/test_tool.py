@@ -1,4 +1,4 @@
-"""The tool for agents."""
+"""docrag_tool: what the model is shown, and which errors it is told about."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def call(**arguments) -> dict:
     return {"name": "search_pages", "args": arguments, "id": "1", "type": "tool_call"}
 
 
-def test_its_message_has_the_text_and_the_documents_as_artifact(retriever):
+def test_the_message_has_the_text_and_the_documents_as_artifact(retriever):
     message = docrag_tool(retriever).invoke(call(query=QUESTION.text))
     docs = retriever.invoke(QUESTION.text)
     assert isinstance(message, ToolMessage)
@@ -35,13 +35,13 @@ def test_its_message_has_the_text_and_the_documents_as_artifact(retriever):
     assert page_line(docs[1]) in message.content
 
 
-async def test_async_is_the_same(retriever):
+async def test_ainvoke_returns_the_same(retriever):
     tool = docrag_tool(retriever)
     assert await tool.ainvoke(call(query=QUESTION.text)) == tool.invoke(call(query=QUESTION.text))
 
 
 @pytest.mark.parametrize("detail", ["page", "regions", "thumbnail"])
-def test_images_stand_beside_the_text_where_they_are_wanted(retriever, detail):
+def test_images_follow_the_text_if_they_are_asked_for(retriever, detail):
     message = docrag_tool(retriever, images=detail).invoke(call(query=QUESTION.text))
     assert [block["type"] for block in message.content_blocks] == ["text", "image"] * 2
     assert message.content_blocks[0]["text"].startswith(f"{LINE}\n")
@@ -55,37 +55,37 @@ def test_long_pages_are_cut_between_words(retriever):
     assert len(first) < 50 + len(f"{LINE}\n ...")
 
 
-def test_the_model_is_told_what_it_may_say(retriever):
+def test_name_description_and_schema_of_the_tool(retriever):
     tool = docrag_tool(retriever, name="reports", description="Annual reports of ferry companies.")
     assert (tool.name, tool.description) == ("reports", "Annual reports of ferry companies.")
     schema = tool.tool_call_schema.model_json_schema()
     assert schema["properties"].keys() == {"query"}
 
 
-def test_a_query_that_cannot_be_answered_is_told_to_the_model(retriever):
+def test_a_query_that_cannot_be_answered_is_an_error_for_the_model(retriever):
     message = docrag_tool(retriever).invoke(call(query=" "))
     assert message.status == "error"
     assert "empty" in message.content
 
 
-def test_no_page_is_said(demo_index):
+def test_without_pages_the_model_is_told_so(demo_index):
     retriever = demo_index.as_retriever(filter={"file_name": "nothing.pdf"})
     message = docrag_tool(retriever, images="page").invoke(call(query=QUESTION.text))
     assert (message.content, message.artifact) == (NO_PAGES, [])
 
 
-def test_what_the_model_cannot_mend_is_raised(tmp_path):
+def test_errors_that_the_model_cannot_correct_are_raised(tmp_path):
     with Index.open(tmp_path / "index") as index:
         retriever = index.as_retriever()
     with pytest.raises(StoreError, match="closed"):
         docrag_tool(retriever).invoke(call(query="ferry"))
 
 
-def test_callbacks_of_the_call_hear_of_the_retrieval(retriever):
-    class Heard(BaseCallbackHandler):
+def test_callbacks_of_the_call_are_notified_of_the_retrieval(retriever):
+    class QueryRecorder(BaseCallbackHandler):
         def on_retriever_start(self, serialized, query, **kwargs):
-            heard.append(query)
+            queries.append(query)
 
-    heard: list[str] = []
-    docrag_tool(retriever).invoke(call(query=QUESTION.text), {"callbacks": [Heard()]})
-    assert heard == [QUESTION.text]
+    queries: list[str] = []
+    docrag_tool(retriever).invoke(call(query=QUESTION.text), {"callbacks": [QueryRecorder()]})
+    assert queries == [QUESTION.text]

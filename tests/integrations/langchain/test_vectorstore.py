@@ -1,4 +1,4 @@
-"""The vector store: langchain-tests' whole suite on both engines, and what people do with one beyond it."""
+"""DocragVectorStore with texts: the suite of langchain-tests on both engines, and what it does not test."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tests.integrations.langchain.vectorstores import FAKE, contents
 
 reopen, store = vectorstores.reopen, vectorstores.store
 
-BROKEN_METADATA = [
+INVALID_METADATA = [
     ({"when": object()}, "when: object is not JSON"),
     ({"x": {"y": float("nan")}}, r"x\.y: nan is not JSON"),
     ({"x": {1: "one"}}, "x: the key 1 is not a string"),
     ({"x": 2**63}, "more than 64 bits"),
     ({"x": "\ud83d"}, "is not Unicode"),
 ]
-STRANGE_IDS = ["1", "", " ", "a/b#c?", "Ünïcødé 🚢", "x" * 10_000, "6f3c1c0e-53a8-5d0b-9d0c-6c2f1c3a5e11"]
-STRANGE_METADATA = {
+UNUSUAL_IDS = ["1", "", " ", "a/b#c?", "Ünïcødé 🚢", "x" * 10_000, "6f3c1c0e-53a8-5d0b-9d0c-6c2f1c3a5e11"]
+UNUSUAL_METADATA = {
     "nested": {"list": [1, {"deep": [None, True, 1.5]}], "empty": {}, "none": None},
     "Schlüssel mit Leerzeichen": "größer ✓",
     "a.b": -0.0,
@@ -50,24 +50,24 @@ class TestStandard(VectorStoreIntegrationTests):
         return store
 
 
-def test_ids_come_back_as_they_were_given(store):
-    assert store.add_texts(STRANGE_IDS, ids=STRANGE_IDS) == STRANGE_IDS
-    assert [found.id for found in store.get_by_ids(STRANGE_IDS)] == STRANGE_IDS
-    assert {found.id for found in store.similarity_search("x", k=10)} == set(STRANGE_IDS)
+def test_ids_are_returned_as_they_were_given(store):
+    assert store.add_texts(UNUSUAL_IDS, ids=UNUSUAL_IDS) == UNUSUAL_IDS
+    assert [found.id for found in store.get_by_ids(UNUSUAL_IDS)] == UNUSUAL_IDS
+    assert {found.id for found in store.similarity_search("x", k=10)} == set(UNUSUAL_IDS)
     assert store.delete([""])
-    assert [found.id for found in store.get_by_ids(STRANGE_IDS)] == [id for id in STRANGE_IDS if id]
+    assert [found.id for found in store.get_by_ids(UNUSUAL_IDS)] == [id for id in UNUSUAL_IDS if id]
 
 
-def test_metadata_come_back_as_they_were_given(store):
-    document = Document(id="a", page_content="text\n\twith 🚢", metadata=STRANGE_METADATA)
+def test_metadata_is_returned_as_it_was_given(store):
+    document = Document(id="a", page_content="text\n\twith 🚢", metadata=UNUSUAL_METADATA)
     store.add_documents([document])
     [found] = store.get_by_ids(["a"])
     assert found == document
-    assert json.dumps(found.metadata, sort_keys=True) == json.dumps(STRANGE_METADATA, sort_keys=True)
+    assert json.dumps(found.metadata, sort_keys=True) == json.dumps(UNUSUAL_METADATA, sort_keys=True)
     assert store.similarity_search("text", k=1) == [document]
 
 
-def test_everything_is_there_again_after_it_was_closed(reopen):
+def test_documents_are_kept_when_the_store_is_closed(reopen):
     with reopen() as store:
         store.add_texts(["foo", "bar"], [{"n": 1}, {"n": 2}], ids=["1", "2"])
         before = store.similarity_search_with_score("bar", k=2)
@@ -80,20 +80,22 @@ def test_everything_is_there_again_after_it_was_closed(reopen):
         assert contents(store) == ["foo"]
 
 
-def test_scores_are_cosines_best_first(store):
+def test_scores_are_cosines_in_descending_order(store):
     store.add_texts(["foo", "bar", "baz"])
-    query, found = np.array(FAKE.embed_query("baz")), store.similarity_search_with_score("baz", k=3)
-    for document, score in found:
+    query = np.array(FAKE.embed_query("baz"))
+    results = store.similarity_search_with_score("baz", k=3)
+    for document, score in results:
         vector = np.array(FAKE.embed_query(document.page_content))
         assert score == pytest.approx(
             vector @ query / np.linalg.norm(vector) / np.linalg.norm(query), abs=1e-5
         )
-    assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+    scores = [score for _, score in results]
+    assert scores == sorted(scores, reverse=True)
     assert store.similarity_search_by_vector(list(query), k=1)[0].page_content == "baz"
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("filter", "expected"),
     [
         ({"kind": "a"}, ["0", "2"]),
         ({"kind": ["a", "b"]}, ["0", "1", "2"]),
@@ -117,7 +119,7 @@ def test_scores_are_cosines_best_first(store):
         (None, ["0", "1", "2"]),
     ],
 )
-def test_a_filter_is_metadata_that_must_be_equal(store, wanted, expected):
+def test_a_filter_selects_equal_metadata(store, filter, expected):
     store.add_texts(
         ["0", "1", "2"],
         [
@@ -126,22 +128,22 @@ def test_a_filter_is_metadata_that_must_be_equal(store, wanted, expected):
             {"kind": "a", "n": 2.0, "tags": ["x"], "big": 2**60 + 1, "page": "iv", "none": None},
         ],
     )
-    assert contents(store, filter=wanted) == expected
+    assert contents(store, filter=filter) == expected
 
 
-@pytest.mark.parametrize("wanted", [{"n": []}, {"n": {}}, {"n": object()}, {'"': 1}, {"n": float("nan")}])
-def test_a_filter_that_cannot_be_used_is_refused(store, wanted):
+@pytest.mark.parametrize("filter", [{"n": []}, {"n": {}}, {"n": object()}, {'"': 1}, {"n": float("nan")}])
+def test_an_invalid_filter_is_refused(store, filter):
     store.add_texts(["0"], [{"n": 1}])
     with pytest.raises(QueryError, match="filter"):
-        store.similarity_search("x", filter=wanted)
+        store.similarity_search("x", filter=filter)
 
 
-def test_the_last_of_equal_ids_stays(store):
+def test_of_texts_with_the_same_id_the_last_one_is_kept(store):
     assert store.add_texts(["old", "new"], ids=["1", "1"]) == ["1", "1"]
     assert contents(store) == ["new"]
 
 
-def test_delete_without_ids_removes_all_and_with_none_of_them_nothing(store):
+def test_delete_without_ids_removes_all_and_with_an_empty_list_nothing(store):
     assert store.delete(["1"])
     assert store.delete()
     store.add_texts(["foo", "bar"])
@@ -153,7 +155,7 @@ def test_delete_without_ids_removes_all_and_with_none_of_them_nothing(store):
     assert contents(store) == ["baz"]
 
 
-async def test_coroutines_do_the_same(store):
+async def test_coroutines_return_the_same(store):
     ids = await store.aadd_documents(
         [Document(page_content="foo", metadata={"n": 1}), Document(page_content="bar")]
     )
@@ -175,7 +177,7 @@ async def test_coroutines_do_the_same(store):
         ("similarity_score_threshold", {"k": 2, "score_threshold": 0.0}),
     ],
 )
-async def test_a_retriever_takes_filters_and_every_type_of_search(store, search_type, options):
+async def test_a_retriever_of_the_store_takes_filters_and_every_type_of_search(store, search_type, options):
     store.add_texts(["foo", "bar", "baz", "qux"], [{"n": n % 2} for n in range(4)], ids=list("0123"))
     retriever = store.as_retriever(search_type=search_type, search_kwargs={**options, "filter": {"n": 0}})
     found = retriever.invoke("baz")
@@ -183,7 +185,7 @@ async def test_a_retriever_takes_filters_and_every_type_of_search(store, search_
     assert await retriever.ainvoke("baz") == found
 
 
-def test_a_threshold_is_a_relevance_from_0_to_1(store):
+def test_a_score_threshold_is_a_relevance_from_0_to_1(store):
     store.add_texts(["foo", "bar", "baz"])
     scored = store.similarity_search_with_score("foo", k=3)
     relevant = store.similarity_search_with_relevance_scores("foo", k=3)
@@ -192,7 +194,7 @@ def test_a_threshold_is_a_relevance_from_0_to_1(store):
     assert best.page_content == "foo"
 
 
-def test_marginal_relevance_leaves_out_what_says_the_same():
+def test_marginal_relevance_avoids_rows_that_are_alike():
     query = np.array([1, 0, 0], np.float32)
     rows = np.array([[0.9, 0.1, 0], [0.9, 0.11, 0], [0.5, 0, 0.8], [0, 0, 0]], np.float32)
     assert marginal_relevance(query, rows, 2, 1.0) == [0, 1]
@@ -200,26 +202,26 @@ def test_marginal_relevance_leaves_out_what_says_the_same():
     assert sorted(marginal_relevance(query, rows, 9, 0.5)) == [0, 1, 2, 3]
 
 
-def test_langchains_indexing_keeps_the_store_in_step(store):
+def test_langchains_indexing_keeps_the_store_up_to_date(store):
     records = InMemoryRecordManager("notes")
     records.create_schema()
     documents = [Document(page_content=text, metadata={"source": f"{text}.md"}) for text in ("foo", "bar")]
-    told = {"record_manager": records, "vector_store": store, "cleanup": "full", "key_encoder": "sha256"}
-    assert index(documents, **told)["num_added"] == 2
+    options = {"record_manager": records, "vector_store": store, "cleanup": "full", "key_encoder": "sha256"}
+    assert index(documents, **options)["num_added"] == 2
     changed = [documents[0], Document(page_content="baz", metadata={"source": "bar.md"})]
-    assert index(changed, **told) == {"num_added": 1, "num_updated": 0, "num_skipped": 1, "num_deleted": 1}
+    assert index(changed, **options) == {"num_added": 1, "num_updated": 0, "num_skipped": 1, "num_deleted": 1}
     assert contents(store) == ["baz", "foo"]
 
 
-@pytest.mark.parametrize(("metadata", "why"), BROKEN_METADATA)
-def test_metadata_that_would_not_come_back_are_refused_and_nothing_is_written(store, metadata, why):
-    with pytest.raises(InvalidRecord, match=f"metadata of 'b'.*{why}"):
+@pytest.mark.parametrize(("metadata", "reason"), INVALID_METADATA)
+def test_metadata_that_cannot_be_stored_is_refused_and_nothing_is_written(store, metadata, reason):
+    with pytest.raises(InvalidRecord, match=f"metadata of 'b'.*{reason}"):
         store.add_texts(["foo", "bar"], [{}, metadata], ids=["a", "b"])
     assert contents(store) == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("arguments", "message"),
     [
         ({"texts": ["a", "b"], "ids": ["1"]}, "2 texts and 1 ids"),
         ({"texts": ["a"], "metadatas": []}, "1 texts and 0 metadatas"),
@@ -230,13 +232,13 @@ def test_metadata_that_would_not_come_back_are_refused_and_nothing_is_written(st
         ({"texts": ["a"], "batch": 3}, "no argument batch"),
     ],
 )
-def test_what_cannot_be_added_is_refused(store, arguments, why):
-    with pytest.raises(SettingsError, match=why):
+def test_invalid_arguments_of_add_texts_are_refused(store, arguments, message):
+    with pytest.raises(SettingsError, match=message):
         store.add_texts(**arguments)
     assert contents(store) == []
 
 
-def test_numbers_that_make_no_sense_are_refused(store):
+def test_invalid_arguments_of_a_search_are_refused(store):
     store.add_texts(["foo"])
     for search in (store.similarity_search, store.max_marginal_relevance_search):
         with pytest.raises(QueryError, match="k = 0"):
@@ -249,8 +251,8 @@ def test_numbers_that_make_no_sense_are_refused(store):
         store.delete("1")
 
 
-class Uneven(Embeddings):
-    """Gives vectors of other lengths, or numbers that are none, when asked to."""
+class UnreliableEmbeddings(Embeddings):
+    """Gives vectors whose lengths and values a test can change."""
 
     def __init__(self) -> None:
         self.lengths: Iterator[int] = itertools.repeat(6)
@@ -263,8 +265,8 @@ class Uneven(Embeddings):
         return self.embed_documents([text])[0]
 
 
-def test_vectors_of_another_length_are_refused_and_told_of():
-    embedding = Uneven()
+def test_vectors_of_another_length_are_refused():
+    embedding = UnreliableEmbeddings()
     with DocragVectorStore(embedding=embedding) as store:
         store.add_texts(["foo"])
         embedding.lengths = itertools.repeat(7)

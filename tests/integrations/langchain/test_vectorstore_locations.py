@@ -1,4 +1,4 @@
-"""Where a vector store keeps its texts: directories, servers, and who may open them with what."""
+"""Where DocragVectorStore keeps its texts: directories, servers, and the embeddings that open them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_closed_store_says_so(reopen):
             call()
 
 
-def test_a_temporary_place_is_gone_when_it_is_closed():
+def test_a_temporary_store_is_deleted_when_it_is_closed():
     with DocragVectorStore.from_texts(["foo"], FAKE, [{"n": 1}], ids=["1"]) as store:
         folder = Path(store.uri)
         assert (folder / "points").is_dir()
@@ -50,7 +50,7 @@ def test_a_temporary_place_is_gone_when_it_is_closed():
     assert not folder.exists()
 
 
-async def test_documents_make_a_store_at_a_place(tmp_path):
+async def test_from_documents_adds_to_the_store(tmp_path):
     documents = [Document(id="a", page_content="foo"), Document(page_content="bar", metadata={"n": 1})]
     with DocragVectorStore.from_documents(documents, FAKE, uri=tmp_path / "texts") as store:
         assert contents(store) == ["bar", "foo"]
@@ -58,14 +58,14 @@ async def test_documents_make_a_store_at_a_place(tmp_path):
         assert contents(store) == ["bar", "foo"]  # "a" was there already
 
 
-def test_a_store_that_cannot_be_filled_is_let_go(tmp_path):
+def test_a_store_that_cannot_be_filled_is_closed(tmp_path):
     with pytest.raises(SettingsError, match="1 texts and 2 ids"):
         DocragVectorStore.from_texts(["foo"], FAKE, uri=tmp_path / "texts", ids=["1", "2"])
     with DocragVectorStore(tmp_path / "texts", FAKE) as store:
         assert store.add_texts(["foo"], ids=["1"]) == ["1"]
 
 
-def test_minilm_is_the_default_and_found_again(tmp_path):
+def test_minilm_is_the_default_and_is_opened_again(tmp_path):
     notes = ["The ferry leaves at nine.", "A pendulum swings."]
     with DocragVectorStore.from_texts(notes, uri=tmp_path / "texts") as store:
         pass
@@ -74,16 +74,16 @@ def test_minilm_is_the_default_and_found_again(tmp_path):
         assert store.similarity_search("When does the boat go?", k=1)[0].page_content == notes[0]
 
 
-def test_clip_keeps_texts_that_images_are_compared_with(checkpoint, tmp_path):
+def test_images_are_compared_with_texts_by_clip(checkpoint, tmp_path):
     embedding = DocragEmbeddings(checkpoint("clip"))
     with DocragVectorStore.from_texts(["a scan", "a table"], embedding, uri=tmp_path / "texts") as store:
         [image] = embedding.embed_image([make_image(1)])
         assert len(store.similarity_search_by_vector(image, k=2)) == 2
-    with DocragVectorStore(tmp_path / "texts") as store:  # finds the model by itself
+    with DocragVectorStore(tmp_path / "texts") as store:  # opens the model by itself
         assert store.similarity_search("a table", k=1)[0].page_content == "a table"
 
 
-def test_weights_that_moved_are_found_by_their_new_path(checkpoint, tmp_path):
+def test_weights_that_were_moved_are_given_by_their_new_path(checkpoint, tmp_path):
     shutil.copytree(checkpoint("clip"), tmp_path / "clip")
     first = DocragEmbeddings(str(tmp_path / "clip"))
     with DocragVectorStore.from_texts(["foo"], first, uri=tmp_path / "texts"):
@@ -100,18 +100,18 @@ def test_weights_that_moved_are_found_by_their_new_path(checkpoint, tmp_path):
 def test_other_embeddings_are_refused_by_name(reopen, tmp_path):
     with reopen() as store:
         store.add_texts(["foo"])
-        where = store.uri
+        uri = store.uri
     settings = Settings(files=str(tmp_path / "files"))
-    with pytest.raises(IndexMismatch, match=r"DeterministicFakeEmbedding.*asked for minilm"):
-        DocragVectorStore(where, DocragEmbeddings(), settings=settings)
+    with pytest.raises(IndexMismatch, match=r"DeterministicFakeEmbedding.*minilm"):
+        DocragVectorStore(uri, DocragEmbeddings(), settings=settings)
     with pytest.raises(IndexMismatch, match=r"embedded by DeterministicFakeEmbedding.*pass it as embedding"):
-        DocragVectorStore(where, settings=settings)
+        DocragVectorStore(uri, settings=settings)
     with reopen() as store:
         assert contents(store) == ["foo"]
 
 
-class Cached(Embeddings):
-    """As LangChain's CacheBackedEmbeddings are built."""
+class CachedEmbeddings(Embeddings):
+    """Has the same attribute as LangChain's CacheBackedEmbeddings."""
 
     underlying_embeddings = FAKE
 
@@ -125,16 +125,16 @@ class Cached(Embeddings):
 def test_a_cache_around_the_embeddings_makes_no_difference(tmp_path):
     with DocragVectorStore.from_texts(["foo"], FAKE, uri=tmp_path / "texts"):
         pass
-    with DocragVectorStore(tmp_path / "texts", Cached()) as store:
+    with DocragVectorStore(tmp_path / "texts", CachedEmbeddings()) as store:
         assert store.similarity_search("foo", k=1)[0].page_content == "foo"
 
 
-def test_a_directory_is_open_once(tmp_path):
+def test_a_directory_cannot_be_opened_twice(tmp_path):
     with DocragVectorStore.from_texts(["foo"], FAKE, uri=tmp_path / "texts"), pytest.raises(IndexInUse):
         DocragVectorStore(tmp_path / "texts", FAKE)
 
 
-def test_a_server_may_be_filled_by_another_process_meanwhile(tmp_path):
+def test_a_store_on_a_server_sees_what_another_process_writes(tmp_path):
     with FakeQdrant() as server:
         settings = Settings(files=str(tmp_path / "files"))
         with DocragVectorStore(server.uri, FAKE, settings=settings) as early:
@@ -146,15 +146,15 @@ def test_a_server_may_be_filled_by_another_process_meanwhile(tmp_path):
             assert contents(early) == ["bar"]
 
 
-def _write_and_die(folder: Path) -> None:
+def _write_and_exit(folder: Path) -> None:
     store = DocragVectorStore(folder, FAKE)
     store.add_texts(["foo", "bar"], ids=["1", "2"])
     store.delete(["2"])
     os._exit(9)
 
 
-def test_what_was_acknowledged_survives_a_killed_process(tmp_path):
-    process = multiprocessing.get_context("spawn").Process(target=_write_and_die, args=(tmp_path / "texts",))
+def test_texts_that_were_acknowledged_survive_a_killed_process(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=_write_and_exit, args=(tmp_path / "texts",))
     process.start()
     process.join()
     assert process.exitcode == 9
@@ -162,18 +162,18 @@ def test_what_was_acknowledged_survives_a_killed_process(tmp_path):
         assert contents(store) == ["foo"]
 
 
-def test_space_of_replaced_texts_comes_back(tmp_path, monkeypatch):
+def test_a_store_is_optimized_after_many_texts_were_replaced(tmp_path, monkeypatch):
     monkeypatch.setattr(text_backend, "_OPTIMIZE_AFTER", 200)
-    told = []
+    counts = []
     with DocragVectorStore(tmp_path / "texts", FAKE) as store:
-        monkeypatch.setattr(EdgeStore, "optimize", lambda self: told.append(self.count()))
+        monkeypatch.setattr(EdgeStore, "optimize", lambda self: counts.append(self.count()))
         ids = [str(number) for number in range(120)]
         store.add_texts(ids)
-        assert told == []
+        assert counts == []
         store.add_texts(ids, ids=ids)
         store.add_texts(ids, ids=ids)
-        assert told == [240]
-    assert len(told) == 1
+        assert counts == [240]
+    assert len(counts) == 1
 
 
 def test_langchain_qdrant_reads_the_same_collection(tmp_path):
@@ -184,38 +184,37 @@ def test_langchain_qdrant_reads_the_same_collection(tmp_path):
     store = DocragVectorStore.__new__(DocragVectorStore)
     store._backend = backend
     store.add_texts(["foo", "bar"], [{"n": 1}, {"n": 2}], ids=["1", "2"])
-    theirs = qdrant.QdrantVectorStore(client, "notes", FAKE, vector_name="caption")
-    [(found, score)] = theirs.similarity_search_with_score("bar", k=1)
-    assert (found.page_content, found.metadata["n"], score) == ("bar", 2, pytest.approx(1, abs=1e-5))
+    langchain_store = qdrant.QdrantVectorStore(client, "notes", FAKE, vector_name="caption")
+    [(document, score)] = langchain_store.similarity_search_with_score("bar", k=1)
+    assert (document.page_content, document.metadata["n"], score) == ("bar", 2, pytest.approx(1, abs=1e-5))
 
 
-def test_an_index_of_pages_is_not_opened_where_texts_are(tmp_path):
+def test_texts_cannot_be_opened_as_an_index_of_pages(tmp_path):
     with DocragVectorStore.from_texts(["foo"], uri=tmp_path / "texts"):
         pass
-    refused = r"texts of a vector store, no pages.*DocragVectorStore"
-    with pytest.raises(IndexMismatch, match=refused):
+    message = "DocragVectorStore"
+    with pytest.raises(IndexMismatch, match=message):
         Index.open(tmp_path / "texts")
-    with pytest.raises(IndexMismatch, match=refused):
+    with pytest.raises(IndexMismatch, match=message):
         export_index(str(tmp_path / "texts"), tmp_path / "out")
     with DocragVectorStore(tmp_path / "texts") as store:
         assert contents(store) == ["foo"]
 
 
-def test_arguments_in_the_wrong_places_are_told_of(tmp_path):
+def test_arguments_in_the_wrong_order_are_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"not the address of a vector store.*embeddings are the second"):
         DocragVectorStore(FAKE)
     with pytest.raises(SettingsError, match="'minilm' is not LangChain embeddings"):
         DocragVectorStore(tmp_path / "texts", "minilm")
-    with pytest.raises(SettingsError, match="no place for an index"):
+    with pytest.raises(SettingsError, match="ftp://host/texts"):
         DocragVectorStore("ftp://host/texts")
 
 
 async def test_many_threads_and_coroutines_share_a_store(store):
     async def add(number: int) -> list[str]:
         ids = await store.aadd_texts([f"text {number}", f"other {number}"], ids=[str(number), f"o{number}"])
-        assert [found.page_content for found in await store.asimilarity_search(f"text {number}", k=1)] == [
-            f"text {number}"
-        ]
+        [nearest] = await store.asimilarity_search(f"text {number}", k=1)
+        assert nearest.page_content == f"text {number}"
         await store.adelete([f"o{number}"])
         return ids
 
@@ -223,8 +222,8 @@ async def test_many_threads_and_coroutines_share_a_store(store):
     assert contents(store) == sorted(f"text {number}" for number in range(12))
 
 
-def test_a_directory_of_something_else_is_left_alone(tmp_path):
+def test_a_directory_with_other_files_is_not_changed(tmp_path):
     (tmp_path / "letters.txt").write_text("dear")
-    with DocragVectorStore(tmp_path, FAKE) as store, pytest.raises(StoreError, match="is no index"):
+    with DocragVectorStore(tmp_path, FAKE) as store, pytest.raises(StoreError, match=str(tmp_path)):
         store.add_texts(["foo"])
     assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]

@@ -1,4 +1,4 @@
-"""What the tests of LangChain's vector store share."""
+"""What the tests of DocragVectorStore share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Reopen = Callable[[], DocragVectorStore]
 
 @pytest.fixture(params=["directory", "server"])
 def reopen(request, tmp_path) -> Iterator[Reopen]:
-    """Opens a place by itself; the server is qdrant-client's local mode behind Qdrant's routes."""
+    """Opens the same store each time; the server is qdrant-client's local mode behind Qdrant's routes."""
     if request.param == "directory":
         yield lambda: DocragVectorStore(tmp_path / "texts", FAKE)
         return
@@ -32,6 +32,6 @@ def store(reopen) -> Iterator[DocragVectorStore]:
         yield opened
 
 
-def contents(store: DocragVectorStore, **wanted: object) -> list[str]:
-    """The texts that a search finds, in their own order."""
-    return sorted(found.page_content for found in store.similarity_search("any", k=100, **wanted))
+def contents(store: DocragVectorStore, **arguments: object) -> list[str]:
+    """The texts that a search finds, sorted."""
+    return sorted(document.page_content for document in store.similarity_search("any", k=100, **arguments))

@@ -1,4 +1,4 @@
-"""`docrag mcp` as clients meet it: a process that speaks over stdio or HTTP."""
+"""`docrag mcp` as a process, with clients over stdio and HTTP."""
 
 from __future__ import annotations
 
@@ -52,29 +52,30 @@ def command(index: Path, *flags: str) -> list[str]:
     return [sys.executable, "-m", "docrag", "mcp", "--index", str(index), *flags]
 
 
-class Asked:
-    """A client of the SDK whose event loop runs in a thread, so that it outlives a test."""
+class BlockingClient:
+    """A client of the SDK whose event loop runs in a thread, so that several tests can share it."""
 
     def __init__(self, client: Client, call: Callable[..., Any]) -> None:
-        self._client, self._call = client, call
+        self._client = client
+        self._call = call
 
     def tool(self, name: str, **arguments: Any) -> Any:
         return self._call(self._client.call_tool, name, arguments)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *given: self._call(getattr(self._client, name), *given)
+        return lambda *arguments: self._call(getattr(self._client, name), *arguments)
 
 
 @contextmanager
-def connected(server: Any) -> Iterator[Asked]:
+def connected(server: Any) -> Iterator[BlockingClient]:
     with start_blocking_portal() as portal:
         client = Client(server)
         with portal.wrap_async_context_manager(client):
-            yield Asked(client, portal.call)
+            yield BlockingClient(client, portal.call)
 
 
 @pytest.fixture(scope="module")
-def over_stdio(demo_copy) -> Iterator[Asked]:
+def over_stdio(demo_copy) -> Iterator[BlockingClient]:
     program, *arguments = command(demo_copy())
     with connected(StdioServerParameters(command=program, args=arguments)) as client:
         yield client
@@ -100,84 +101,84 @@ def url(demo_copy) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def over_http(url) -> Iterator[Asked]:
+def over_http(url) -> Iterator[BlockingClient]:
     with connected(url) as client:
         yield client
 
 
 @pytest.fixture(params=["over_stdio", "over_http"])
-def client(request) -> Asked:
+def client(request) -> BlockingClient:
     return request.getfixturevalue(request.param)
 
 
-def test_a_client_searches_and_looks(client):
+def test_a_client_searches_and_reads_pages(client):
     assert [tool.name for tool in client.list_tools().tools] == ["search_pages", "get_page", "list_documents"]
-    found = client.tool("search_pages", query=CATERING, k=3, images="regions")
-    best = found.structured_content["hits"][0]
+    search = client.tool("search_pages", query=CATERING, k=3, images="regions")
+    best = search.structured_content["hits"][0]
     assert (Path(best["file"]).name, best["page"]) == ("skerry_lines_annual_report_2023.pdf", 3)
     assert "24.6" in best["text"]
-    assert {block.type for block in found.content} == {"text", "image", "resource_link"}
-    looked = client.tool("get_page", page_id=best["page_id"], detail="image")
-    assert [block.type for block in looked.content] == ["text", "image"]
+    assert {block.type for block in search.content} == {"text", "image", "resource_link"}
+    page = client.tool("get_page", page_id=best["page_id"], detail="image")
+    assert [block.type for block in page.content] == ["text", "image"]
     kinds = [part.mime_type for part in client.read_resource(best["uri"]).contents]
     assert kinds == ["text/plain", "image/jpeg"]
     assert client.tool("list_documents").structured_content["total"] == 5
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "said"),
+    ("tool", "arguments", "message"),
     [
         ("get_page", {"page_id": "../../../../etc/passwd"}, "page_id: not the id of a page"),
         ("search_pages", {"query": "x", "k": 10**9}, "k: Input should be less than or equal to 20"),
-        ("get_page", {"page_id": page_id("ab" * 32, 1)}, "in the index"),
+        ("get_page", {"page_id": page_id("ab" * 32, 1)}, page_id("ab" * 32, 1)),
     ],
 )
-def test_a_client_is_refused_what_it_must_not_have(client, tool, arguments, said):
-    refused = client.tool(tool, **arguments)
-    assert refused.is_error
-    assert said in refused.content[0].text
+def test_invalid_calls_are_refused(client, tool, arguments, message):
+    result = client.tool(tool, **arguments)
+    assert result.is_error
+    assert message in result.content[0].text
 
 
-def test_many_searches_at_once_are_answered_as_one_by_one(over_http, url):
-    def pages(client: Asked, question: str) -> list[str]:
+def test_concurrent_searches_return_the_same_as_single_ones(over_http, url):
+    def pages(client: BlockingClient, question: str) -> list[str]:
         answer = client.tool("search_pages", query=question, k=5)
         return [hit["page_id"] for hit in answer.structured_content["hits"]]
 
-    alone = [pages(over_http, question) for question in QUESTIONS]
-    assert len({tuple(found) for found in alone}) > 5
+    one_by_one = [pages(over_http, question) for question in QUESTIONS]
+    assert len({tuple(page_ids) for page_ids in one_by_one}) > 5
     with connected(url) as other, ThreadPoolExecutor(10) as threads:
         clients = [over_http, other] * 5
-        assert list(threads.map(pages, clients, QUESTIONS)) == alone
+        assert list(threads.map(pages, clients, QUESTIONS)) == one_by_one
 
 
-REBOUND = {
+FOREIGN_REQUESTS = {
     "another host": ({"Host": "evil.example"}, 421),
     "another host with our port": ({"Host": "evil.example:8765"}, 421),
     "a host that begins like ours": ({"Host": "127.0.0.1.evil.example:80"}, 421),
     "another machine": ({"Host": "192.168.1.5:8765"}, 421),
-    "a page elsewhere": ({"Origin": "https://evil.example"}, 403),
-    "a page that begins like ours": ({"Origin": "http://localhost.evil.example:80"}, 403),
-    "no origin that can be named": ({"Origin": "null"}, 403),
+    "a foreign web page": ({"Origin": "https://evil.example"}, 403),
+    "a web page whose host begins like ours": ({"Origin": "http://localhost.evil.example:80"}, 403),
+    "a null origin": ({"Origin": "null"}, 403),
     "a form": ({"Content-Type": "text/plain"}, 400),
 }
 
 
 @pytest.mark.parametrize("version", ["2025-06-18", "2026-07-28"])
-@pytest.mark.parametrize(("headers", "status"), REBOUND.values(), ids=REBOUND)
-def test_requests_of_strange_pages_are_refused(url, headers, status, version):
-    asked = request(1, "tools/call", name="list_documents", arguments={})
+@pytest.mark.parametrize(("headers", "status"), FOREIGN_REQUESTS.values(), ids=FOREIGN_REQUESTS)
+def test_requests_of_foreign_web_pages_are_refused(url, headers, status, version):
+    call = request(1, "tools/call", name="list_documents", arguments={})
     with httpx.Client(trust_env=False) as browser:
-        answer = browser.post(url, json=asked, headers=_headers(version) | headers)
+        answer = browser.post(url, json=call, headers=_headers(version) | headers)
     assert answer.status_code == status
     assert "skerry" not in answer.text
 
 
-def test_requests_of_this_machine_are_taken(url):
-    asked = request(1, "tools/call", name="list_documents", arguments={})
+def test_requests_of_this_machine_are_accepted(url):
+    call = request(1, "tools/call", name="list_documents", arguments={})
     port = httpx.URL(url).port
     with httpx.Client(trust_env=False) as browser:
         for headers in ({}, {"Host": f"localhost:{port}"}, {"Origin": f"http://127.0.0.1:{port}"}):
-            answer = browser.post(url, json=asked, headers=_headers("2025-06-18") | headers)
+            answer = browser.post(url, json=call, headers=_headers("2025-06-18") | headers)
             assert answer.status_code == 200
             assert "skerry" in answer.text
         large = request(1, "tools/call", name="search_pages", arguments={"query": "x" * 300_000})
@@ -189,7 +190,7 @@ def _headers(version: str) -> dict[str, str]:
     return {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": version}
 
 
-def test_stdout_holds_the_protocol_and_nothing_else(demo_copy):
+def test_stdout_has_nothing_but_the_protocol(demo_copy):
     index = demo_copy()
     lines = [
         json.dumps(request(1, "initialize", **INITIALIZE)),
@@ -216,19 +217,19 @@ def test_stdout_holds_the_protocol_and_nothing_else(demo_copy):
     assert "24.6" in by_id[2]["result"]["content"][0]["text"]
     assert by_id[3]["error"]["code"] == -32602
     assert by_id[4]["error"]["code"] == -32601
-    with Index.open(index, create=False) as freed:
-        assert freed.status().pages == 15
+    with Index.open(index, create=False) as reopened:
+        assert reopened.status().pages == 15
 
 
 @pytest.mark.parametrize("last", ["", "{"], ids=["between lines", "within a line"])
-def test_a_client_that_goes_ends_the_server(demo_copy, last):
-    asked = json.dumps(request(1, "initialize", **INITIALIZE)) + "\n" + last
-    done = subprocess.run(
-        command(demo_copy()), input=asked, capture_output=True, text=True, timeout=60, check=False
+def test_the_server_ends_when_the_client_closes_stdin(demo_copy, last):
+    messages = json.dumps(request(1, "initialize", **INITIALIZE)) + "\n" + last
+    process = subprocess.run(
+        command(demo_copy()), input=messages, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 0
-    assert done.stderr == ""
-    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [1]
+    assert process.returncode == 0
+    assert process.stderr == ""
+    assert [json.loads(line)["id"] for line in process.stdout.splitlines()] == [1]
 
 
 CLIENT = """
@@ -241,7 +242,7 @@ child.wait()
 """
 
 
-def test_a_client_that_is_killed_leaves_no_server_behind(demo_copy):
+def test_the_server_ends_when_the_client_is_killed(demo_copy):
     with subprocess.Popen(
         [sys.executable, "-c", CLIENT, *command(demo_copy())],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -257,7 +258,7 @@ def test_a_client_that_is_killed_leaves_no_server_behind(demo_copy):
         time.sleep(0.05)
 
 
-def test_ctrl_c_ends_the_http_server_and_frees_the_index(demo_copy):
+def test_ctrl_c_stops_the_http_server_and_closes_the_index(demo_copy):
     index = demo_copy()
     with http_server(index) as (process, address), connected(address) as client:
         assert not client.tool("search_pages", query=CATERING).is_error
@@ -265,19 +266,19 @@ def test_ctrl_c_ends_the_http_server_and_frees_the_index(demo_copy):
         assert process.wait(timeout=60) == 130
         assert process.stdout.read() == ""
         assert "Traceback" not in process.stderr.read()
-    with Index.open(index, create=False) as freed:
-        assert freed.status().pages == 15
+    with Index.open(index, create=False) as reopened:
+        assert reopened.status().pages == 15
 
 
-def test_a_port_in_use_is_said(demo_copy):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = subprocess.run(
+def test_a_port_that_is_in_use_is_refused(demo_copy):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        process = subprocess.run(
             command(demo_copy(), "--http", "--port", str(port)),
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+    assert (process.returncode, process.stdout) == (2, "")
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in process.stderr

@@ -1,4 +1,4 @@
-"""The MCP server, asked by the SDK's own client in this process."""
+"""The MCP server, called by the SDK's own client in this process."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ from mcp_docrag.tools import TOOLS
 CATERING = "How much did the ferry company earn from catering in 2023?"
 UNKNOWN = page_id("ab" * 32, 1)
 opened_paths: list[str] | None = None
+"""The paths that this process opens, while a test records them; an audit hook cannot be removed."""
 
 
-def note_opened(event: str, arguments: tuple[object, ...]) -> None:
+def record_opened_path(event: str, arguments: tuple[object, ...]) -> None:
     if event == "open" and opened_paths is not None:
         opened_paths.append(str(arguments[0]))
 
 
-sys.addaudithook(note_opened)
+sys.addaudithook(record_opened_path)
 
 
-async def call(index: Index, tool: str, era: str = "auto", **arguments: object):
-    async with Client(make_server(index), mode=era) as client:
+async def call(index: Index, tool: str, protocol: str = "auto", **arguments: object):
+    async with Client(make_server(index), mode=protocol) as client:
         return await client.call_tool(tool, arguments)
 
 
@@ -49,12 +50,12 @@ def texts(result) -> list[str]:
 
 
 def images(result) -> list[tuple[Image.Image, int]]:
-    """Each image of an answer, with its bytes."""
+    """The images of an answer, each with its size in bytes."""
     blobs = [base64.b64decode(block.data) for block in result.content if block.type == "image"]
     return [(Image.open(BytesIO(blob)), len(blob)) for blob in blobs]
 
 
-async def test_tools_say_what_they_are_and_that_they_only_read(demo_index):
+async def test_tools_are_described_as_read_only(demo_index):
     async with Client(make_server(demo_index)) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert client.server_info.name == "docrag"
@@ -64,14 +65,14 @@ async def test_tools_say_what_they_are_and_that_they_only_read(demo_index):
         hints = tool.annotations
         assert (hints.read_only_hint, hints.idempotent_hint, hints.open_world_hint) == (True, True, False)
         assert tool.input_schema["additionalProperties"] is False
-        assert all(one["description"] for one in tool.input_schema["properties"].values())
+        assert all(schema["description"] for schema in tool.input_schema["properties"].values())
         assert tool.output_schema["type"] == "object"
     assert tools["search_pages"].input_schema["properties"]["k"]["maximum"] == 20
 
 
-@pytest.mark.parametrize("era", ["auto", "legacy"])
-async def test_a_search_gives_text_data_and_links(demo_index, era):
-    result = await call(demo_index, "search_pages", era, query=CATERING, k=3)
+@pytest.mark.parametrize("protocol", ["auto", "legacy"])
+async def test_a_search_returns_text_data_and_links(demo_index, protocol):
+    result = await call(demo_index, "search_pages", protocol, query=CATERING, k=3)
     hits = demo_index.search(CATERING, k=3)
     assert not result.is_error
     data = result.structured_content
@@ -87,28 +88,28 @@ async def test_a_search_gives_text_data_and_links(demo_index, era):
     assert f"page_id: {best['page_id']}" in first
     assert "24.6" in first
     links = [block.uri for block in result.content if block.type == "resource_link"]
-    assert links == [f"docrag://page/{hit.page_id}" for hit in hits] == [one["uri"] for one in data["hits"]]
+    assert links == [f"docrag://page/{hit.page_id}" for hit in hits] == [page["uri"] for page in data["hits"]]
     assert [block.type for block in result.content] == ["text", "resource_link"] * 3
 
 
 @pytest.mark.parametrize(
-    ("wanted", "side", "most"),
+    ("detail", "max_side", "max_images"),
     [("thumbnail", THUMBNAIL_SIDE, 6), ("regions", PAGE_SIDE, 6), ("page", PAGE_SIDE, 3)],
 )
-async def test_pictures_come_with_the_best_pages_and_are_capped(demo_index, wanted, side, most):
-    result = await call(demo_index, "search_pages", query=CATERING, k=10, images=wanted)
-    shown = images(result)
-    assert 0 < len(shown) <= most
-    for image, size in shown:
-        assert max(image.size) <= side
+async def test_images_are_sent_with_the_best_pages_and_are_limited(demo_index, detail, max_side, max_images):
+    result = await call(demo_index, "search_pages", query=CATERING, k=10, images=detail)
+    sent = images(result)
+    assert 0 < len(sent) <= max_images
+    for image, size in sent:
+        assert max(image.size) <= max_side
         assert size <= MAX_JPEG_BYTES
     kinds = " ".join(block.type for block in result.content).split("resource_link")
     assert [("image" in kind) for kind in kinds[:10]] == [
-        rank < PAGES_WITH_IMAGES[wanted] for rank in range(10)
+        rank < PAGES_WITH_IMAGES[detail] for rank in range(10)
     ]
 
 
-async def test_a_crop_is_a_part_of_its_page(demo_index):
+async def test_crops_are_smaller_than_their_page(demo_index):
     hit = demo_index.search(CATERING, k=1)[0]
     crops = images(await call(demo_index, "search_pages", query=CATERING, k=1, images="regions"))
     width, height = hit.image().size
@@ -118,8 +119,8 @@ async def test_a_crop_is_a_part_of_its_page(demo_index):
 
 async def test_a_filter_and_a_mode_reach_the_index(demo_index):
     file = "tarn12_manual.pdf"
-    for given in ({"file_name": file}, json.dumps({"file_name": file}), {"file_name": [file, "other.pdf"]}):
-        result = await call(demo_index, "search_pages", query=CATERING, mode="late", filter=given)
+    for filter in ({"file_name": file}, json.dumps({"file_name": file}), {"file_name": [file, "other.pdf"]}):
+        result = await call(demo_index, "search_pages", query=CATERING, mode="late", filter=filter)
         assert {Path(hit["file"]).name for hit in result.structured_content["hits"]} == {file}
     unfiltered = await call(demo_index, "search_pages", query=CATERING, filter=None)
     assert len(unfiltered.structured_content["hits"]) == 5
@@ -131,10 +132,10 @@ async def test_a_filter_and_a_mode_reach_the_index(demo_index):
 async def test_a_page_as_text_image_and_regions(demo_index):
     hit = demo_index.search(CATERING, k=1)[0]
     async with Client(make_server(demo_index)) as client:
-        asked = {"page_id": hit.page_id}
-        text = await client.call_tool("get_page", asked)
-        whole = await client.call_tool("get_page", asked | {"detail": "image"})
-        parts = await client.call_tool("get_page", asked | {"detail": "regions", "query": CATERING})
+        arguments = {"page_id": hit.page_id}
+        text = await client.call_tool("get_page", arguments)
+        whole = await client.call_tool("get_page", arguments | {"detail": "image"})
+        parts = await client.call_tool("get_page", arguments | {"detail": "regions", "query": CATERING})
     assert texts(text)[1] == hit.text
     assert text.structured_content["characters"] == len(hit.text)
     ((page, _),) = images(whole)
@@ -156,7 +157,7 @@ async def test_documents_are_listed(demo_index):
     result = await call(demo_index, "list_documents")
     documents = result.structured_content["documents"]
     assert result.structured_content["total"] == len(documents) == 5
-    manual = next(one for one in documents if one["file_name"] == "tarn12_manual.pdf")
+    manual = next(document for document in documents if document["file_name"] == "tarn12_manual.pdf")
     assert manual["pages"] == 4
     assert f"{manual['file']} (4 pages): tarn12 manual" in texts(result)[0]
     beyond = await call(demo_index, "list_documents", offset=10**6)
@@ -184,86 +185,96 @@ async def test_a_page_is_a_resource(demo_index):
         for uri in ("file:///etc/passwd", "docrag://page/../../etc/passwd", "docrag://page/", hit.page_id):
             with pytest.raises(MCPError, match="no such resource"):
                 await client.read_resource(uri)
-        with pytest.raises(MCPError, match=f"no page {UNKNOWN} in the index"):
+        with pytest.raises(MCPError, match=UNKNOWN):
             await client.read_resource(f"docrag://page/{UNKNOWN}")
 
 
-async def test_no_path_that_a_model_chose_is_opened(demo_index, tmp_path):
+async def test_paths_chosen_by_a_model_are_never_opened(demo_index, tmp_path):
     global opened_paths
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     opened_paths = []
     try:
         async with Client(make_server(demo_index)) as client:
-            for tool in TOOLS.values():
+            for tool_name, tool in TOOLS.items():
                 for name in tool.arguments.model_fields:
                     for path in (str(secret), f"file://{secret}", {"source": str(secret)}):
-                        given = {"query": "x", "page_id": UNKNOWN, name: path}
-                        known = {key: given[key] for key in given if key in tool.arguments.model_fields}
-                        result = await client.call_tool(_name_of(tool), known)
+                        arguments = {"query": "x", "page_id": UNKNOWN, name: path}
+                        known = {
+                            key: arguments[key] for key in arguments if key in tool.arguments.model_fields
+                        }
+                        result = await client.call_tool(tool_name, known)
                         assert "secret" not in " ".join(texts(result)).replace(str(secret), "")
             for uri in (f"docrag://page/{secret}", f"file://{secret}"):
                 with pytest.raises(MCPError):
                     await client.read_resource(uri)
-        secret.read_text()  # the watch works
+        secret.read_text()  # proves that opened paths are recorded
         assert opened_paths.count(str(secret)) == 1
     finally:
         opened_paths = None
 
 
-def _name_of(tool) -> str:
-    return next(name for name, one in TOOLS.items() if one is tool)
-
-
-async def test_a_page_whose_image_is_gone_costs_only_the_image(demo_index, monkeypatch):
+async def test_a_missing_image_is_reported_and_the_text_is_still_sent(demo_index, monkeypatch):
     best = demo_index.search(CATERING, k=1)[0]
 
-    def gone(page):
+    def raise_missing(page):
         raise DocumentError(f"no image of page {page.page}", "ingest the file again")
 
-    monkeypatch.setattr(IndexedPage, "image", gone)
-    found = await call(demo_index, "search_pages", query=CATERING, k=2, images="page")
-    assert not found.is_error
-    assert texts(found)[1] == "no image of page 3 (ingest the file again)"
-    looked = await call(demo_index, "get_page", page_id=best.page_id, detail="image")
-    assert looked.is_error
-    assert texts(looked) == ["error: no image of page 3\nhint: ingest the file again"]
+    monkeypatch.setattr(IndexedPage, "image", raise_missing)
+    search = await call(demo_index, "search_pages", query=CATERING, k=2, images="page")
+    assert not search.is_error
+    assert texts(search)[1] == "no image of page 3 (ingest the file again)"
+    page = await call(demo_index, "get_page", page_id=best.page_id, detail="image")
+    assert page.is_error
+    assert texts(page) == ["error: no image of page 3\nhint: ingest the file again"]
     async with Client(make_server(demo_index)) as client:
         assert len((await client.read_resource(f"docrag://page/{best.page_id}")).contents) == 1
 
 
-@pytest.mark.parametrize("era", ["auto", "legacy"])
-async def test_a_failure_of_ours_is_logged_and_not_told(demo_index, monkeypatch, caplog, era):
+@pytest.mark.parametrize("protocol", ["auto", "legacy"])
+async def test_an_unexpected_exception_is_logged_and_not_sent(demo_index, monkeypatch, caplog, protocol):
     def fail(*arguments, **named):
         raise RuntimeError("inside")
 
     monkeypatch.setattr(Index, "search", fail)
     monkeypatch.setattr(Index, "page", fail)
-    said = "docrag failed; the server's log says why"
+    message = "docrag failed; the server's log says why"
     with caplog.at_level(logging.ERROR):
-        async with Client(make_server(demo_index), mode=era) as client:
+        async with Client(make_server(demo_index), mode=protocol) as client:
             result = await client.call_tool("search_pages", {"query": "x"})
-            with pytest.raises(MCPError, match=said):
+            with pytest.raises(MCPError, match=message):
                 await client.read_resource(f"docrag://page/{UNKNOWN}")
     assert result.is_error
-    assert texts(result) == [f"error: {said}"]
+    assert texts(result) == [f"error: {message}"]
     assert caplog.text.count("RuntimeError: inside") == 2
 
 
-async def test_a_broken_image_is_said(demo_index, monkeypatch, tmp_path):
+async def test_a_damaged_image_is_reported(demo_index, monkeypatch, tmp_path):
     best = demo_index.search(CATERING, k=1)[0]
     broken = tmp_path / "1.jpg"
     broken.write_bytes(best.image_path.read_bytes()[:2000])
-    monkeypatch.setattr(PageImages, "path", lambda *given: broken)
-    looked = await call(demo_index, "get_page", page_id=best.page_id, detail="image")
-    (text,) = texts(looked)
+    monkeypatch.setattr(PageImages, "path", lambda *arguments: broken)
+    page = await call(demo_index, "get_page", page_id=best.page_id, detail="image")
+    (text,) = texts(page)
     assert text.endswith("page 3 is broken\nhint: docrag ingest --again repairs it")
-    found = await call(demo_index, "search_pages", query=CATERING, k=1, images="thumbnail")
-    assert "page 3 is broken" in texts(found)[1]
+    search = await call(demo_index, "search_pages", query=CATERING, k=1, images="thumbnail")
+    assert "page 3 is broken" in texts(search)[1]
 
 
-def test_long_texts_and_large_images_are_cut():
+async def test_a_failed_call_is_logged_without_its_query(demo_index, caplog):
+    with caplog.at_level(logging.INFO, "mcp_docrag"):
+        await call(demo_index, "search_pages", query="secret words", filter={"a b": 1})
+        await call(demo_index, "search_pages", query="secret words", k=0)
+    assert "search_pages failed: QueryError" in caplog.messages
+    assert "search_pages was refused: 1 invalid arguments" in caplog.messages
+    assert "secret words" not in caplog.text
+
+
+def test_long_texts_are_cut_with_a_note():
     assert cut_with_note("x" * 30_000, 20_000) == "x" * 20_000 + "\n[10000 more characters are not shown]"
+
+
+def test_large_images_are_scaled_down():
     noise = np.random.default_rng(0).integers(0, 256, (3000, 2000, 3), np.uint8)
     data = to_jpeg(Image.fromarray(noise))
     assert len(data) <= MAX_JPEG_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from docrag.encode.encoders import Encoders
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from docrag.serve.app import create_app
 from docrag.serve.settings import ServeSettings
 from tests.samples import APPLE, FERRY, write_pdf
 from tests.serve.conftest import HERE
-from tests.serve.test_uploads import ended, send
+from tests.serve.routes.test_ingest import ended, send
 
 SECRET = secrets.token_hex()
 """Stands in a file beside the index; hypothesis tries words that stand in this one."""

@@ -12,7 +12,7 @@ from docrag.errors import StoreError
 from docrag.serve.app import create_app
 from docrag.serve.settings import ServeSettings
 from tests.serve.conftest import HERE
-from tests.serve.test_uploads import ended, pdf, send
+from tests.serve.routes.test_ingest import ended, pdf, send
 
 SECRET = "whisperedwords"
 

@@ -94,7 +94,7 @@ def _wrong_charset(scope: Scope) -> RequestRefused | None:
 
 
 def _content_length(scope: Scope) -> int:
-    """The declared length of a body; 0 if there is none or it is malformed, which the server itself refuses."""
+    """The declared length of a body; 0 if it is missing or malformed, which uvicorn refuses."""
     value = _header(scope, b"content-length")
     return int(value[:18]) if value.isdigit() else 0
 

@@ -33,7 +33,7 @@ _templates = Environment(
 
 @cache
 def static_url(name: str) -> str:
-    """The address of a file in static/. It changes with the content, so that browsers may cache it forever."""
+    """The address of a file in static/. It changes with the content, so browsers may cache it forever."""
     content = (STATIC / name).read_bytes()
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:8]}"
 

@@ -27,7 +27,7 @@ class ServeSettings:
     """Address to listen on."""
     port: int = 8000
     api_key: str = ""
-    """Key that every request must bring; empty for none, which only a server for this machine alone may have."""
+    """Key that every request must bring; empty for none, if only this machine can reach the server."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names, without port, under which the server is reached besides its addresses."""
     allow_ingest: bool = False

@@ -155,7 +155,7 @@ def _score_bar(name: str, score: float, scores: Sequence[float]) -> ScoreBar:
 
 
 def frame(box: Box) -> Rect:
-    """The frame around a region: a little larger than its box and within the page, in fractions of the page."""
+    """The frame around a region, slightly larger than its box, in fractions of the page."""
     x0, y0, x1, y1 = _grown(box, FRAME_MARGIN)
     return Rect(round(x0, 4), round(y0, 4), round(max(0.0, x1 - x0), 4), round(max(0.0, y1 - y0), 4))
 

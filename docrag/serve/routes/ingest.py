@@ -86,7 +86,7 @@ async def stream_job_events(
     job: JobId,
     last_event_id: Annotated[str, Header(description="Id of the event after which to continue.")] = "",
 ) -> StreamingResponse:
-    """The events of an upload as they happen, from its start: `progress`, `file` and, as the last one, `end`."""
+    """The events of an upload from its start, as they happen: `progress`, `file` and finally `end`."""
     jobs: Jobs = request.app.state.jobs
     is_number = last_event_id.isdecimal() and len(last_event_id) < 10
     first = int(last_event_id) + 1 if is_number else 0

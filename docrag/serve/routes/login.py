@@ -1,4 +1,4 @@
-"""Login for browsers: a form for the key, and a cookie that scripts cannot read and other sites cannot send."""
+"""Login for browsers: a form for the key, and a cookie hidden from scripts and other sites."""
 
 from __future__ import annotations
 

@@ -20,32 +20,6 @@ from tests.samples import CLOCK, FERRY, make_image, write_pdf
 from tests.serve.conftest import HERE
 
 
-def pdf(tmp_path: Path, *texts: str) -> bytes:
-    return write_pdf(tmp_path / "made" / "some.pdf", *texts).read_bytes()
-
-
-def send(client: TestClient, *files: tuple[str, bytes]):
-    return client.post("/v1/ingest", files=[("files", file) for file in files])
-
-
-def ended(client: TestClient, job: str, seconds: float = 60) -> dict:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        told = client.get(f"/v1/ingest/{job}").json()
-        if told["end"]:
-            return told
-        time.sleep(0.05)
-    raise AssertionError(told)
-
-
-def events(text: str) -> list[tuple[str, dict]]:
-    """The events of a stream."""
-    blocks = [
-        dict(line.split(": ", 1) for line in block.splitlines()) for block in text.split("\n\n") if block
-    ]
-    return [(block["event"], json.loads(block["data"])) for block in blocks if "event" in block]
-
-
 def test_a_document_is_uploaded_found_and_removed(started, tmp_path: Path):
     client = started()
     accepted = send(client, ("../../clocks.pdf", pdf(tmp_path, CLOCK)))
@@ -278,54 +252,3 @@ def test_searches_go_on_during_an_ingest_and_a_stop_loses_nothing(started, tmp_p
     assert pages["many.pdf"] == 120
 
 
-def test_names_are_the_last_part_of_a_path_and_short():
-    assert safe_name("/etc/passwd", ".pdf") == "passwd.pdf"
-    assert safe_name("..\\..\\x.pdf", ".pdf") == "x.pdf"
-    assert safe_name("%2e%2e%2fx.pdf", ".pdf") == "_2e_2e_2fx.pdf"
-    assert safe_name(".hidden.pdf", ".pdf") == "hidden.pdf"
-    assert safe_name("Jahresbericht größer.PDF", ".pdf") == "Jahresbericht größer.pdf"
-    for given in ("", ".", "..", "/", "\ud800", "\x00", " . "):
-        assert safe_name(given, ".pdf") in ("document.pdf", "_.pdf")
-    assert len(safe_name("ü" * 5000, ".pdf").encode()) <= 170
-
-
-def test_many_uploads_of_one_name_at_once_get_a_name_each(tmp_path: Path):
-    uploads = Uploads(tmp_path / "uploads")
-    paths: list[Path] = []
-
-    def accept(n: int) -> None:
-        paths.append(uploads.accept("x.pdf", io.BytesIO(b"%PDF-" + str(n).encode())))
-
-    threads = [threading.Thread(target=accept, args=(n,)) for n in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(paths)) == 20
-    assert {path.read_bytes() for path in paths} == {b"%PDF-" + str(n).encode() for n in range(20)}
-    assert set(uploads.waiting()) == set(paths)
-
-
-def test_a_document_and_its_name_are_on_disk_before_it_is_accepted(tmp_path: Path, monkeypatch):
-    flushed = []
-    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(stat.S_ISDIR(os.fstat(file).st_mode)))
-    assert Uploads(tmp_path).accept("a.pdf", io.BytesIO(b"%PDF-1.7")).is_file()
-    assert flushed == [False, True]
-
-
-def test_contents_are_looked_at_and_not_names(tmp_path: Path):
-    uploads = Uploads(tmp_path / "uploads")
-    assert uploads.accept("a.png", io.BytesIO(b"%PDF-1.4")).name == "a.png.pdf"
-    with pytest.raises(EmptyDocument):
-        uploads.accept("a.pdf", io.BytesIO(b""))
-    with pytest.raises(UnsupportedFile, match="passwd"):
-        uploads.accept("../passwd", io.BytesIO(b"root:x:0:0"))
-
-
-def test_uploads_need_a_place(demo_index: Index):
-    from docrag.errors import SettingsError
-
-    with pytest.raises(SettingsError, match="no place"):
-        ServeSettings(allow_ingest=True)
-    assert create_app(demo_index).state.jobs is None
-    assert HERE.startswith("http://127.0.0.1")

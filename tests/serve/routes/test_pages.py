@@ -136,31 +136,9 @@ def test_the_original_is_served_while_it_is_what_was_ingested(tmp_path: Path):
         assert "The original is no longer at" in client.get(page).text
 
 
-def test_an_original_where_nothing_can_be_seen_is_gone(tmp_path: Path):
-    """As in the home of another user, whose index is served by somebody else."""
-    hidden = tmp_path / ("n" * 300)  # the disk refuses to look, also to the administrator, who runs tests
-    with pytest.raises(OSError, match="too long"):
-        hidden.stat()
-    assert standing([str(hidden)]) is None
-    path = write_pdf(tmp_path / "a.pdf", "Behind a name that cannot be looked at.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    document = IndexedDocument(digest, (str(hidden), str(path)), "", 1, 1)
-    assert original(document) == path
-
-
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "%2e%2e%2fmanifest", "x" * 300, "ab" * 32])
 def test_no_other_file_is_served(client: TestClient, name: str):
     assert client.get(f"/documents/{name}.pdf").status_code == 404
-
-
-def test_a_file_that_is_no_pdf_is_not_served_as_one(tmp_path: Path):
-    picture = tmp_path / "chart.png"
-    make_image(1).save(picture)
-    with Index.open(tmp_path / "index") as index:
-        index.ingest(picture)
-        [document] = index.documents()
-        with pytest.raises(NotFound, match="not a PDF"):
-            original(document)
 
 
 def test_an_empty_index_says_how_to_fill_it(empty: TestClient, started):
@@ -214,11 +192,3 @@ def test_a_document_whose_first_page_was_lost_is_shown_by_its_next(tmp_path: Pat
         assert "2 pages of 3" in page
 
 
-def test_the_address_of_a_question_is_read_back_as_it_was():
-    from starlette.datastructures import QueryParams
-
-    wanted = SearchForm("Müller & Söhne #3?", "text", 20, ("ab12cd34ef56",))
-    assert SearchForm.of(QueryParams(wanted.url().partition("?")[2])) == wanted
-    assert SearchForm().url() == "/"
-    with pytest.raises(QueryError):
-        SearchForm(within=("ab12cd34ef56",)).chosen([])

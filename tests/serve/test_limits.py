@@ -14,22 +14,27 @@ from docrag.serve.settings import ServeSettings
 from tests.serve.conftest import HERE, KEY
 
 
+@pytest.fixture(scope="module")
+def keyed(demo_index: Index) -> TestClient:
+    """A client of a server with a key."""
+    return TestClient(create_app(demo_index, ServeSettings(api_key=KEY)), base_url=HERE)
+
+
 @pytest.mark.parametrize("path", ["/login", "/by-image", "/v1/ingest"])
-@pytest.mark.parametrize("letters", ["unicode_escape", "punycode", "undefined"])
-def test_a_form_in_odd_letters_is_refused(keyed: TestClient, path: str, letters: str):
+@pytest.mark.parametrize("charset", ["unicode_escape", "punycode", "undefined"])
+def test_a_form_with_another_charset_is_refused(keyed: TestClient, path: str, charset: str):
     body = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\n\\ud800 \xff\r\n--x--\r\n'
-    kind = f"multipart/form-data; boundary=x; charset={letters}"
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": kind}
-    answer = keyed.post(path, content=body, headers=headers)
-    assert (answer.status_code, "UTF-8" in answer.json()["error"]["hint"]) == (415, True)
+    response = keyed.post(path, content=body, headers=headers)
+    assert (response.status_code, "UTF-8" in response.json()["error"]["hint"]) == (415, True)
     plain = keyed.post(path, content=body, headers=headers | {"Content-Type": kind.partition("; charset")[0]})
     assert plain.status_code in (400, 401, 403, 422)
 
 
-def test_a_slow_body_is_given_up(demo_index: Index):
-    import anyio
+def test_a_slow_body_is_refused(demo_index: Index):
 
-    app = create_app(demo_index, ServeSettings(body_seconds=0.3))
+    app = create_app(demo_index, ServeSettings(body_timeout=0.3))
 
     async def receive():
         await anyio.sleep(3600)
@@ -63,8 +68,8 @@ def test_a_slow_body_is_given_up(demo_index: Index):
     assert (b"connection", b"close") in sent[0]["headers"]
 
 
-def test_a_large_body_is_refused_whatever_it_says_of_its_length(demo_index: Index):
-    client = TestClient(create_app(demo_index, ServeSettings(most_body=10_000)), base_url=HERE)
+def test_a_large_body_is_refused_with_or_without_content_length(demo_index: Index):
+    client = TestClient(create_app(demo_index, ServeSettings(max_body_bytes=10_000)), base_url=HERE)
     headers = {"Content-Type": "application/json"}
 
     def endless():
@@ -73,6 +78,6 @@ def test_a_large_body_is_refused_whatever_it_says_of_its_length(demo_index: Inde
             yield b"x" * 1000
 
     for content in (b" " * 10_001, endless()):
-        answer = client.post("/v1/search", content=content, headers=headers)
-        assert answer.status_code == 413
-        assert answer.json()["error"]["hint"]
+        response = client.post("/v1/search", content=content, headers=headers)
+        assert response.status_code == 413
+        assert response.json()["error"]["hint"]

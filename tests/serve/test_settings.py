@@ -20,10 +20,7 @@ def test_an_address_that_others_reach_needs_a_key(host: str):
         ServeSettings(host=host, api_key="short")
 
 
-def test_uploads_need_a_place(demo_index: Index):
-    from docrag.errors import SettingsError
-
-    with pytest.raises(SettingsError, match="no place"):
+def test_uploads_need_a_folder(demo_index: Index):
+    with pytest.raises(SettingsError, match="no folder for uploads"):
         ServeSettings(allow_ingest=True)
     assert create_app(demo_index).state.jobs is None
-    assert HERE.startswith("http://127.0.0.1")

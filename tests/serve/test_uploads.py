@@ -20,12 +20,12 @@ def test_names_are_the_last_part_of_a_path_and_short():
     assert safe_name("%2e%2e%2fx.pdf", ".pdf") == "_2e_2e_2fx.pdf"
     assert safe_name(".hidden.pdf", ".pdf") == "hidden.pdf"
     assert safe_name("Jahresbericht größer.PDF", ".pdf") == "Jahresbericht größer.pdf"
-    for given in ("", ".", "..", "/", "\ud800", "\x00", " . "):
-        assert safe_name(given, ".pdf") in ("document.pdf", "_.pdf")
+    for name in ("", ".", "..", "/", "\ud800", "\x00", " . "):
+        assert safe_name(name, ".pdf") in ("document.pdf", "_.pdf")
     assert len(safe_name("ü" * 5000, ".pdf").encode()) <= 170
 
 
-def test_many_uploads_of_one_name_at_once_get_a_name_each(tmp_path: Path):
+def test_simultaneous_uploads_of_one_name_get_different_names(tmp_path: Path):
     uploads = Uploads(tmp_path / "uploads")
     paths: list[Path] = []
 
@@ -39,17 +39,17 @@ def test_many_uploads_of_one_name_at_once_get_a_name_each(tmp_path: Path):
         thread.join()
     assert len(set(paths)) == 20
     assert {path.read_bytes() for path in paths} == {b"%PDF-" + str(n).encode() for n in range(20)}
-    assert set(uploads.waiting()) == set(paths)
+    assert set(uploads.recover()) == set(paths)
 
 
 def test_a_document_and_its_name_are_on_disk_before_it_is_accepted(tmp_path: Path, monkeypatch):
-    flushed = []
-    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(stat.S_ISDIR(os.fstat(file).st_mode)))
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(stat.S_ISDIR(os.fstat(file).st_mode)))
     assert Uploads(tmp_path).accept("a.pdf", io.BytesIO(b"%PDF-1.7")).is_file()
-    assert flushed == [False, True]
+    assert synced == [False, True]
 
 
-def test_contents_are_looked_at_and_not_names(tmp_path: Path):
+def test_the_content_decides_and_not_the_name(tmp_path: Path):
     uploads = Uploads(tmp_path / "uploads")
     assert uploads.accept("a.png", io.BytesIO(b"%PDF-1.4")).name == "a.png.pdf"
     with pytest.raises(EmptyDocument):

@@ -95,7 +95,7 @@ def get_heatmap_image(
     number: Annotated[int, PathParameter(ge=0, le=10_000, description="Position of the word, from 0.")],
     query: QueryText,
 ) -> Response:
-    """Where a page matches one word of a question: a grey image, a pixel per cell, white where it matches best."""
+    """Where a page matches one word of a question, as a grey image: a pixel per cell, white for the best."""
     words = request.app.state.searches.heatmap(page_id, query).words
     if number >= len(words):
         raise NotFound(f"the question has no word {number}", f"it has {len(words)} words")

@@ -1,9 +1,10 @@
+"""Uploads, their progress, and removal, through the API."""
+
+from __future__ import annotations
+
 import errno
 import io
-import json
-import os
-import stat
-import threading
+import logging
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -12,23 +13,20 @@ import pytest
 from fastapi.testclient import TestClient
 
 from docrag import Index
-from docrag.errors import EmptyDocument, UnsupportedFile
-from docrag.serve.app import create_app
-from docrag.serve.settings import ServeSettings
-from docrag.serve.uploads import Uploads, safe_name
-from tests.samples import CLOCK, FERRY, make_image, write_pdf
-from tests.serve.conftest import HERE
+from docrag.serve.uploads import Uploads
+from tests.samples import CLOCK, FERRY, make_image
+from tests.serve.uploading import make_pdf, parse_events, upload, wait_for_job
 
 
 def test_a_document_is_uploaded_found_and_removed(started, tmp_path: Path):
     client = started()
-    accepted = send(client, ("../../clocks.pdf", pdf(tmp_path, CLOCK)))
+    accepted = upload(client, ("../../clocks.pdf", make_pdf(tmp_path, CLOCK)))
     assert accepted.status_code == 202, accepted.text
-    job = accepted.json()["job"]
-    assert accepted.headers["location"] == f"/v1/ingest/{job}"
-    told = ended(client, job)
-    assert told["state"] == "done"
-    assert [(file["file"], file["status"], file["pages"]) for file in told["files"]] == [
+    job_id = accepted.json()["job"]
+    assert accepted.headers["location"] == f"/v1/ingest/{job_id}"
+    job = wait_for_job(client, job_id)
+    assert job["state"] == "done"
+    assert [(file["file"], file["status"], file["pages"]) for file in job["files"]] == [
         ("clocks.pdf", "added", 1)
     ]
     hit = client.post("/v1/search", json={"query": "pendulum of a clock", "k": 1}).json()["hits"][0]
@@ -43,18 +41,19 @@ def test_a_document_is_uploaded_found_and_removed(started, tmp_path: Path):
     assert list(stored.parent.iterdir()) == []
 
 
-def test_progress_comes_as_events_that_can_be_taken_up_again(started, tmp_path: Path):
+def test_progress_comes_as_events_and_a_client_can_reconnect(started, tmp_path: Path):
     client = started()
-    job = send(client, ("a.pdf", pdf(tmp_path, CLOCK, FERRY)), ("b.txt", b"no document")).json()["job"]
-    stream = client.get(f"/v1/ingest/{job}/events")
+    files = ("a.pdf", make_pdf(tmp_path, CLOCK, FERRY)), ("b.txt", b"no document")
+    job_id = upload(client, *files).json()["job"]
+    stream = client.get(f"/v1/ingest/{job_id}/events")
     assert stream.headers["content-type"].startswith("text/event-stream")
-    told = events(stream.text)
-    assert (told[0][0], told[0][1]["status"]) == ("file", "failed")
-    assert {name for name, _ in told} == {"file", "progress", "end"}
-    assert told[-1] == ("end", {"state": "done", "summary": told[-1][1]["summary"]})
-    assert told[-1][1]["summary"]["pages"] == 2
-    rest = client.get(f"/v1/ingest/{job}/events", headers={"Last-Event-ID": str(len(told) - 2)})
-    assert events(rest.text) == told[-1:]
+    sent = parse_events(stream.text)
+    assert (sent[0][0], sent[0][1]["status"]) == ("file", "failed")
+    assert {name for name, _ in sent} == {"file", "progress", "end"}
+    assert sent[-1] == ("end", {"state": "done", "summary": sent[-1][1]["summary"]})
+    assert sent[-1][1]["summary"]["pages"] == 2
+    rest = client.get(f"/v1/ingest/{job_id}/events", headers={"Last-Event-ID": str(len(sent) - 2)})
+    assert parse_events(rest.text) == sent[-1:]
 
 
 def test_a_file_in_the_index_that_was_not_uploaded_stays_on_disk(started, folder: Path):
@@ -65,92 +64,94 @@ def test_a_file_in_the_index_that_was_not_uploaded_stays_on_disk(started, folder
     assert client.get("/v1/documents").json()["documents"] == []
 
 
-def test_another_content_under_the_same_name_gets_a_number_and_the_same_one_does_not(started, tmp_path: Path):
+def test_only_a_different_content_under_the_same_name_gets_a_number(started, tmp_path: Path):
     client = started()
-    clock, ferry = pdf(tmp_path, CLOCK), pdf(tmp_path, FERRY, "more")
+    clock, ferry = make_pdf(tmp_path, CLOCK), make_pdf(tmp_path, FERRY, "more")
     for content, status, name in (
         (clock, "added", "a.pdf"),
         (ferry, "added", "a (2).pdf"),
         (clock, "unchanged", "a.pdf"),
         (ferry, "unchanged", "a (2).pdf"),
     ):
-        told = ended(client, send(client, ("a.pdf", content)).json()["job"])
-        assert [(file["status"], file["file"]) for file in told["files"]] == [(status, name)]
+        job = wait_for_job(client, upload(client, ("a.pdf", content)).json()["job"])
+        assert [(file["status"], file["file"]) for file in job["files"]] == [(status, name)]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "status"),
     [("a.pdf", b"", 422), ("a.pdf", b"MZ\x90\x00", 415), ("a.png", b"<svg/>", 415), ("a", b"GIF89a", 415)],
 )
-def test_what_is_no_document_is_refused_at_once(started, name: str, content: bytes, status: int):
+def test_a_file_that_is_not_a_document_is_refused_at_once(started, name: str, content: bytes, status: int):
     client = started()
-    answer = send(client, (name, content))
-    assert answer.status_code == status
-    assert answer.json()["error"]["hint"]
+    response = upload(client, (name, content))
+    assert response.status_code == status
+    assert response.json()["error"]["hint"]
     assert not client.app.state.settings.uploads.exists() or not list(
         client.app.state.settings.uploads.iterdir()
     )
 
 
-def test_what_was_kept_before_the_disk_was_full_is_ingested(started, tmp_path: Path, monkeypatch):
-    """Else it would lie there, unknown to the client, until the next start."""
-    client, content = started(), pdf(tmp_path, CLOCK)
+def test_files_that_were_kept_before_the_disk_was_full_are_ingested(started, tmp_path: Path, monkeypatch):
+    """Otherwise they would wait until the next start, and the client would not know."""
+    client, content = started(), make_pdf(tmp_path, CLOCK)
     write = Uploads._write
 
-    def full(self: Uploads, path: Path, given: BinaryIO) -> None:
+    def write_until_full(self: Uploads, path: Path, content: BinaryIO) -> None:
         if path.name != "a.pdf":
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(self, path, given)
+        write(self, path, content)
 
-    monkeypatch.setattr(Uploads, "_write", full)
-    told = ended(client, send(client, ("a.pdf", content), ("b.pdf", pdf(tmp_path, FERRY))).json()["job"])
-    assert [(file["file"], file["status"]) for file in told["files"]] == [
+    monkeypatch.setattr(Uploads, "_write", write_until_full)
+    job = wait_for_job(
+        client, upload(client, ("a.pdf", content), ("b.pdf", make_pdf(tmp_path, FERRY))).json()["job"]
+    )
+    assert [(file["file"], file["status"]) for file in job["files"]] == [
         ("b.pdf", "failed"),
         ("a.pdf", "added"),
     ]
-    assert "no space" in told["files"][0]["error"]
-    assert send(client, ("c.pdf", pdf(tmp_path, "Another."))).status_code == 507
+    assert "no space" in job["files"][0]["error"]
+    assert upload(client, ("c.pdf", make_pdf(tmp_path, "Another."))).status_code == 507
 
 
-def test_nothing_is_shown_of_a_removed_page(started, tmp_path: Path):
+def test_a_removed_page_is_not_shown(started, tmp_path: Path):
     client = started()
     hit = client.post("/v1/search", json={"query": "apple", "k": 1}).json()["hits"][0]
-    shows = [
+    addresses = [
         hit["image_url"],
         f"/v1/pages/{hit['page_id']}/heatmap?q=apple",
         f"/page/{hit['page_id']}?q=apple",
     ]
-    assert [client.get(show).status_code for show in shows] == [200] * 3
+    assert [client.get(address).status_code for address in addresses] == [200] * 3
     client.delete(f"/v1/documents/{hit['document_id']}")
-    assert [client.get(show).status_code for show in shows] == [404] * 3
+    assert [client.get(address).status_code for address in addresses] == [404] * 3
 
 
-def test_several_files_that_are_all_no_documents_are_refused_at_once(started):
+def test_several_files_without_a_document_are_refused_at_once(started):
     client = started()
-    assert send(client, ("a.txt", b"words"), ("b.txt", b"more words")).status_code == 415
+    assert upload(client, ("a.txt", b"words"), ("b.txt", b"more words")).status_code == 415
 
 
 def test_a_broken_or_long_document_is_refused_by_its_job_and_not_kept(started, tmp_path: Path):
-    client = started(most_pages=2)
-    long, broken = pdf(tmp_path, "one", "two", "three"), b"%PDF-1.7\nnothing more"
-    told = ended(client, send(client, ("long.pdf", long), ("broken.pdf", broken)).json()["job"])
-    errors = {file["file"]: file["error"] for file in told["files"]}
-    assert "has 3 pages, and 2 are taken" in errors["long.pdf"]
+    client = started(max_pages=2)
+    long, broken = make_pdf(tmp_path, "one", "two", "three"), b"%PDF-1.7\nnothing more"
+    job = wait_for_job(client, upload(client, ("long.pdf", long), ("broken.pdf", broken)).json()["job"])
+    errors = {file["file"]: file["error"] for file in job["files"]}
+    assert "has 3 pages, and at most 2 are accepted" in errors["long.pdf"]
     assert errors["broken.pdf"]
-    assert str(client.app.state.settings.uploads) not in str(told)  # where the server keeps it is its own
+    assert str(client.app.state.settings.uploads) not in str(job)  # clients do not see where files are kept
     assert list(client.app.state.settings.uploads.iterdir()) == []
     assert len(client.get("/v1/documents").json()["documents"]) == 1
 
 
-def test_the_original_of_what_is_indexed_stays_where_it_fails_when_it_is_sent_again(started, tmp_path: Path):
-    client, content = started(), pdf(tmp_path, CLOCK, FERRY)
-    told = ended(client, send(client, ("two.pdf", content)).json()["job"])
-    assert told["files"][0]["status"] == "added"
+def test_an_indexed_document_that_is_sent_again_and_fails_keeps_its_file(started, tmp_path: Path):
+    client, content = started(), make_pdf(tmp_path, CLOCK, FERRY)
+    job = wait_for_job(client, upload(client, ("two.pdf", content)).json()["job"])
+    assert job["files"][0]["status"] == "added"
     client.__exit__(None, None, None)
-    client = started(most_pages=1)
-    told = ended(client, send(client, ("two.pdf", content)).json()["job"])
-    assert told["files"][0]["status"] == "failed"
-    [name] = (client.app.state.settings.folder / "uploads").iterdir()  # and no mark
+    client = started(max_pages=1)
+    job = wait_for_job(client, upload(client, ("two.pdf", content)).json()["job"])
+    assert job["files"][0]["status"] == "failed"
+    [name] = (client.app.state.settings.folder / "uploads").iterdir()  # and no marker
     assert name.read_bytes() == content
 
 
@@ -158,93 +159,96 @@ def test_an_image_is_a_document_too(started):
     client = started()
     content = io.BytesIO()
     make_image(2).save(content, "PNG")
-    told = ended(client, send(client, ("photo.jpeg", content.getvalue())).json()["job"])
-    assert told["files"][0]["status"] == "added", told
-    assert told["files"][0]["file"] == "photo.jpeg.png"  # what it is, its content says
+    job = wait_for_job(client, upload(client, ("photo.jpeg", content.getvalue())).json()["job"])
+    assert job["files"][0]["status"] == "added", job
+    assert job["files"][0]["file"] == "photo.jpeg.png"  # its content decides what it is
 
 
 def test_limits_of_an_upload(started, tmp_path: Path):
-    client = started(most_files=2, most_upload=20_000)
-    small = pdf(tmp_path, CLOCK)
-    assert send(client, *[(f"{n}.pdf", small) for n in range(3)]).status_code == 413
-    assert send(client, ("large.pdf", b"%PDF-" + bytes(30_000))).status_code == 413
+    client = started(max_files=2, max_upload_bytes=20_000)
+    small = make_pdf(tmp_path, CLOCK)
+    assert upload(client, *[(f"{n}.pdf", small) for n in range(3)]).status_code == 413
+    assert upload(client, ("large.pdf", b"%PDF-" + bytes(30_000))).status_code == 413
 
     def endless():
         for _ in range(1000):
             yield b"x" * 1000
 
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
-    answer = client.post("/v1/ingest", content=endless(), headers=headers)  # no Content-Length
-    assert answer.status_code == 413
+    response = client.post("/v1/ingest", content=endless(), headers=headers)  # no Content-Length
+    assert response.status_code == 413
     assert client.post("/v1/ingest", data={"files": "text"}).status_code == 422
     assert client.post("/v1/ingest", content=b"--b\r\nbroken", headers=headers).status_code in (400, 422)
 
 
-def test_a_server_that_only_reads_takes_nothing(client: TestClient, tmp_path: Path):
-    answer = send(client, ("a.pdf", pdf(tmp_path, CLOCK)))
-    assert answer.status_code == 403
-    assert "--allow-ingest" in answer.json()["error"]["hint"]
+def test_a_read_only_server_refuses_changes(client: TestClient, tmp_path: Path):
+    response = upload(client, ("a.pdf", make_pdf(tmp_path, CLOCK)))
+    assert response.status_code == 403
+    assert "--allow-ingest" in response.json()["error"]["hint"]
     assert client.delete(f"/v1/documents/{'ab' * 32}").status_code == 403
 
 
 def test_too_many_waiting_uploads_are_refused(started, tmp_path: Path):
-    client = started(most_jobs=1)
+    client = started(max_waiting_jobs=1)
     jobs = client.app.state.jobs
-    with jobs._alone():  # the thread waits for its turn with the first
-        first = send(client, ("a.pdf", pdf(tmp_path, CLOCK)))
-        until = time.monotonic() + 5
-        while jobs._waiting.qsize() and time.monotonic() < until:
+    with jobs._exclusive():  # the thread waits for the lock with the first job
+        first = upload(client, ("a.pdf", make_pdf(tmp_path, CLOCK)))
+        deadline = time.monotonic() + 5
+        while jobs._queue.qsize() and time.monotonic() < deadline:
             time.sleep(0.01)
-        answers = [send(client, ("b.pdf", pdf(tmp_path, FERRY, str(n)))) for n in range(3)]
+        responses = [upload(client, ("b.pdf", make_pdf(tmp_path, FERRY, str(n)))) for n in range(3)]
         assert first.status_code == 202
-        assert answers[-1].status_code == 429
-        assert answers[-1].headers["retry-after"]
-    assert ended(client, first.json()["job"])["state"] == "done"
+        assert responses[-1].status_code == 429
+        assert responses[-1].headers["retry-after"]
+    assert wait_for_job(client, first.json()["job"])["state"] == "done"
 
 
-def test_what_was_accepted_is_ingested_by_the_next_start(started, tmp_path: Path, folder: Path):
-    """Whether the server was stopped in good order or killed: the file and its mark are on disk."""
+def test_accepted_documents_are_ingested_by_the_next_start(started, tmp_path: Path, folder: Path):
+    """Whether the server was stopped or killed: the file and its marker are on disk."""
     client = started()
-    with client.app.state.jobs._alone():
-        job = send(client, ("late.pdf", pdf(tmp_path, CLOCK))).json()
+    with client.app.state.jobs._exclusive():
+        job = upload(client, ("late.pdf", make_pdf(tmp_path, CLOCK))).json()
         client.app.state.jobs.stop()
     client.__exit__(None, None, None)
     assert job["state"] == "waiting"
     (folder / "uploads" / ".half.pdf.part").write_bytes(b"%PDF-")
-    again = started()
-    until = time.monotonic() + 60
-    while time.monotonic() < until and len(again.get("/v1/documents").json()["documents"]) < 2:
+    client = started()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(client.get("/v1/documents").json()["documents"]) < 2:
         time.sleep(0.1)
     assert (
-        again.post("/v1/search", json={"query": "pendulum", "k": 1})
+        client.post("/v1/search", json={"query": "pendulum", "k": 1})
         .json()["hits"][0]["file"]
         .endswith("late.pdf")
     )
-    again.__exit__(None, None, None)
+    client.__exit__(None, None, None)
     assert [path.name for path in (folder / "uploads").iterdir()] == ["late.pdf"]
 
 
 def test_searches_go_on_during_an_ingest_and_a_stop_loses_nothing(started, tmp_path: Path, folder: Path):
     client = started()
-    content = pdf(tmp_path, *[f"{CLOCK} Number {n}." for n in range(120)])
-    job = send(client, ("many.pdf", content)).json()["job"]
-    found = 0
-    while not ((told := client.get(f"/v1/ingest/{job}").json())["progress"] or {}).get("pages"):
-        assert not told["end"], told
-        found += len(client.post("/v1/search", json={"query": "ferry timetable", "k": 1}).json()["hits"])
-    assert found
-    client.__exit__(None, None, None)  # while it is at work
-    stopped = client.app.state.jobs.get(job)
+    content = make_pdf(tmp_path, *[f"{CLOCK} Number {n}." for n in range(120)])
+    job_id = upload(client, ("many.pdf", content)).json()["job"]
+    hits = 0
+    while True:
+        job = client.get(f"/v1/ingest/{job_id}").json()
+        if job["progress"] and job["progress"]["pages"]:
+            break
+        assert not job["end"], job
+        hits += len(client.post("/v1/search", json={"query": "ferry timetable", "k": 1}).json()["hits"])
+    assert hits
+    client.__exit__(None, None, None)  # while the job runs
+    stopped = client.app.state.jobs.get(job_id)
     assert stopped.state == "stopped"
     with Index.open(folder, create=False) as index:
         written = stopped.as_json()["progress"]["pages"]
         assert 0 < written < 120
         assert index.search("pendulum", k=100, filter={"file_name": "many.pdf"})
-    again = started()
-    until = time.monotonic() + 100
-    while time.monotonic() < until:
+    client = started()
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
         pages = {
-            d["file"].rpartition("/")[2]: d["pages"] for d in again.get("/v1/documents").json()["documents"]
+            d["file"].rpartition("/")[2]: d["pages"] for d in client.get("/v1/documents").json()["documents"]
         }
         if pages["many.pdf"] == 120:
             break
@@ -252,3 +256,16 @@ def test_searches_go_on_during_an_ingest_and_a_stop_loses_nothing(started, tmp_p
     assert pages["many.pdf"] == 120
 
 
+def test_jobs_and_refusals_are_logged(started, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, logger="docrag.serve")
+    client = started()
+    accepted = upload(client, ("clock.pdf", make_pdf(tmp_path, CLOCK)), ("notes.txt", b"no document"))
+    job_id = accepted.json()["job"]
+    wait_for_job(client, job_id)
+    client.__exit__(None, None, None)
+    messages = [record.getMessage() for record in caplog.records]
+    assert "accepted upload 'clock.pdf'" in messages
+    assert any(message.startswith("refused upload 'notes.txt': ") for message in messages)
+    assert f"job {job_id} queued (files accepted: 1, refused: 1)" in messages
+    assert f"job {job_id} started" in messages
+    assert any(message.startswith(f"job {job_id} done: ") for message in messages)

@@ -126,7 +126,9 @@ class Jobs:
 
     def submit(self, job: IngestJob) -> None:
         """Queue a job."""
-        logger.info("job %s queued (files accepted: %d, refused: %d)", job.id, len(job.paths), len(job.refused))
+        logger.info(
+            "job %s queued (files accepted: %d, refused: %d)", job.id, len(job.paths), len(job.refused)
+        )
         for report in job.refused:
             job.record(report)
         with self._lock:

@@ -16,7 +16,7 @@ from docrag.errors import SettingsError
 from docrag.index.opening import layout_of
 from docrag.location.resolve import locate
 from docrag.search.browse import page_fields
-from docrag.search.plan import metadata_filter
+from docrag.search.filters import metadata_filter
 from docrag.store.images import PageImages
 from docrag.store.layout import TEXTS, Fingerprint
 from docrag.types import IndexedPage, PageRecord, is_page_id
@@ -163,6 +163,7 @@ def open_backend(
         raise SettingsError(f"{uri!r} is not the address of a vector store", hint)
     location = locate(settings.model_copy(update={"index": os.fspath(uri)}))
     try:
+        location.recover()
         fingerprint = location.fingerprint()
         if fingerprint and fingerprint.values.get("layout") != TEXTS:
             logger.info("%s is an index of pages, which the vector store only reads", location.uri)

@@ -242,8 +242,8 @@ class BuildOptions(DeviceOptions, VectorOptions):
 
 
 def given(flags: Mapping[str, object]) -> list[str]:
-    """The flags that were given: their value is not None, False or empty."""
-    return [flag for flag, value in flags.items() if value not in (None, False, [], "")]
+    """The flags that were given: their value is not None, False or an empty list."""
+    return [flag for flag, value in flags.items() if value is not None and value is not False and value != []]
 
 
 def refuse(flags: Mapping[str, object], reason: str, hint: str) -> None:

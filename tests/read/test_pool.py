@@ -293,7 +293,9 @@ def test_a_script_needs_no_main_guard_since_workers_do_not_run_it(make_pdf, tmp_
 def test_ctrl_c_brings_no_tracebacks_of_workers(make_pdf, tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
-        "from pathlib import Path\nfrom docrag.read import *\n"
+        "import signal\nfrom pathlib import Path\nfrom docrag.read import *\n"
+        # A shell starts background jobs with SIGINT ignored, which Python then leaves ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "if __name__ == '__main__':\n"
         f"    job = ReadJob(Path({str(make_pdf(*[TEXT] * 500))!r}), '0' * 64, ('a',))\n"
         "    with ReaderPool(workers=2) as pool:\n"

@@ -227,10 +227,14 @@ def test_a_text_encoder_takes_the_first_device():
 
 
 SCRIPT = """
+    import signal
     import sys
     from docrag.encode.base import EncoderOptions
     from docrag.encode.registry import page_encoder
     from tests.samples import make_page
+
+    # A shell starts background jobs with SIGINT ignored, which Python then leaves ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def pages(*titles):
         return [make_page("", title=title) for title in titles]

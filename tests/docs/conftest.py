@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from docrag.demo import QUESTIONS, documents
 from docrag.settings import Settings
 from tests.docs.pages import DOCS, ROOT
 from tests.docs.session import Session
-from tests.samples import copy_index, make_image
+from tests.samples import make_image
 from tests.servers import Answer, ModelServer
 from tests.store.fake_qdrant import FakeQdrant
 
@@ -105,12 +106,13 @@ def environment(
         "OPENAI_API_KEY": "none",
         "OPENAI_BASE_URL": model_server,
     }
-    with subprocess.Popen([sys.executable, warm, "serve", address], env=variables) as server:
+    command = [sys.executable, warm, "serve", address]
+    with subprocess.Popen(command, env=variables, start_new_session=True) as server:
         while not Path(address).exists():
             assert server.poll() is None, "the warm interpreter did not start"
             time.sleep(0.05)
         yield variables
-        server.terminate()
+        os.killpg(server.pid, signal.SIGTERM)  # with forks that still run
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +147,7 @@ def open_session(
 
         def open_page(page: Path) -> Session:
             folder = tmp_path / "clone"
-            copy_index(workplace, folder)
+            subprocess.run(["cp", "-a", workplace, folder], check=True)  # holes in files stay holes
             settings = {
                 "XDG_DATA_HOME": str(tmp_path / "data"),
                 "XDG_CACHE_HOME": str(tmp_path / "cache"),
@@ -155,6 +157,7 @@ def open_session(
                 shutil.rmtree(folder / "my-index")
                 shutil.rmtree(folder / "examples")
             else:
+                settings["DOCRAG_INDEX"] = "my-index"
                 settings["DOCRAG_OCR"] = "false"  # it takes 15 s of every ingest
             if page in NAMES_CHECKPOINTS:
                 request.getfixturevalue("filled_hub")

@@ -40,8 +40,9 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         for server, pid in self._servers:
-            os.kill(pid, signal.SIGTERM)
-            assert server.wait(60) == 0
+            with server:
+                os.kill(pid, signal.SIGTERM)
+            assert server.returncode == 0
 
     def run(self, block: Block) -> str:
         """Run a block of sh or python; what it printed.
@@ -56,9 +57,11 @@ class Session:
             script = self.folder / "script.py"
             script.write_text(text)
             return self._shell(block, "python script.py")
-        if text.startswith(SERVE):
-            return self._serve(block, text)
-        return self._shell(block, text)
+        *before, last = text.splitlines(keepends=True)
+        if not last.startswith(SERVE):
+            return self._shell(block, text)
+        self._shell(block, "".join(before))
+        return self._serve(block, last)
 
     def _shell(self, block: Block, text: str) -> str:
         script = f"{self._before()}\n{text}\nexport -p > {shlex.quote(str(self._exported))}\n"
@@ -69,7 +72,7 @@ class Session:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=180,
         )
         assert done.returncode == 0, f"{block} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done.stdout

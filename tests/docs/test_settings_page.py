@@ -14,7 +14,7 @@ TABLE = {
 }
 
 OTHERS = {("search", "image"), ("serve", "api_key")}
-"""Parameters that mean something else than the setting of that name: a query image, the key of docrag serve."""
+"""Parameters that are not the setting of that name: a query image, and the key of docrag serve."""
 
 
 def test_every_setting_is_there_in_order():

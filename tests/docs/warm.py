@@ -1,7 +1,7 @@
 """A Python that has already imported docrag and forks for every command of a documentation page.
 
 Importing docrag and its libraries takes about five seconds of CPU time, and most commands of the pages take a
-third of a second. So the shell of a page finds a `docrag` and a `python` that hand their arguments, environment,
+third of a second. So the shell of a page finds programs that hand their arguments, environment, working
 directory and streams to a server, which answers each from a fork of itself. This file is both sides:
 
     warm.py serve SOCKET            import everything, then answer until terminated
@@ -15,6 +15,7 @@ import socket
 import sys
 
 PRELOADED = (
+    "colpali_engine",
     "docrag.cli",
     "docrag.demo",
     "docrag.encode.models.minilm",
@@ -29,7 +30,7 @@ PRELOADED = (
     "rich.table",
     "sentence_transformers",
     "torch",
-    "transformers",
+    "transformers.models.clip.modeling_clip",
 )
 
 
@@ -49,6 +50,9 @@ def serve(address: str) -> None:
     import importlib
     import tempfile
 
+    from docrag.encode.checkpoints.torchvision import mend_torchvision
+
+    mend_torchvision()  # before transformers is imported, as docrag does
     for module in PRELOADED:
         importlib.import_module(module)
     tempfile.tempdir = None  # every fork finds its own TMPDIR

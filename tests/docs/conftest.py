@@ -117,8 +117,13 @@ def environment(
 
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone after the quickstart: examples/, my-index/, and the files that other pages mention."""
-    folder = tmp_path_factory.mktemp("workplace")
+    """A clone after the quickstart: examples/, my-index/, and the files that other pages mention.
+
+    `untouched` beside it is a copy. An index knows its files by their absolute paths, so every page works in the
+    same directory.
+    """
+    folder = tmp_path_factory.mktemp("workplace") / "clone"
+    folder.mkdir()
     shutil.copytree(documents(), folder / "examples")
     for name in CLONE:
         (folder / name).symlink_to(ROOT / name)
@@ -131,7 +136,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)  # files are named by the path at which they were ingested
         with Index.open("my-index", settings=Settings(ocr=False)) as index:
             assert not index.ingest("examples").failures
+    copy(folder, folder.with_name("untouched"))
     return folder
+
+
+def copy(folder: Path, target: Path) -> None:
+    """Copy a folder with the times of its files; holes in them stay holes."""
+    subprocess.run(["cp", "-a", folder, target], check=True)
 
 
 @pytest.fixture
@@ -146,23 +157,24 @@ def open_session(
     with FakeQdrant() as qdrant:
 
         def open_page(page: Path) -> Session:
-            folder = tmp_path / "clone"
-            subprocess.run(["cp", "-a", workplace, folder], check=True)  # holes in files stay holes
+            shutil.rmtree(workplace)
+            copy(workplace.with_name("untouched"), workplace)
             settings = {
                 "XDG_DATA_HOME": str(tmp_path / "data"),
                 "XDG_CACHE_HOME": str(tmp_path / "cache"),
                 "TMPDIR": str(tmp_path),
             }
             if page in FROM_SCRATCH:
-                shutil.rmtree(folder / "my-index")
-                shutil.rmtree(folder / "examples")
+                shutil.rmtree(workplace / "my-index")
+                shutil.rmtree(workplace / "examples")
             else:
                 settings["DOCRAG_INDEX"] = "my-index"
                 settings["DOCRAG_OCR"] = "false"  # it takes 15 s of every ingest
             if page in NAMES_CHECKPOINTS:
                 request.getfixturevalue("filled_hub")
             return Session(
-                folder,
+                workplace,
+                tmp_path / "exported",
                 {**environment, **settings},
                 {MODEL_SERVER: model_server, QDRANT_SERVER: qdrant.uri},
             )

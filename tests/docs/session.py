@@ -24,15 +24,18 @@ class Session:
 
     Args:
         folder: The working directory.
+        exported: The file that keeps the variables from block to block.
         environment: Of every command.
         replaced: Addresses that the pages name, and those that stand in for them.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], replaced: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, exported: Path, environment: Mapping[str, str], replaced: Mapping[str, str]
+    ) -> None:
         self.folder = folder
         self._environment = dict(environment)
         self._replaced = dict(replaced)
-        self._exported = folder.with_name(f"{folder.name}.exported")
+        self._exported = exported
         self._servers: list[tuple[subprocess.Popen[str], int]] = []
 
     def __enter__(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -120,19 +121,30 @@ def test_walkthroughs_open_at_most_three_files():
 
 
 def test_every_command_and_option_is_described():
-    text = page("command-line")
-    for name, command in COMMANDS.items():
-        section = next(part for part in text.split("\n## ") if f"docrag {name}" in part.split("\n")[0])
-        known = {option for parameter in command.params for option in parameter.opts if option[0] == "-"}
+    introduction, *sections = page("command-line").split("\n## ")
+    everywhere = {"--help", "-h", "--verbose", "-v"}
+    assert all(option in introduction for option in everywhere - {"-h"})
+    headings = [section.split("\n")[0] for section in sections]
+    assert sorted(described(headings)) == sorted(COMMANDS)
+    for heading, section in zip(headings, sections, strict=True):
+        existing = {name: options_of(name) - everywhere for name in described([heading])}
         told = {
-            option.split(" ")[0]
+            option
             for code in CODE.findall(section)
             for option in re.findall(r"(?<![\w-])--?[a-z][\w-]*", code)
         }
-        missing = known - told - {"--help", "-h"}
-        assert not missing, f"{name}: {missing}"
-        if "export" not in section.split("\n")[0]:
-            assert told <= known | {"--pages"}, f"{name}: {told - known}"
+        assert told == set().union(*existing.values()), heading
+
+
+def described(headings: Iterable[str]) -> list[str]:
+    """The commands that headings name."""
+    return [name for heading in headings for name in re.findall(r"docrag ([a-z]+)", heading)]
+
+
+def options_of(command: str) -> set[str]:
+    """The options of a command, without its arguments."""
+    parameters = COMMANDS[command].params
+    return {option for parameter in parameters for option in parameter.opts if option.startswith("-")}
 
 
 def test_no_page_names_an_option_that_does_not_exist():

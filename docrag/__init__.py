@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from docrag.common import moved_modules
 
 if TYPE_CHECKING:
-    from docrag.encode.base import ModelSpec, PageEncoder, TextEncoder
-    from docrag.encode.base import EncoderOptions
+    from docrag.encode.base import EncoderOptions, ModelSpec, PageEncoder, TextEncoder
     from docrag.encode.registry import page_encoder, text_encoder
     from docrag.errors import DocragError
     from docrag.index.index import Index

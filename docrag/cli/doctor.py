@@ -98,9 +98,9 @@ def check_store(settings: Settings) -> str:
 
 def check_disk(settings: Settings) -> str:
     """Free space and write permission where the files of the index are or will be."""
-    from docrag.location.directory import folder_of
+    from docrag.location.resolve import local_folder
 
-    folder = folder_of(settings).absolute()
+    folder = local_folder(settings).absolute()
     parent = next(each for each in (folder, *folder.parents) if each.exists())
     if not os.access(parent, os.W_OK):
         raise PermissionError(f"{parent} is not writable")

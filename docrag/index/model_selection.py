@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from docrag.caption import NoCaptioner, TextLayerCaptioner
 from docrag.caption.cache import FILE
+from docrag.encode.base import EncoderOptions
 from docrag.encode.encoders import Encoders
 from docrag.encode.models.bm25 import Bm25Encoder
-from docrag.encode.base import EncoderOptions
 from docrag.encode.registry import is_name_of, name_of, page_encoder, text_encoder
 from docrag.errors import ModelUnavailable, SettingsError, UnknownModel
 from docrag.ingest.batch_size import AdaptiveBatchSize

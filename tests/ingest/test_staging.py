@@ -79,6 +79,7 @@ def build(settings: Settings) -> None:
 def holds(settings: Settings, fingerprint: Fingerprint, pages: int) -> bool:
     """Whether all parts of an index are those of one and the same."""
     with closing(locate(settings)) as place:
+        place.recover()
         if place.fingerprint() != fingerprint:
             return False
         with closing(open_parts(place, fingerprint, fingerprint)) as storage:

@@ -38,14 +38,14 @@ def fault_of(version: str, method: str, path: str, query: Mapping[str, str], bod
 
 def published(version: str) -> str | None:
     """The version of the OpenAPI with the same major and minor number; None where none is kept."""
-    same = [kept for kept in VERSIONS if kept.split(".")[:2] == version.split(".")[:2]]
+    same = [known for known in VERSIONS if known.split(".")[:2] == version.split(".")[:2]]
     return same[0] if same else None
 
 
 @cache
 def openapi(version: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(file_for(version).read_text())
-    return told
+    document: dict[str, Any] = json.loads(file_for(version).read_text())
+    return document
 
 
 @cache

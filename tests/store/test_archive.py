@@ -146,7 +146,7 @@ def test_a_full_disk_is_told_as_such(archive: Archive, monkeypatch):
     with pytest.raises(StorageFull, match="no space left"):
         archive.write_contents(Contents({}))
     monkeypatch.undo()
-    assert archive.begun() is None  # only a draft is there
+    assert archive.begun() is None  # only a temporary file could be there
 
 
 def test_an_export_that_is_not_finished_is_refused(archive: Archive):

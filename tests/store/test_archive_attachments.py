@@ -1,4 +1,4 @@
-"""Files of an archive that hold no pages."""
+"""Attachments: files of an archive without pages."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def archive(tmp_path: Path) -> Archive:
     return Archive(tmp_path / "export")
 
 
-def told(archive: Archive) -> Contents:
-    """The list, after the captions were written."""
+def finished_export(archive: Archive) -> Contents:
+    """Write captions and the list of contents; return the list."""
     contents = Contents({}, attachments=(archive.write_attachment("captions.jsonl", LINES),), complete=True)
     archive.write_contents(contents)
     return archive.contents()
 
 
 def test_a_file_comes_back_line_by_line(archive: Archive):
-    contents = told(archive)
+    contents = finished_export(archive)
     assert list(archive.read_attachment("captions.jsonl", contents)) == LINES
     assert list(archive.read_attachment("search.json", contents)) == []
     assert {path.name for path in archive.folder.iterdir()} == {"index.json", "captions.jsonl"}
@@ -49,7 +49,7 @@ def test_without_content_no_file_is_left(archive: Archive):
 
 @pytest.mark.parametrize("content", [b"", LINES[0], None])
 def test_a_damaged_file_is_named_and_gives_nothing(archive: Archive, content: bytes | None):
-    contents = told(archive)
+    contents = finished_export(archive)
     path = archive.folder / "captions.jsonl"
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(StoreError, match=r"captions\.jsonl (is missing|does not have the checksum)"):
@@ -70,7 +70,7 @@ def test_a_file_is_written_whole_or_not_at_all(archive: Archive, monkeypatch: py
 
 
 def test_the_list_of_an_older_docrag_names_none(archive: Archive):
-    told(archive)
+    finished_export(archive)
     path = archive.folder / "index.json"
     older = {
         key: value

@@ -323,12 +323,12 @@ def test_create_keeps_what_is_there(tmp_path: Path, layout: Layout):
 
 
 def test_create_makes_a_half_made_index_again(tmp_path: Path, layout: Layout):
-    draft = tmp_path / ".shard.draft"
-    (draft / "segments").mkdir(parents=True)
-    (draft / "segments" / "half").write_text("made")
+    temporary = tmp_path / ".shard.draft"
+    (temporary / "segments").mkdir(parents=True)
+    (temporary / "segments" / "half").write_text("made")
     with EdgeStore.create(tmp_path / "shard", layout) as store:
         assert store.count() == 0
-    assert not draft.exists()
+    assert not temporary.exists()
 
 
 def test_a_folder_that_was_removed_takes_nothing(tmp_path: Path, layout: Layout, records: list[PageRecord]):

@@ -35,9 +35,9 @@ def test_rows_are_kept_whatever_array_they_come_in(tmp_path: Path, layout: Layou
     given = replace(record(3), vectors={**record(3).vectors, "patches": SHAPES[shape](rows)})
     with EdgeStore.create(tmp_path / "shard", layout) as store:
         store.upsert([given])
-        [kept] = store.retrieve([given.id], vectors=["patches", "caption"])
-    np.testing.assert_allclose(kept.vectors["patches"], rows, atol=5e-4)
-    np.testing.assert_allclose(kept.vectors["caption"], record(3).vectors["caption"], atol=1e-6)
+        [stored] = store.retrieve([given.id], vectors=["patches", "caption"])
+    np.testing.assert_allclose(stored.vectors["patches"], rows, atol=5e-4)
+    np.testing.assert_allclose(stored.vectors["caption"], record(3).vectors["caption"], atol=1e-6)
 
 
 def unit_rows(seed: int, rows: int) -> np.ndarray:

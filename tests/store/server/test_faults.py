@@ -1,4 +1,4 @@
-"""A server and a way to it that fail: nothing that was told to be written is lost, nothing is there twice."""
+"""A server, or the way to it, fails: nothing that was to be written is lost, and nothing is written twice."""
 
 from __future__ import annotations
 
@@ -169,9 +169,9 @@ def test_a_single_page_that_is_too_large_is_named(start: Start, records: list[Pa
     store, _ = start(most_bytes=1_000)
     with pytest.raises(
         InvalidRecord, match=r"page 1 of /docs/0.pdf: \d+ bytes, http://127.* answered 413"
-    ) as told:
+    ) as caught:
         store.upsert(records)
-    assert "max_request_size_mb" in told.value.hint
+    assert "max_request_size_mb" in caught.value.hint
     assert store.count() == 0
 
 
@@ -215,7 +215,7 @@ def test_several_threads_write_and_read_while_answers_are_lost(start: Start, rec
         try:
             store.upsert(part)
             store.count()
-        except BaseException as error:  # noqa: BLE001 (told below)
+        except BaseException as error:  # noqa: BLE001 (reported below)
             failures.append(error)
 
     threads = [threading.Thread(target=write, args=(records[start : start + 10],)) for start in (0, 10, 20)]

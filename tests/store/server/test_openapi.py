@@ -47,7 +47,7 @@ def life(request: pytest.FixtureRequest) -> tuple[str, list[Sent]]:
 
 def test_every_request_of_a_life_is_described(life: tuple[str, list[Sent]]):
     version, sent = life
-    assert [told for told in (fault(version, one) for one in sent) if told] == []
+    assert [message for message in (fault(version, one) for one in sent) if message] == []
 
 
 def test_every_endpoint_that_is_described_is_used(life: tuple[str, list[Sent]]):

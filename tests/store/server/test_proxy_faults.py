@@ -164,7 +164,7 @@ CHANGES: dict[str, Callable[[ServerStore], object]] = {
     "set_fingerprint": lambda store: store.set_fingerprint(Fingerprint({"layout": 1, "text": None})),
     "switch_alias": lambda store: alias.switch_alias(store.connection, "reports", "reports--1"),
     "a new alias": lambda store: alias.switch_alias(store.connection, "others", "reports--1"),
-    "beside": lambda store: ServerStore.beside(store.connection, store.layout, FINGERPRINT),
+    "staging": lambda store: ServerStore.staging(store.connection, store.layout, FINGERPRINT),
 }
 
 
@@ -182,8 +182,8 @@ def test_a_change_whose_answer_was_lost_is_made_once(road: Road, records: list[P
         CHANGES[change](other)
         again.faults.clear()
         assert (changed(other), other.fingerprint()) == expected
-        names = {told.name for told in again.db.get_collections().collections}
-        assert names == {told.name for told in road.server.db.get_collections().collections}
+        names = {collection.name for collection in again.db.get_collections().collections}
+        assert names == {collection.name for collection in road.server.db.get_collections().collections}
 
 
 def road_store(server: FakeQdrant, layout: Layout) -> ServerStore:
@@ -193,7 +193,7 @@ def road_store(server: FakeQdrant, layout: Layout) -> ServerStore:
 
 def test_a_collection_that_was_dropped_without_an_answer_is_gone(road: Road):
     with road.store() as store:
-        new = ServerStore.beside(store.connection, store.layout, Fingerprint({"layout": 2}))
+        new = ServerStore.staging(store.connection, store.layout, Fingerprint({"layout": 2}))
         road.server.faulty = rf"/collections/{new.collection}"
         road.server.faults += [Fault(), Fault(cut="after")]  # of asking for it, of dropping it
         alias.drop(store.connection, new.collection)

@@ -37,8 +37,8 @@ def test_every_request_has_a_route_and_a_body_that_is_read_whole(sent: list[Sent
             continue
         body = json.loads(request.body)
         read = TypeAdapter(kind).validate_python(body)
-        told = TypeAdapter(kind).dump_python(read, mode="json", exclude_unset=True)
-        assert told == body, f"{request.method} {request.path}"
+        requests_sent = TypeAdapter(kind).dump_python(read, mode="json", exclude_unset=True)
+        assert requests_sent == body, f"{request.method} {request.path}"
 
 
 def test_every_route_is_used(sent: list[Sent]):
@@ -65,15 +65,15 @@ def test_an_unknown_key_deep_in_a_request_is_found(sent: list[Sent], path: str, 
 
 
 def test_the_requests_are_those_that_were_recorded(sent: list[Sent]):
-    told = [
+    requests_sent = [
         {"method": one.method, "path": one.path, "query": one.query}
         | ({"body": json.loads(one.body)} if one.body else {})
         for one in sent
     ]
     if os.environ.get("DOCRAG_RECORD"):
-        lines = ",\n".join(json.dumps(one, ensure_ascii=False) for one in told)
+        lines = ",\n".join(json.dumps(one, ensure_ascii=False) for one in requests_sent)
         RECORDED.write_text(f"[\n{lines}\n]\n")
-    assert told == json.loads(RECORDED.read_text())
+    assert requests_sent == json.loads(RECORDED.read_text())
 
 
 def route_of(request: Sent) -> tuple[str, str, Any, Any]:

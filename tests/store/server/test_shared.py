@@ -115,7 +115,7 @@ def test_one_ingest_at_a_time_on_a_machine_and_searches_go_on(
 
     one.ingest(docs, listener=look)
     assert seen
-    assert "searches go on" in seen[0]
+    assert "searches continue" in seen[0]
     with Index.open(settings=same, create=False) as second:
         assert status(second, docs) == {"ferry.pdf": "unchanged"}
 

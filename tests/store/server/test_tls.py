@@ -96,9 +96,9 @@ def test_a_setting_says_whom_to_trust(
 ):
     monkeypatch.setenv("DOCRAG_CA_FILE", ca_file)
     monkeypatch.setenv("DOCRAG_API_KEY", KEY)
-    place = locate(load_settings(index=served[0].uri, files=str(tmp_path / "files")))
-    assert place.fingerprint() is None
-    place.close()
+    location = locate(load_settings(index=served[0].uri, files=str(tmp_path / "files")))
+    assert location.fingerprint() is None
+    location.close()
 
 
 def refused(fake: FakeQdrant, ca_file: str = "", grpc_port: int | None = None) -> ServerUnreachable:

@@ -37,4 +37,6 @@ class _MovedModule(ModuleType):
 def install() -> None:
     """Let old names be imported. The modules behind them are loaded when something of them is used."""
     for old_name in MOVED:
-        sys.modules.setdefault(old_name, _MovedModule(old_name))
+        module = _MovedModule(old_name)
+        module.__file__ = __file__
+        sys.modules.setdefault(old_name, module)

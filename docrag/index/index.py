@@ -18,7 +18,6 @@ from docrag.index.opening import open_storage
 from docrag.index.status import Status, status_of
 from docrag.ingest.sync import SyncOptions, sync
 from docrag.location.resolve import locate, require_index
-from docrag.search.query import make_query
 from docrag.search.stages import TunedPlan, save_plan, stages_for
 from docrag.settings import Settings, load_settings
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
@@ -134,6 +133,7 @@ class Index:
                 takes such a query.
         """
         from docrag.search.answer import answer
+        from docrag.search.query import make_query
 
         request = make_query(query, image, audio, k, mode, filter)
         stages = stages_for(self._location.folder, self._page_count)

@@ -16,8 +16,7 @@ from docrag.encode.encoders import Encoders
 from docrag.encode.models.bm25 import Bm25Encoder
 from docrag.encode.registry import is_name_of, name_of, page_encoder, text_encoder
 from docrag.errors import ModelUnavailable, SettingsError, UnknownModel
-from docrag.ingest.batch_size import AdaptiveBatchSize
-from docrag.ingest.pipeline import Pipeline
+from docrag.ingest.pipeline import AdaptiveBatchSize, Pipeline
 from docrag.read.jobs import ReadOptions
 from docrag.settings import Settings
 from docrag.store.layout import Fingerprint, require_pages

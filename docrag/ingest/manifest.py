@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from docrag.common.files import FolderLock
 from docrag.errors import IndexInUse, StorageFull, StoreError
-from docrag.store.lock import FolderLock
 
 State = Literal["writing", "done", "relabel", "stale"]
 

@@ -1,4 +1,7 @@
-"""Points, page images and manifest of an index: three things on disk that must agree with each other."""
+"""Points, page images and manifest of an index: three things on disk that must agree with each other.
+
+Every point also names the URL at which its page image is served.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.staging import Staging
 from docrag.store.base import Shared, Store
 from docrag.store.images import PageImages
-from docrag.store.payload import source_metadata
+from docrag.store.payload import base_of, image_address, source_metadata
+from docrag.types import PageRecord
 
 if TYPE_CHECKING:
     from qdrant_client import models
@@ -24,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 STOP_POLL_SECONDS = 0.1
 """How often a waiting thread asks whether it should stop."""
+DEFAULT_IMAGE_BASE_URL = "http://127.0.0.1:8000"
+"""The base URL of the page images of a new index, unless another one is set."""
 
 
 class WriteLock:
@@ -171,6 +177,34 @@ class Storage:
         self.images.remove(document_id)
         self.manifest.dropped(document_id)
 
+    def image_base_url(self) -> str | None:
+        """The base URL of the page images that the points name, or None if there are no points."""
+        first = next(iter(self.store.scroll(payload=["image_url"])), None)
+        return None if first is None else base_of(first.payload["image_url"])
+
+    def update_image_urls(self, base_url: str) -> int:
+        """Make every point name its page image under a base URL. Nothing is encoded.
+
+        Args:
+            base_url: Without a slash at the end.
+
+        Returns:
+            The number of points that were changed.
+        """
+        if self.image_base_url() == base_url:
+            return 0
+        changed = 0
+        records = self.store.scroll(payload=("image_url", "metadata.document_id", "metadata.page"))
+        for record in _first_record_last(records):
+            metadata = record.payload["metadata"]
+            url = image_address(base_url, metadata["document_id"], metadata["page"] + 1)
+            if record.payload["image_url"] != url:
+                self.store.set_payload({"image_url": url}, _page_filter(record.id))
+                changed += 1
+        self.store.flush()
+        logger.info("%d pages name their images under %s now", changed, base_url)
+        return changed
+
     def close(self) -> None:
         """Close all three parts."""
         self.store.close()
@@ -193,3 +227,21 @@ def document_filter(document_id: str) -> models.Filter:
 
     match = models.MatchValue(value=document_id)
     return models.Filter(must=[models.FieldCondition(key="metadata.document_id", match=match)])
+
+
+def _page_filter(page_id: str) -> models.Filter:
+    from qdrant_client import models
+
+    return models.Filter(must=[models.HasIdCondition(has_id=[page_id])])
+
+
+def _first_record_last(records: Iterator[PageRecord]) -> Iterator[PageRecord]:
+    """The records with the first one moved to the end.
+
+    `Storage.image_base_url` looks at the first record. Since that one is changed last, an update that was
+    interrupted is repeated.
+    """
+    first = next(records, None)
+    yield from records
+    if first is not None:
+        yield first

@@ -1,21 +1,23 @@
-"""Bring an index up to date with files: the flow behind `Index.ingest`."""
+"""Bring an index up to date with files: the flow behind `Index.ingest`.
+
+A plan says which files are new, changed, moved, unchanged or gone. Then it is applied.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from docrag.errors import DocumentError
-from docrag.ingest.image_urls import DEFAULT_BASE_URL, base_url_of, update_image_urls
-from docrag.ingest.manifest import FileRow
+from docrag.errors import DocumentError, UnreadableDocument
+from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.pipeline import Pipeline
-from docrag.ingest.plan import IngestPlan, make_plan
 from docrag.ingest.report import FileReport, FileStatus, IngestReport, Progress
-from docrag.ingest.storage import Storage
+from docrag.ingest.storage import DEFAULT_IMAGE_BASE_URL, Storage
 from docrag.ingest.writer import Writer
 from docrag.read.files import find_files, sha256
 from docrag.read.jobs import ReadJob, ReadOptions
@@ -48,6 +50,22 @@ class SyncOptions:
     """Once it returns true, what is encoded is stored and the rest is left to the next run."""
 
 
+@dataclass(slots=True)
+class IngestPlan:
+    """The files of an ingest, each in one of these lists."""
+
+    contents: dict[str, list[FileRow]] = field(default_factory=dict)
+    """Contents to read, by document id, with the files that hold them."""
+    known: list[FileRow] = field(default_factory=list)
+    """Files whose content is indexed already, from another path."""
+    touched: list[FileRow] = field(default_factory=list)
+    """Files with a new time or size and the same content."""
+    unchanged: list[FileRow] = field(default_factory=list)
+    gone: list[FileRow] = field(default_factory=list)
+    """Files that were ingested from the folders of this ingest and no longer exist."""
+    failed: list[tuple[str, DocumentError]] = field(default_factory=list)
+
+
 def sync(storage: Storage, paths: Sequence[Path], options: SyncOptions) -> IngestReport:
     """Bring an index up to date with files and folders.
 
@@ -72,6 +90,46 @@ def sync(storage: Storage, paths: Sequence[Path], options: SyncOptions) -> Inges
         report = apply_plan(storage, plan, options)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def make_plan(
+    paths: Sequence[Path],
+    files: Sequence[Path],
+    manifest: Manifest,
+    digest: Callable[[Path], str],
+    *,
+    again: bool = False,
+    unreadable: Mapping[Path, DocumentError] | None = None,
+) -> IngestPlan:
+    """Compare files with the manifest. Only files with a new size or time are read and hashed.
+
+    Args:
+        paths: What the user named. Files that are gone are looked for in the folders among them.
+        files: The files found there.
+        manifest: What was ingested before.
+        digest: Gives the sha256 of a file, hexadecimal.
+        again: Whether to read unchanged files as well.
+        unreadable: Folders that could not be listed. What was ingested from them does not count as gone.
+    """
+    unreadable = unreadable or {}
+    plan = IngestPlan(failed=[(_printable(path), error) for path, error in unreadable.items()])
+    found: set[str] = set()
+    for path in files:
+        absolute = os.path.abspath(path)  # noqa: PTH100 (Path.resolve follows links, which are files of their own)
+        if absolute not in found:
+            found.add(absolute)
+            _add(plan, path, absolute, manifest, digest, again=again)
+    for rows in plan.contents.values():
+        # The first one names the document, whatever the order of the arguments.
+        rows.sort(key=lambda row: row.path)
+    listed = _prefixes(path for path in paths if path not in unreadable and path.is_dir())
+    hidden = _prefixes(unreadable)
+    plan.gone = [
+        row
+        for row in manifest.files()
+        if row.path.startswith(listed) and row.path not in found and not f"{row.path}/".startswith(hidden)
+    ]
+    return plan
 
 
 def apply_plan(storage: Storage, plan: IngestPlan, options: SyncOptions) -> IngestReport:
@@ -102,7 +160,7 @@ def apply_plan(storage: Storage, plan: IngestPlan, options: SyncOptions) -> Inge
     _drop_unfinished(storage, plan)
     storage.settle()
     if options.image_base_url:
-        report.addressed = update_image_urls(storage.store, options.image_base_url)
+        report.addressed = storage.update_image_urls(options.image_base_url)
     for event in _apply_without_reading(storage, plan, prune=options.prune):
         tell(event)
     if plan.contents:
@@ -148,7 +206,7 @@ def _read_contents(
         _read_job(storage, document_id, rows, again=options.again)
         for document_id, rows in plan.contents.items()
     ]
-    base_url = options.image_base_url or base_url_of(storage.store) or DEFAULT_BASE_URL
+    base_url = options.image_base_url or storage.image_base_url() or DEFAULT_IMAGE_BASE_URL
     with ReaderPool(options.reading, options.workers) as pool, Writer(storage) as writer:
         pipeline = options.make_pipeline(base_url)
         yield from pipeline.run(pool.read(jobs), plan.contents, writer, report, options.should_stop)
@@ -163,3 +221,56 @@ def _read_job(storage: Storage, document_id: str, rows: Sequence[FileRow], *, ag
     sources = tuple(row.source for row in rows)
     written = frozenset[int]() if again else storage.written_pages(document_id, sources[0])
     return ReadJob(Path(rows[0].path), document_id, sources, written)
+
+
+def _prefixes(folders: Iterable[Path]) -> tuple[str, ...]:
+    """What the absolute paths of all files below some folders start with."""
+    return tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)  # noqa: PTH100, PTH118
+
+
+def _printable(path: Path) -> str:
+    return os.fsencode(path).decode(errors="replace")
+
+
+def _add(
+    plan: IngestPlan,
+    path: Path,
+    absolute: str,
+    manifest: Manifest,
+    digest: Callable[[Path], str],
+    *,
+    again: bool,
+) -> None:
+    """Put a file into one of the lists of a plan."""
+    if _printable(path) != str(path):  # neither SQLite nor Qdrant can store bytes that are not UTF-8
+        error = UnreadableDocument(
+            f"{_printable(path)}: the name is not UTF-8", "rename the file or its folder"
+        )
+        plan.failed.append((_printable(path), error))
+        return
+    before = manifest.file(absolute)
+    try:
+        stat = path.stat()
+        same = before is not None and (before.size, before.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+        if before is not None and same and not again and _is_stored(manifest, before.document_id):
+            plan.unchanged.append(before)
+            return
+        document_id = digest(path)
+    except OSError as error:
+        plan.failed.append(
+            (str(path), UnreadableDocument(f"{path}: {error.strerror}", "check the file's permissions"))
+        )
+        return
+    now = FileRow(absolute, str(path), stat.st_size, stat.st_mtime_ns, document_id)
+    if again or not _is_stored(manifest, document_id):
+        plan.contents.setdefault(document_id, []).append(now)
+    elif before is not None and before.document_id == document_id:
+        plan.touched.append(now)
+    else:
+        plan.known.append(now)
+
+
+def _is_stored(manifest: Manifest, document_id: str) -> bool:
+    """Whether every page of a document that could be read is in the store."""
+    document = manifest.document(document_id)
+    return document is not None and document.state in ("done", "relabel")

@@ -7,11 +7,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docrag.common.files import write_atomically
+from docrag.common.files import FolderLock, write_atomically
 from docrag.errors import StoreError
 from docrag.ingest.staging import Staging
 from docrag.store.layout import TEXTS, Fingerprint, require_equal
-from docrag.store.lock import FolderLock
 
 if TYPE_CHECKING:
     from docrag.location.base import Location

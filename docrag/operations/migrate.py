@@ -14,12 +14,10 @@ from docrag.caption.cache import FILE
 from docrag.errors import IndexInUse, IndexMismatch, SettingsError, StoreError
 from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
 from docrag.index.opening import fingerprint_for, open_parts
-from docrag.ingest.image_urls import base_url_of
 from docrag.ingest.manifest import FileRow, Manifest
-from docrag.ingest.plan import IngestPlan, make_plan
 from docrag.ingest.report import FileReport, IngestReport
 from docrag.ingest.staging import MANIFEST
-from docrag.ingest.sync import SyncOptions, apply_plan
+from docrag.ingest.sync import IngestPlan, SyncOptions, apply_plan, make_plan
 from docrag.location.resolve import locate, require_index
 from docrag.read.files import sha256
 from docrag.settings import Settings, load_settings
@@ -192,7 +190,7 @@ def _image_base_url(settings: Settings, stored: Fingerprint) -> str | None:
     if settings.image_base_url:
         return settings.image_base_url
     with _old_index(settings, stored) as storage:
-        return base_url_of(storage.store)
+        return storage.image_base_url()
 
 
 @contextmanager

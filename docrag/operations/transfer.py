@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from docrag.caption.cache import FILE, CaptionCache
 from docrag.errors import StoreError
 from docrag.index.opening import layout_of, open_parts
-from docrag.ingest.image_urls import base_url_of, update_image_urls
 from docrag.ingest.manifest import DocumentRow, FileRow, Manifest
 from docrag.ingest.report import Progress
 from docrag.ingest.storage import Storage
@@ -235,8 +234,8 @@ def import_archive(
             storage.manifest.begin(document.id, document.source)
     transfer = Transfer()
     total_pages = sum(len(part.pages) for part in contents.parts)
-    base_url = image_base_url or base_url_of(storage.store) or contents.image_base_url
-    transfer.addressed = update_image_urls(storage.store, base_url)
+    base_url = image_base_url or storage.image_base_url() or contents.image_base_url
+    transfer.addressed = storage.update_image_urls(base_url)
     for number, part in enumerate(contents.parts):
         if _state(storage, part.pages) != part.state:
             transfer.written += _write(storage, archive.read_part(number, part), base_url)
@@ -346,7 +345,7 @@ def _contents(storage: Storage, fingerprint: Fingerprint, parts: Sequence[Part])
         documents=tuple(asdict(row) for row in storage.manifest.documents()),
         files=tuple(asdict(row) for row in storage.manifest.files()),
         complete=True,
-        image_base_url=base_url_of(storage.store) or "",
+        image_base_url=storage.image_base_url() or "",
     )
 
 

@@ -14,16 +14,14 @@ from threadpoolctl import ThreadpoolController
 from docrag.common.timing import timed
 from docrag.encode.encoders import Encoders
 from docrag.errors import QueryError
-from docrag.search.browse import page_fields
 from docrag.search.filters import require_fields
 from docrag.search.fusion import TitleMatch, fuse, named_pages, weights_for
-from docrag.search.plan import Signal, plan_queries
-from docrag.search.query import Query
+from docrag.search.query import Query, Signal, plan_queries
 from docrag.search.regions import matched_regions
 from docrag.search.stages import Stages
 from docrag.store.base import Store
 from docrag.store.images import PageImages
-from docrag.store.payload import blocks_of, boxes_of
+from docrag.store.payload import blocks_of, boxes_of, page_fields
 from docrag.types import PATCHES, Hit, PageRecord, Region, ScoredId, SparseVector, Vector
 
 logger = logging.getLogger(__name__)
@@ -146,7 +144,7 @@ def _hits(
                     score=page.score,
                     scores=_signal_scores(page.id, rankings),
                     regions=_regions(record, vectors),
-                    **page_fields(record, images),
+                    **page_fields(record, images.root),
                 )
             )
     return hits

@@ -9,7 +9,7 @@ from qdrant_client import models
 
 from docrag.store.base import Store
 from docrag.store.images import PageImages
-from docrag.store.payload import blocks_of
+from docrag.store.payload import page_fields
 from docrag.types import IndexedDocument, IndexedPage, PageRecord, page_id
 
 _DOCUMENT_ID = "metadata.document_id"
@@ -32,24 +32,7 @@ def documents(store: Store) -> list[IndexedDocument]:
 
 def pages(store: Store, images: PageImages, ids: Sequence[str]) -> list[IndexedPage]:
     """Pages in the order of their ids; ids that are not in the store are skipped."""
-    return [IndexedPage(**page_fields(record, images)) for record in store.retrieve(ids)]
-
-
-def page_fields(record: PageRecord, images: PageImages) -> dict[str, Any]:
-    """The fields that IndexedPage and Hit have in common."""
-    payload = record.payload
-    metadata = payload["metadata"]
-    number = metadata["page"] + 1
-    return {
-        "file": metadata["source"],
-        "page": number,
-        "page_id": record.id,
-        "text": payload["page_content"],
-        "blocks": blocks_of(payload),
-        "metadata": metadata,
-        "image_path": images.path(metadata["document_id"], number),
-        "image_url": payload.get("image_url", ""),
-    }
+    return [IndexedPage(**page_fields(record, images.root)) for record in store.retrieve(ids)]
 
 
 def _any_page(store: Store, document_id: str) -> PageRecord | None:

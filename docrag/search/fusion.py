@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from docrag.encode.texts import STOP_WORDS, split_years
-from docrag.search.plan import Signal
+from docrag.search.query import Signal
 from docrag.types import IMAGE, ScoredId, Vector
 
 WEIGHTS: Mapping[Signal, float] = {"late": 1.0, "text": 0.5, "cosine": 0.0}

@@ -1,19 +1,35 @@
-"""A query as a user gives it."""
+"""A query: as a user gives it, and as Qdrant is asked, with one request for each signal in one round trip."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from qdrant_client import models
 
 from docrag.common.images import to_rgb
 from docrag.errors import QueryError
-from docrag.search.filters import Filter
-from docrag.types import Mode
+from docrag.search.filters import Filter, metadata_filter
+from docrag.search.stages import SIEVE_ROWS, Stages, shortened
+from docrag.types import BM25, CAPTION, IMAGE, MODES, PATCHES, POOLED, Mode, SparseVector, Vector
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+Signal = Literal["late", "cosine", "text"]
+SIGNALS: Mapping[Mode, tuple[Signal, ...]] = {
+    "hybrid": ("late", "cosine", "text"),
+    "late": ("late",),
+    "cosine": ("cosine",),
+    "text": ("text",),
+}
+DEPTH = 100
+"""How many pages the cosine and the text signal rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +106,103 @@ def require_recording(path: str | os.PathLike[str]) -> Path:
     if not Path(path).is_file():
         raise QueryError(f"{path} does not exist", "give the path of a recording")
     return Path(path)
+
+
+def plan_queries(
+    mode: Mode,
+    vectors: Mapping[str, Vector],
+    filter: Filter | None,
+    k: int = 10,
+    stages: Stages | None = None,
+) -> dict[Signal, models.QueryRequest]:
+    """The Qdrant query of each signal that a mode needs.
+
+    Args:
+        mode: hybrid, late, cosine or text.
+        vectors: The vectors of the query, by name.
+        filter: What the metadata of a page must be like.
+        k: How many pages are wanted in the end. Each query returns more, for the fusion.
+        stages: How many pages each stage lets through. None takes the defaults.
+
+    Raises:
+        QueryError: There is no such mode, or the query has no vector that the mode compares.
+    """
+    if mode not in MODES:
+        raise QueryError(f"there is no mode {mode!r}", f"one of {', '.join(MODES)}")
+    usable = {name: vector for name, vector in vectors.items() if not _is_empty(vector)}
+    condition = metadata_filter(filter) if filter else None
+    requests: dict[Signal, models.QueryRequest] = {}
+    for signal in SIGNALS[mode]:
+        if signal == "late" and PATCHES in usable:
+            sizes = stages or Stages()
+            requests["late"] = _late(usable, condition, k, sizes if mode == "late" else sizes.for_fusion())
+        elif signal == "cosine" and (IMAGE in usable or CAPTION in usable):
+            requests["cosine"] = _ranking(usable, IMAGE if IMAGE in usable else CAPTION, condition, k)
+        elif signal == "text" and BM25 in usable:
+            requests["text"] = _ranking(usable, BM25, condition, k)
+    # A text that consists of stop words has an empty BM25 vector: it is answered, with no pages.
+    if not requests and BM25 not in vectors:
+        raise QueryError(
+            f"mode {mode} cannot answer this query: the index has no encoder for it",
+            "build an index with an --image or --late model that sees (or hears), or ask with words",
+        )
+    return requests
+
+
+def plain_vector(vector: Vector) -> list[float] | list[list[float]] | models.SparseVector:
+    """A vector as Qdrant's client takes it in a query."""
+    if isinstance(vector, SparseVector):
+        return models.SparseVector(indices=list(vector.indices), values=list(vector.values))
+    return np.asarray(vector, np.float32).tolist()  # type: ignore[no-any-return]
+
+
+def _is_empty(vector: Vector) -> bool:
+    """Whether a query has no terms, for example because it has only stop words.
+
+    Qdrant refuses such a vector.
+    """
+    return isinstance(vector, SparseVector) and not vector.indices
+
+
+def _late(
+    vectors: Mapping[str, Vector], filter: models.Filter | None, k: int, stages: Stages
+) -> models.QueryRequest:
+    """Exact MaxSim over the pages that `pooled` and the other vectors propose."""
+    proposers = {POOLED: vectors[PATCHES]}
+    proposers |= {name: vectors[name] for name in (BM25, CAPTION, IMAGE) if name in vectors}
+    limits = {name: max(stages.prefetch[name], k) for name in proposers if stages.prefetch.get(name)}
+    prefetches = [
+        models.Prefetch(query=plain_vector(proposers[name]), using=name, filter=filter, limit=limit)
+        for name, limit in limits.items()
+    ]
+    if stages.sieve and POOLED in limits:
+        _add_sieve(prefetches[0], vectors[PATCHES], max(stages.sieve, limits[POOLED]))
+    return models.QueryRequest(
+        prefetch=prefetches,
+        query=plain_vector(vectors[PATCHES]),
+        using=PATCHES,
+        filter=filter,
+        limit=sum(limits.values()),  # the exact score of every proposed page
+        params=models.SearchParams(quantization=models.QuantizationSearchParams(ignore=True)),
+    )
+
+
+def _add_sieve(prefetch: models.Prefetch, query: Vector, limit: int) -> None:
+    """Let a shortened query select the pages that the whole one is compared with.
+
+    With a short query this would save nothing, so it is left as it is.
+    """
+    assert not isinstance(query, SparseVector)
+    if len(query) > 2 * SIEVE_ROWS:
+        prefetch.prefetch = models.Prefetch(
+            query=plain_vector(shortened(query)), using=POOLED, filter=prefetch.filter, limit=limit
+        )
+
+
+def _ranking(
+    vectors: Mapping[str, Vector], name: str, filter: models.Filter | None, k: int
+) -> models.QueryRequest:
+    """The pages whose vector of that name is most similar."""
+    return models.QueryRequest(
+        query=plain_vector(vectors[name]), using=name, filter=filter, limit=max(DEPTH, k)
+    )

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import errno
-import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from docrag.common.files import write_atomically
 from docrag.errors import StorageFull, StoreError
+from docrag.store.payload import document_folder, image_file
 
-_ID = re.compile(r"[0-9A-Za-z_-]{3,}")
 
-
+@dataclass(frozen=True, slots=True)
 class PageImages:
-    """Page images in a folder: root/ab/<document id>/<page number>.jpg.
+    """The page images of an index, in a folder that is created when the first image is written."""
 
-    Args:
-        root: The folder; created when the first image is written.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    root: Path
 
     def path(self, document_id: str, number: int) -> Path:
         """Return the path of a page's image, whether it exists or not; pages count from 1.
@@ -29,7 +24,7 @@ class PageImages:
         Raises:
             StoreError: The id is not a valid document id; it could lead out of the folder.
         """
-        return self._folder(document_id) / f"{number}.jpg"
+        return image_file(self.root, document_id, number)
 
     def write(self, document_id: str, number: int, jpeg: bytes) -> Path:
         """Write the image of a page; a reader sees the old file or the new one, never half of one.
@@ -52,11 +47,6 @@ class PageImages:
 
     def remove(self, document_id: str) -> None:
         """Remove the images of a document, if it has any."""
-        folder = self._folder(document_id)
+        folder = document_folder(self.root, document_id)
         if folder.is_dir():
             shutil.rmtree(folder)
-
-    def _folder(self, document_id: str) -> Path:
-        if not _ID.fullmatch(document_id):
-            raise StoreError(f"{document_id!r} is not the id of a document")
-        return self.root / document_id[:2] / document_id

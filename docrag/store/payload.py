@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from docrag.types import Block, Page
+from docrag.errors import StoreError
+from docrag.types import Block, Page, PageRecord
 
+_DOCUMENT_ID = re.compile(r"[0-9A-Za-z_-]{3,}")
 _SCALE = 65534
 """Steps of a coordinate from 0 to 1."""
 _NO_BOX = 65535
@@ -57,6 +60,44 @@ def image_address(base_url: str, document_id: str, number: int) -> str:
 def base_of(address: str) -> str:
     """Return the base URL of an address that `image_address` made."""
     return address.rpartition("/pages/")[0]
+
+
+def image_file(root: Path, document_id: str, number: int) -> Path:
+    """Return where the image of a page is stored: root/ab/<document id>/<page number>.jpg.
+
+    Raises:
+        StoreError: The id is not a valid document id; it could lead out of the folder.
+    """
+    return document_folder(root, document_id) / f"{number}.jpg"
+
+
+def document_folder(root: Path, document_id: str) -> Path:
+    """Return where the page images of a document are stored; errors as for `image_file`."""
+    if not _DOCUMENT_ID.fullmatch(document_id):
+        raise StoreError(f"{document_id!r} is not the id of a document")
+    return root / document_id[:2] / document_id
+
+
+def page_fields(record: PageRecord, image_root: Path) -> dict[str, Any]:
+    """Return the fields of `IndexedPage`, which hits have as well, from the payload of a point.
+
+    Args:
+        record: The point; its vectors are not needed.
+        image_root: The folder of the page images.
+    """
+    payload = record.payload
+    metadata = payload["metadata"]
+    number = metadata["page"] + 1
+    return {
+        "file": metadata["source"],
+        "page": number,
+        "page_id": record.id,
+        "text": payload["page_content"],
+        "blocks": blocks_of(payload),
+        "metadata": metadata,
+        "image_path": image_file(image_root, metadata["document_id"], number),
+        "image_url": payload.get("image_url", ""),
+    }
 
 
 def boxes_of(payload: Mapping[str, Any]) -> NDArray[np.float32]:

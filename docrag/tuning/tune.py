@@ -16,7 +16,7 @@ from qdrant_client import models
 
 from docrag.encode.encoders import Encoders
 from docrag.errors import StoreError
-from docrag.search.plan import plain_vector, plan_queries
+from docrag.search.query import plain_vector, plan_queries
 from docrag.search.stages import SIEVE_ROWS, Stages, shortened
 from docrag.store.base import Store
 from docrag.store.payload import blocks_of

@@ -15,10 +15,10 @@ from docrag import Index
 from docrag.errors import SettingsError
 from docrag.index.opening import layout_of
 from docrag.location.resolve import locate
-from docrag.search.browse import page_fields
 from docrag.search.filters import metadata_filter
 from docrag.store.images import PageImages
 from docrag.store.layout import TEXTS, Fingerprint
+from docrag.store.payload import page_fields
 from docrag.types import IndexedPage, PageRecord, is_page_id
 from langchain_docrag.documents import page_document
 from langchain_docrag.embeddings import DocragEmbeddings, open_embeddings, require_same_embeddings
@@ -134,7 +134,7 @@ class PageBackend:
 
     def document(self, record: PageRecord) -> Document:
         """A page as the retriever returns it, without what only a hit has."""
-        return page_document(IndexedPage(**page_fields(record, self._images)))
+        return page_document(IndexedPage(**page_fields(record, self._images.root)))
 
     def condition(self, filter: Mapping[str, Any]) -> models.Filter | None:
         """The filter that `Index.search` takes, in which page numbers count from 1."""

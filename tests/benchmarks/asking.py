@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from docrag.search.plan import plan_queries
+from docrag.search.query import plan_queries
 from docrag.search.stages import Stages
 from docrag.store.layout import Layout
 from docrag.store.local.store import EdgeStore

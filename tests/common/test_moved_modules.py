@@ -31,5 +31,5 @@ def test_an_old_name_is_imported_first_in_a_new_process():
 def test_a_name_that_never_was_is_not_found():
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("docrag.nonsense")
-    with pytest.raises(AttributeError), pytest.warns(DeprecationWarning):
+    with pytest.raises(AttributeError), pytest.warns(DeprecationWarning, match="docrag.moving is now"):
         _ = importlib.import_module("docrag.moving").nonsense

@@ -119,8 +119,9 @@ def environment(
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone after the quickstart: examples/, my-index/, and the files that other pages mention.
 
-    `untouched` beside it is a copy. An index knows its files by their absolute paths, so every page works
-    in the same directory."""
+    `untouched` beside it is a copy. An index knows its files by their absolute paths, so every page works in
+    the same directory.
+    """
     folder = tmp_path_factory.mktemp("workplace") / "clone"
     folder.mkdir()
     shutil.copytree(documents(), folder / "examples")

@@ -4,7 +4,7 @@ from docrag.encode.base import EncoderOptions
 from docrag.encode.encoders import Encoders
 from docrag.encode.models.bm25 import Bm25Encoder
 from docrag.encode.registry import page_encoder, text_encoder
-from docrag.ingest.batch_size import CPU_FIRST, MOST, SLOW_SECONDS, WORDS, AdaptiveBatchSize
+from docrag.ingest.pipeline import CPU_FIRST, MOST, SLOW_SECONDS, WORDS, AdaptiveBatchSize
 
 
 def encoders(late: str = "minilm", image: str | None = None) -> Encoders:

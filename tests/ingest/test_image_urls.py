@@ -12,7 +12,6 @@ import pytest
 from docrag import Index, Settings
 from docrag.encode.encoders import Encoders
 from docrag.errors import SettingsError
-from docrag.ingest.image_urls import base_url_of, update_image_urls
 from docrag.operations.transfer import export_index, import_index
 from docrag.settings import load_settings
 from tests.samples import APPLE, CLOCK, write_pdf
@@ -77,7 +76,8 @@ def test_a_new_address_is_told_to_all_pages_without_encoding(uri: str, folder: P
 def test_an_address_that_was_half_told_is_told_to_the_rest(uri: str, folder: Path, monkeypatch):
     ingest(uri, folder)
     with Index.open(uri) as index:
-        store = index._storage.store
+        storage = index._storage
+        store = storage.store
         kind, tell, told = type(store), type(store).set_payload, []
 
         def set_payload(self, values, filter, *, key=None):
@@ -89,10 +89,10 @@ def test_an_address_that_was_half_told_is_told_to_the_rest(uri: str, folder: Pat
         with monkeypatch.context() as patch:
             patch.setattr(kind, "set_payload", set_payload)
             with pytest.raises(KeyboardInterrupt):
-                update_image_urls(store, ELSEWHERE)
-        assert base_url_of(store) == "http://127.0.0.1:8000"
-        assert update_image_urls(store, ELSEWHERE) == 1
-        assert update_image_urls(store, ELSEWHERE) == 0
+                storage.update_image_urls(ELSEWHERE)
+        assert storage.image_base_url() == "http://127.0.0.1:8000"
+        assert storage.update_image_urls(ELSEWHERE) == 1
+        assert storage.update_image_urls(ELSEWHERE) == 0
     assert addresses(uri) == {ELSEWHERE}
 
 

@@ -11,7 +11,7 @@ import pytest
 from docrag import Index
 from docrag.errors import UnreadableDocument
 from docrag.ingest.manifest import FileRow, Manifest
-from docrag.ingest.plan import make_plan
+from docrag.ingest.sync import make_plan
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
 

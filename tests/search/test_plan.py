@@ -12,7 +12,7 @@ from docrag.search.filters import (
     compare,
     metadata_filter,
 )
-from docrag.search.plan import plan_queries
+from docrag.search.query import plan_queries
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
 
 VECTORS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from qdrant_client import models
 
-from docrag.search.plan import plan_queries
+from docrag.search.query import plan_queries
 from docrag.search.stages import Stages
 from docrag.store.layout import KEYWORDS, Fingerprint, Layout
 from docrag.store.server import alias

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from docrag.common.files import FolderLock
 from docrag.errors import IndexInUse, StoreError
-from docrag.store.lock import FolderLock, ReadWriteLock
+from docrag.store.local.store import ReadWriteLock
 
 
 def test_a_folder_is_held_once(tmp_path: Path):
@@ -25,7 +26,7 @@ def test_who_holds_it_is_named(tmp_path: Path):
     with FolderLock(tmp_path / "shard"):
         with pytest.raises(IndexInUse) as own:
             FolderLock(tmp_path / "shard")
-        script = "import sys, docrag.store.lock as l; l.FolderLock(l.Path(sys.argv[1]))"
+        script = "import sys, docrag.common.files as l; l.FolderLock(l.Path(sys.argv[1]))"
         command = [sys.executable, "-c", script, str(tmp_path / "shard")]
         other = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "this process has it open" in own.value.hint

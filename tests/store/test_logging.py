@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from docrag.common.files import FolderLock
 from docrag.errors import IndexInUse
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local import store as edge
 from docrag.store.local.store import EdgeStore
-from docrag.store.lock import FolderLock
 from docrag.store.server import alias
 from docrag.store.server.address import Address
 from docrag.store.server.connection import connect

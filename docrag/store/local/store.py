@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,11 @@ from typing import Any, Self
 import qdrant_edge as edge
 from qdrant_client import models
 
+from docrag.common.files import FolderLock
 from docrag.errors import StoreError
 from docrag.store.layout import INTEGERS, KEYWORDS, Layout, validate_record
 from docrag.store.local import engine, translate
 from docrag.store.local.cache import ReadKey, RecordCache
-from docrag.store.lock import FolderLock, ReadWriteLock
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -274,3 +275,38 @@ def _payload_selector(keys: Sequence[str] | None) -> bool | list[str]:
 
 def _closed(path: Path) -> StoreError:
     return StoreError(f"the index {path} is closed")
+
+
+class ReadWriteLock:
+    """Lets many threads in at a time, or one alone, which goes before those that come after it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._shared_count = 0
+        self._exclusive = False
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Hold the lock together with other threads."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._exclusive)
+            self._shared_count += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._shared_count -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock alone: wait until all others have left, and let none in."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._exclusive)
+            self._exclusive = True
+            try:
+                self._changed.wait_for(lambda: not self._shared_count)
+                yield
+            finally:
+                self._exclusive = False
+                self._changed.notify_all()

@@ -13,8 +13,8 @@ import pytest
 from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints import checkpoint as module
 from docrag.encode.checkpoints.checkpoint import NOT_NEEDED, Checkpoint, locate
-from docrag.encode.checkpoints.formats import COLPALI_ENGINE, recognise
-from docrag.encode.registry import name_of, page_encoder
+from docrag.encode.checkpoints.formats import recognise
+from docrag.encode.registry import load_families, load_family, name_of, page_encoder
 from docrag.errors import ModelUnavailable, UnknownModel
 from tests.checkpoints.families import edit_json, write_json
 from tests.checkpoints.multi_vector import save_adapter
@@ -160,7 +160,7 @@ def test_an_adapter_stands_on_its_base(hub, tmp_path):
     assert adapter.base == base
     assert base.base is None
     assert adapter.architecture == "ColQwen2"
-    assert recognise(adapter) is COLPALI_ENGINE
+    assert recognise(adapter, load_families()) is load_family("colpali")
 
     before = adapter.digest
     write(tmp_path / "base", config={"architectures": ["ColQwen2"], "hidden_size": 1})
@@ -215,7 +215,7 @@ def test_sentence_transformers_is_not_let_read_another_revision_of_the_base(hub,
 def test_an_adapter_whose_base_is_nowhere_says_so(hub, tmp_path, base):
     adapter = write(tmp_path / "adapter", adapter_config={"base_model_name_or_path": base})
     with pytest.raises(ModelUnavailable, match="is an adapter of") as refused:
-        recognise(adapter)
+        recognise(adapter, load_families())
     assert "adapter_config.json" in refused.value.hint
 
 

@@ -1,9 +1,12 @@
 # What CI runs, and what a person runs: `make check` and `make test`, in a virtual environment of their own.
+# While working: `make test-fast`, which leaves out the tests marked slow and takes less than two minutes.
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 INSTALLED := $(VENV)/.test-installed
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: install check test
+.PHONY: install check test test-fast
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -17,4 +20,7 @@ check: install
 	$(VENV)/bin/mypy
 
 test: install
-	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n logical --maxprocesses 4 --dist worksteal
+	$(PYTEST)
+
+test-fast: install
+	$(PYTEST) -m "not slow"

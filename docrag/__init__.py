@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from docrag.common import moved_modules
 
 if TYPE_CHECKING:
-    from docrag.encode.base import ModelSpec, PageEncoder, TextEncoder
-    from docrag.encode.options import EncoderOptions
+    from docrag.encode.base import EncoderOptions, ModelSpec, PageEncoder, TextEncoder
     from docrag.encode.registry import page_encoder, text_encoder
     from docrag.errors import DocragError
     from docrag.index.index import Index
@@ -31,7 +30,7 @@ _HOMES = {
     "DocragError": "docrag.errors",
     "FileReport": "docrag.ingest.report",
     "Hit": "docrag.types",
-    "EncoderOptions": "docrag.encode.options",
+    "EncoderOptions": "docrag.encode.base",
     "Index": "docrag.index.index",
     "IndexedDocument": "docrag.types",
     "IndexedPage": "docrag.types",

@@ -1,4 +1,4 @@
-"""`python -m docrag` is the command `docrag`."""
+"""`python -m docrag` runs the command `docrag`."""
 
 from docrag.cli import main
 

@@ -1,39 +1,39 @@
-"""Every error docrag raises, in one tree.
+"""Every error that docrag raises, in one tree.
 
-DocragError                   message, hint; exit_code for the command line
-  SettingsError               a setting or argument that cannot be used (exit 2)
-    QueryError                an empty query, a filter that is not key=value, a mode the index cannot answer
-  ModelError                  an encoder cannot be used
-    UnknownModel              no family goes by that name
-    ModelUnavailable          the library or the weights are not there
-    WeightsMismatch           the weights are not the ones that were expected
-    RemoteError               a model behind an address did not answer, refused, or answered nonsense
-  DocumentError               one file cannot be read; the others go on
-    NotFound                  the path does not exist
-    UnsupportedFile           not a PDF or an image
-    UnreadableDocument        broken beyond repair
-    EmptyDocument             no pages
-    PasswordRequired          encrypted, and no password given opens it
-    PageFailed                one page cannot be read or rendered; the other pages go on
-  StoreError                  the index cannot be used
-    IndexNotFound             nothing is indexed there
-    IndexInUse                another process holds the index
-    IndexMismatch             the index was built by another encoder or another layout
-    InvalidRecord             a record that Qdrant would reject or corrupt
+DocragError                   has a message and a hint; its exit_code is that of the command line
+  SettingsError               a setting or an argument cannot be used (exit code 2)
+    QueryError                a query, a filter or a search mode cannot be used
+  ModelError                  a model cannot be loaded or run
+    UnknownModel              no model has that name (exit code 2)
+    ModelUnavailable          the library or the weights of a model are missing or damaged
+    WeightsMismatch           the weights do not belong to the model
+    RemoteError               a model behind an HTTP API did not answer, refused, or gave an unusable answer
+  DocumentError               a document or a page cannot be read; the other documents are still read
+    NotFound                  a file, a document or a page does not exist
+    UnsupportedFile           a file is neither a PDF nor an image
+    UnreadableDocument        a file is broken or cannot be opened
+    EmptyDocument             a document has no pages
+    PasswordRequired          a document is encrypted, and none of the given passwords opens it
+    PageFailed                one page cannot be read, rendered or encoded; the other pages are still read
+  StoreError                  an index cannot be opened, read or written
+    IndexNotFound             there is no index at the given location
+    IndexInUse                another process has opened or is changing the index
+    IndexMismatch             an index was built with another encoder or has another layout
+    InvalidRecord             Qdrant would reject a page's record or store it incorrectly
     StorageFull               the disk is full
-    ServerUnreachable         the Qdrant server does not answer, or fails, however often it is asked
-    ServerRefused             the Qdrant server says no: a wrong key, a request that it does not take
+    ServerUnreachable         a Qdrant server does not answer or fails, and retries did not help
+    ServerRefused             a Qdrant server refuses a request, so that a retry cannot help
 """
 
 from __future__ import annotations
 
 
 class DocragError(Exception):
-    """An error a person can act on.
+    """An error that a person can act on.
 
     Args:
-        message: What happened, in one line.
-        hint: What to do about it, in one line; empty where nothing can be said.
+        message: What is wrong, in one line.
+        hint: What to do about it, in one line; empty if there is nothing to suggest.
     """
 
     exit_code = 1
@@ -44,45 +44,47 @@ class DocragError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        """The message, with the hint behind it in brackets."""
+        """Return the message, followed by the hint in parentheses."""
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
 class SettingsError(DocragError):
-    """A setting or argument that cannot be used."""
+    """Raised when a setting or an argument is unknown, malformed, or in conflict with another one."""
 
     exit_code = 2
 
 
 class QueryError(SettingsError):
-    """An empty query, a filter that is not key=value, or a mode the index cannot answer."""
+    """Raised when a query is empty or unreadable, a filter is malformed, or the index lacks a search mode."""
 
 
 class ModelError(DocragError):
-    """An encoder cannot be used."""
+    """Raised when a model cannot be loaded or run, such as when its device has too little memory."""
 
 
 class UnknownModel(ModelError):
-    """No model family goes by that name."""
+    """Raised when no model has the given name, or the model does not fit the option that names it."""
 
     exit_code = 2
 
 
 class ModelUnavailable(ModelError):
-    """The library or the weights of a model are not there."""
+    """Raised when the library or the weights that a model needs are missing or damaged."""
 
 
 class WeightsMismatch(ModelError):
-    """The weights are not the ones that were expected."""
+    """Raised when weights do not belong to the model: they have another digest or other tensors."""
 
 
 class RemoteError(ModelError):
-    """A model behind an address did not answer, refused, or answered something that cannot be used.
+    """Raised when a model behind an HTTP API does not answer, refuses, or gives an unusable answer.
+
+    Temporary failures are retried before it is raised.
 
     Args:
         message: Names the address, never the key.
         hint: What to try.
-        status: HTTP status of a refusal; 0 where there was none.
+        status: HTTP status of a refusal; 0 if there was no answer.
     """
 
     def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
@@ -91,68 +93,68 @@ class RemoteError(ModelError):
 
 
 class DocumentError(DocragError):
-    """One file cannot be read; the others go on."""
+    """Raised when a document or a page cannot be read; an ingest reports it and reads the other documents."""
 
 
 class NotFound(DocumentError):
-    """The path does not exist."""
+    """Raised when a path does not exist, or when a document or page is not in the index."""
 
 
 class UnsupportedFile(DocumentError):
-    """The file is neither a PDF nor an image."""
+    """Raised when a file is neither a PDF nor an image in a format that docrag reads."""
 
 
 class UnreadableDocument(DocumentError):
-    """The file is broken beyond repair."""
+    """Raised when a file is broken, truncated or too large, or when the system refuses to open it."""
 
 
 class EmptyDocument(DocumentError):
-    """The document has no pages."""
+    """Raised when a file has no bytes, or a document has no pages."""
 
 
 class PasswordRequired(DocumentError):
-    """The document is encrypted, and no password given opens it."""
+    """Raised when a document is encrypted, and none of the given passwords opens it."""
 
 
 class PageFailed(DocumentError):
-    """One page cannot be read or rendered; the other pages go on."""
+    """Raised when one page cannot be read, rendered, captioned or encoded; the other pages are still read."""
 
 
 class StoreError(DocragError):
-    """The index cannot be used."""
+    """Raised when an index cannot be opened, read or written."""
 
 
 class IndexNotFound(StoreError):
-    """Nothing is indexed there."""
+    """Raised when there is no index at the given location."""
 
 
 class IndexInUse(StoreError):
-    """Another process holds the index."""
+    """Raised when another process has opened the index in a way that excludes others, or is changing it."""
 
 
 class IndexMismatch(StoreError):
-    """The index was built by another encoder or with another layout."""
+    """Raised when an index was built with another encoder or has another layout than the one asked for."""
 
 
 class InvalidRecord(StoreError):
-    """A record that Qdrant would reject or store corrupted."""
+    """Raised before a record is written that Qdrant would reject or store incorrectly."""
 
 
 class StorageFull(StoreError):
-    """The disk that holds the index is full."""
+    """Raised when the disk that holds an index or its files is full."""
 
 
 class ServerUnreachable(StoreError):
-    """The Qdrant server does not answer, is too busy or fails, after as many tries as may help."""
+    """Raised when a Qdrant server does not answer, is too busy or fails, and retries did not help."""
 
 
 class ServerRefused(StoreError):
-    """The Qdrant server refuses a request, and would again.
+    """Raised when a Qdrant server refuses a request, so that a retry cannot help, or is too old for it.
 
     Args:
         message: Names the address, never the key.
         hint: What to try.
-        status: HTTP status of the refusal, also where it came by gRPC; 0 where there was none.
+        status: HTTP status of the refusal, also for one that came by gRPC; 0 if there was none.
     """
 
     def __init__(self, message: str, hint: str = "", status: int = 0) -> None:

@@ -1,7 +1,12 @@
-"""Settings: flag, then DOCRAG_* variable, then docrag.toml in the working directory, then default."""
+"""Settings.
+
+A value comes from the first of these that gives one: a flag, a DOCRAG_* variable, docrag.toml in the working
+directory, the default.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import AnyHttpUrl, Field, SecretStr, TypeAdapter, ValidationError, field_validator
@@ -16,100 +21,125 @@ from docrag.errors import SettingsError
 from docrag.types import CaptionSource, Datatype, KeepPatches, Pooling
 
 _URL: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl)
-_NO_BASE_URL = "not http(s)://host:port/path without user, query and fragment"
+_NO_BASE_URL = "must be http(s)://host:port/path, without user, query and fragment"
+_MAX_BATCH_SIZE = 4096
 
 
 class Settings(BaseSettings):
-    """Everything that a user can set once for all commands."""
+    """Everything that a user can set once for all commands.
+
+    Each field can be given as a variable (`DOCRAG_BATCH_SIZE`), in docrag.toml (`batch_size`), and in most
+    cases as a flag (`--batch-size`).
+    """
 
     model_config = SettingsConfigDict(env_prefix="DOCRAG_", toml_file="docrag.toml", extra="forbid")
 
     index: str = "./docrag-index"
-    """The directory of the index, or a collection on a Qdrant server: http://localhost:6333/reports."""
+    """The index: a directory, or a collection on a Qdrant server such as http://localhost:6333/reports.
+    Default: ./docrag-index."""
     api_key: SecretStr | None = None
-    """Of the Qdrant server."""
+    """API key of the Qdrant server. Default: none."""
     grpc_port: int | None = Field(default=None, ge=1, le=65535)
-    """Of the Qdrant server; by default 6334 where the address has port 6333."""
+    """gRPC port of the Qdrant server, 1 to 65535. Default: 6334 if the URL has port 6333, otherwise gRPC is
+    not used."""
     api_key_in_clear: bool = False
-    """Whether the key may go over http to another machine, where whoever stands between can read it."""
+    """Whether the API key may be sent over plain http to another machine, where anyone on the way can read
+    it. Default: false."""
     ca_file: str | None = None
-    """Certificates (PEM) to trust when the Qdrant server is reached by https; else those everybody trusts."""
+    """File of certificates (PEM) to trust when the Qdrant server is reached over https. Default: the
+    file that SSL_CERT_FILE names, or the usual authorities."""
     files: str | None = None
-    """Directory for what a server does not keep (manifest, page images); else the user's data directory."""
+    """Directory for what a Qdrant server does not keep: the manifest, page images, captions. Default: docrag
+    in the user's data directory ($XDG_DATA_HOME or ~/.local/share)."""
     shards: int | None = Field(default=None, ge=1, le=10_000)
-    """Parts of a new collection on a server; else as many as the cluster has machines."""
+    """Number of shards of a new collection on a server, 1 to 10,000. Default: one for each machine of the
+    cluster."""
     replicas: int | None = Field(default=None, ge=1, le=1000)
-    """Copies of each part; else as the server is set up."""
+    """Number of copies of each shard, 1 to 1000. Default: as the server is configured."""
     write_consistency: int | None = Field(default=None, ge=1, le=1000)
-    """Copies that must have taken a write before it counts; else as the server is set up."""
+    """Number of copies that must confirm a write before it counts, 1 to 1000. Default: as the server is
+    configured."""
     tenant: str | None = Field(default=None, pattern=r"^metadata\.[\w-]+$")
-    """A field, such as metadata.customer, that every search will filter by; a new collection on a server is
-    laid out by its values."""
+    """A metadata field, such as metadata.customer, that every search will filter by. A new collection on a
+    server stores the pages of each value together. Default: none."""
     late: str | None = None
-    """The late-interaction encoder; else the one the index was built with, minilm for a new one."""
+    """The late-interaction encoder. Default: the one that the index was built with, minilm for a new
+    index."""
     image: str | None = None
-    """The single-vector image encoder; none by default."""
+    """The single-vector image encoder. Default: the one that the index was built with, none for a new
+    index."""
     text: str | None = None
-    """The encoder of captions; chosen like the late one."""
+    """The encoder of captions. Default: the one that the index was built with, minilm for a new index."""
     device: str = "auto"
-    """Where models compute: auto, cpu, cuda, cuda:1, mps; or several with commas, a process each."""
+    """Where models run: auto, cpu, cuda, cuda:1 or mps. Several, separated by commas, get a process each.
+    Default: auto, which takes a GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision; auto takes bfloat16 where the hardware multiplies it natively."""
+    """Precision of the models: auto, float32, bfloat16 or float16. Default: auto, which takes bfloat16 where
+    the hardware supports it natively."""
     batch_size: int | Literal["auto"] = "auto"
-    """Pages in one pass through a model; auto grows while a GPU's memory lasts."""
+    """Pages per pass through a model: 1 to 4096, or auto. Default: auto, which starts small on a GPU and
+    grows while memory lasts."""
     resolution: int | None = Field(default=None, ge=16, le=8192)
-    """Pixels on the long side of the image that the model sees; by default the checkpoint's own."""
+    """Pixels on the long side of the image that the model sees, 16 to 8192. Default: the model's own."""
     max_patches: int | None = Field(default=None, ge=1, le=8192)
-    """Patch vectors that a page may have; by default the checkpoint's own."""
+    """Largest number of patch vectors per page, 1 to 8192. Default: the model's own."""
     keep_patches: KeepPatches | None = None
-    """Whether patches on blank paper are stored too; else as the index was built, all for a new one."""
+    """Which patches are stored: all, or inked to leave out those on blank paper. Default: as the index was
+    built, all for a new index."""
     datatype: Datatype | None = None
-    """How the numbers of patches are stored; else as the index was built, float16 for a new one."""
+    """How the numbers of patches are stored: float32, float16, turbo8 or turbo4 (4, 2, 1 and half a byte
+    each). Default: as the index was built, float16 for a new index."""
     pooling: Pooling | None = None
-    """What the first stage of a search compares: means of rows, of columns too, or of patches that are alike;
-    chosen like the datatype, rows for a new index."""
+    """What the first stage of a search compares: rows (means of rows of patches), rows+columns, or tokens
+    (means of similar patches). Default: as the index was built, rows for a new index."""
     caption: CaptionSource = "text"
-    """Where captions come from: only the title; title, headings and figure captions of the text layer; or
-    these and a vision model."""
+    """Where captions come from: none (the title only), text (title, headings and figure captions of the text
+    layer), or vision (these, and a description by a vision model). Default: text."""
     caption_url: str | None = None
-    """Base address of an OpenAI-compatible endpoint, such as http://127.0.0.1:11434/v1."""
+    """Base URL of the OpenAI-compatible endpoint of the vision model, such as http://127.0.0.1:11434/v1.
+    Required for caption = vision. Default: none."""
     caption_model: str | None = None
-    """Name of the vision model there."""
+    """Name of the vision model at that endpoint. Required for caption = vision. Default: none."""
     caption_key: SecretStr | None = None
-    """Key of the endpoint; by default OPENAI_API_KEY."""
+    """API key of that endpoint. Default: the variable OPENAI_API_KEY."""
     caption_max_tokens: int = Field(default=400, ge=16, le=4096)
-    """Tokens that the caption of a page may cost."""
+    """Largest number of tokens that the vision model may write per page, 16 to 4096. Default: 400."""
     caption_concurrency: int = Field(default=4, ge=1, le=64)
-    """Captions asked for at once."""
+    """Number of captions requested at the same time, 1 to 64. Default: 4."""
     language: str | None = None
-    """Language of stop words and stems for the text mode; english for a new index."""
+    """Language of the stop words and stems of the text mode. Default: as the index was built, english for a
+    new index."""
     workers: int = Field(default=0, ge=0, le=256)
-    """Processes that read files; 0 chooses by the number of cores."""
+    """Number of processes that read files, 0 to 256. Default: 0, which chooses by the number of CPU
+    cores."""
     page_timeout: float = Field(default=30.0, gt=0)
-    """Seconds a page may take to render."""
+    """Seconds that rendering a page may take, more than 0. Default: 30."""
     ocr: bool = True
-    """Whether pages without a text layer are read from their image."""
+    """Whether pages without a text layer are read by OCR. Default: true."""
     render_side: int = Field(default=1280, ge=256, le=8192)
-    """Pixels on the long side of the page images that are kept."""
+    """Pixels on the long side of the page images that are stored, 256 to 8192. Default: 1280; more where the
+    model sees larger images."""
     image_base_url: str | None = None
-    """Where page images are served, for the image_url that the Qdrant dashboard shows; else as the index
-    says, http://127.0.0.1:8000 for a new one."""
+    """URL under which page images are served, so that the Qdrant dashboard can show them. Default: as the
+    index was built, http://127.0.0.1:8000 for a new index."""
 
     @field_validator("batch_size", mode="before")
     @classmethod
-    def _batch_size(cls, given: object) -> object:
-        size = str(given)
-        if size != "auto" and not (size.isascii() and size.isdigit() and 1 <= int(size) <= 4096):
-            raise ValueError("between 1 and 4096, or auto")
-        return size if size == "auto" else int(size)
+    def _parse_batch_size(cls, value: object) -> object:
+        text = str(value)
+        if text == "auto":
+            return text
+        if text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_BATCH_SIZE:
+            return int(text)
+        raise ValueError(f"must be between 1 and {_MAX_BATCH_SIZE}, or auto")
 
     @field_validator("image_base_url")
     @classmethod
-    def _image_base_url(cls, given: str | None) -> str | None:
-        if given is None:
+    def _parse_image_base_url(cls, value: str | None) -> str | None:
+        if value is None:
             return None
         try:
-            url = _URL.validate_python(given)  # as browsers read it
+            url = _URL.validate_python(value)  # follows the URL standard, as browsers do
         except ValidationError:
             raise ValueError(_NO_BASE_URL) from None
         if url.username or url.password or url.query or url.fragment:
@@ -125,12 +155,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags first, the file last."""
+        """Where values come from: flags first, then the environment, then docrag.toml."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
 def load_settings(**flags: object) -> Settings:
-    """The settings in force; flags that are None were not given.
+    """The settings in force.
+
+    Args:
+        flags: Values by name, which come before all other sources; those that are None count as not given.
 
     Raises:
         SettingsError: A value cannot be used, or docrag.toml is not valid TOML.
@@ -138,11 +171,21 @@ def load_settings(**flags: object) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
+        raise _settings_error(error, flags) from None
+    except ValueError as error:  # tomllib cannot decode the file
         raise SettingsError(
-            f"setting {name}: {first['msg'].removeprefix('Value error, ')}",
-            f"see --{name.replace('_', '-')}, DOCRAG_{name.upper()}, docrag.toml",
+            f"docrag.toml is not valid TOML: {error}", "correct or remove docrag.toml"
         ) from None
-    except ValueError as error:  # tomllib's decode error
-        raise SettingsError(f"docrag.toml: {error}", "mend or remove docrag.toml") from None
+
+
+def _settings_error(error: ValidationError, flags: Mapping[str, object]) -> SettingsError:
+    """The first thing that is wrong, in words that name where the value comes from."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return SettingsError(f"there is no setting {name}", f"correct or remove {name} in docrag.toml")
+    if flags.get(name) is not None:
+        hint = f"correct --{name.replace('_', '-')}"
+    else:
+        hint = f"correct DOCRAG_{name.upper()}, or {name} in docrag.toml"
+    return SettingsError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}", hint)

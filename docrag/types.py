@@ -1,4 +1,4 @@
-"""The types that the stages hand to each other; numpy only.
+"""The types that the stages pass to each other; they need numpy only.
 
 Boxes are always (x0, y0, x1, y1) in page units: 0..1 from the top left corner of the page as it is displayed.
 """
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from docrag.errors import DocumentError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -29,10 +31,11 @@ Pooling = Literal["rows", "rows+columns", "tokens"]
 KeepPatches = Literal["all", "inked"]
 """Which patches of a page are stored: all of them, or only those that are not blank paper."""
 CaptionSource = Literal["none", "text", "vision"]
-"""Where captions come from: nowhere, the text layer, or a vision model as well."""
+"""What captions are made from: title and page number only, the text layer, or the text layer and a vision
+model."""
 
 MAX_FLOATS = 2**20
-"""Floats of the vectors of one page must stay below this (Qdrant's MAX_MULTIVECTOR_FLATTENED_LEN)."""
+"""The multi-vector of a page must have fewer floats than this (Qdrant's MAX_MULTIVECTOR_FLATTENED_LEN)."""
 
 PATCHES = "patches"
 POOLED = "pooled"
@@ -44,7 +47,7 @@ _PAGE_NAMESPACE = uuid.UUID("6f3c1c0e-53a8-5d0b-9d0c-6c2f1c3a5e11")
 
 
 def page_id(document_id: str, number: int) -> str:
-    """The id of a page: the same file content and page number always give the same one.
+    """Return the id of a page; equal file content and page number always give the same id.
 
     Args:
         document_id: sha256 of the file, hexadecimal.
@@ -57,7 +60,7 @@ def page_id(document_id: str, number: int) -> str:
 
 
 def is_page_id(text: str) -> bool:
-    """Whether a text can be the id of a page.
+    """Whether a text has the form of a page id.
 
     >>> is_page_id(page_id("ab" * 32, 1)), is_page_id("../../etc/passwd")
     (True, False)
@@ -66,7 +69,7 @@ def is_page_id(text: str) -> bool:
 
 
 class Word(NamedTuple):
-    """One word of a page; a named tuple because a page has hundreds and they cross processes."""
+    """One word of a page; a named tuple, because processes send hundreds of them to each other per page."""
 
     text: str
     box: Box
@@ -80,7 +83,7 @@ class Block(NamedTuple):
     text: str
     box: Box
     size: float = 0.0
-    """Height of its largest letters as a share of the page height; 0 where unknown."""
+    """Height of its largest letters as a share of the page height; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,33 +97,33 @@ class PageImage:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One content; `sources` are the paths at which it was found."""
+    """The content of a file, which may have been found at several paths."""
 
     id: str
     """sha256 of the file, hexadecimal."""
     sources: tuple[str, ...]
-    """Paths as ingested, the first one first."""
+    """The paths at which it was found, as they were ingested; the first one names it."""
     total_pages: int
     title: str = ""
-    """What it is called; as read, the title in the file's own metadata, which is often empty or useless."""
+    """The title; as the reader returns it, that of the file's metadata, which is often empty or useless."""
     headline: str = ""
-    """The lines in the largest letters of its first page."""
+    """The lines in the largest letters of the first page."""
 
     @property
     def name(self) -> str:
-        """File name of the first source."""
+        """Return the file name of the first source."""
         return Path(self.sources[0]).name
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page as it was read."""
+    """One page as the reader returns it."""
 
     document: Document
     number: int
     """From 1."""
     label: str
-    """What is printed on the page ("iv", "A-3"), as the file says; else the number."""
+    """The page label that the file defines, such as "iv" or "A-3"; the number if it defines none."""
     width: float
     """In points (1/72 inch), as displayed."""
     height: float
@@ -128,48 +131,48 @@ class Page:
     blocks: tuple[Block, ...]
     image: PageImage | None = None
     ocr: bool = False
-    """Whether the words were read from the image."""
+    """Whether the words were read from the image by OCR."""
 
     @property
     def id(self) -> str:
-        """A valid Qdrant point id; equal content gives an equal id."""
+        """Return the page's id, which is a valid Qdrant point id; equal content gives an equal id."""
         return page_id(self.document.id, self.number)
 
     @property
     def text(self) -> str:
-        """The page's text, blocks separated by line breaks."""
+        """Return the text of the page, with line breaks between blocks."""
         return "\n".join(block.text for block in self.blocks)
 
 
 @dataclass(frozen=True, slots=True)
 class MultiVector:
-    """What an encoder gives for one page or query; single-vector models give one row."""
+    """The vectors of one page or query; single-vector models give one row."""
 
     vectors: NDArray[np.float32]
-    """(n, dim), rows L2-normalised, no padding, no NaN; a query's rows may differ in length to weigh them."""
+    """(n, dim) without padding or NaN; rows have length 1, unless a query uses the length as a weight."""
     boxes: NDArray[np.float32] | None = None
-    """(n, 4) in page units, NaN rows for vectors that stand nowhere; None for queries."""
+    """(n, 4) in page units, NaN for vectors that belong to no place on the page; None for queries."""
     summary: NDArray[np.float32] | None = None
-    """(dim,) page or query as one vector, L2-normalised, where the model gives it in the same pass."""
+    """(dim,) the page or query as one L2-normalised vector, if the model computes it in the same pass."""
     words: tuple[str, ...] | None = None
-    """Of a query, the word of its text that each row stands for, "" for none; None where nobody can tell."""
+    """For a query, the word of its text that each row stands for, or ""; None if the model cannot say."""
 
 
 @dataclass(frozen=True, slots=True)
 class SparseVector:
-    """Term weights of a text; the inverse document frequency is left to Qdrant."""
+    """Term weights of a text, without the inverse document frequency, which Qdrant multiplies in."""
 
     indices: tuple[int, ...]
     values: tuple[float, ...]
 
 
 Vector = NDArray[np.float32] | SparseVector
-"""(n, dim) multi-vector, (dim,) dense vector, or sparse vector."""
+"""A multi-vector (n, dim), a dense vector (dim,), or a sparse vector."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageRecord:
-    """One Qdrant point: what is written for a page, and what is read back."""
+    """One Qdrant point: what is written for a page and read back."""
 
     id: str
     vectors: Mapping[str, Vector]
@@ -178,7 +181,7 @@ class PageRecord:
 
 @dataclass(frozen=True, slots=True)
 class ScoredId:
-    """A page as one signal ranked it."""
+    """A page and its score in the ranking of one signal."""
 
     id: str
     score: float
@@ -186,70 +189,68 @@ class ScoredId:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of a page that the query matched."""
+    """A part of a page that a query matched."""
 
     box: Box
     score: float
-    """Mean over the query's vectors of their best similarity within the region, -1..1."""
+    """The mean, over the query's vectors, of their best similarity within the region; -1..1."""
     text: str
 
     def as_json(self) -> dict[str, Any]:
-        """The same as what JSON can hold."""
+        """Return the region as plain JSON types."""
         return {"box": list(self.box), "score": self.score, "text": self.text}
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedDocument:
-    """A document as an index holds it."""
+    """A document in an index."""
 
     id: str
     """sha256 of the file, hexadecimal."""
     files: tuple[str, ...]
-    """The paths, as ingested, at which it was found; the first one is its name."""
+    """The paths at which it was found, as they were ingested; the first one names it."""
     title: str
     pages: int
-    """Pages that are indexed."""
+    """Number of pages in the index."""
     total_pages: int
-    """Pages that it has."""
+    """Number of pages in the file."""
 
     @property
     def file(self) -> str:
-        """The path as it was ingested."""
+        """Return the first path at which the document was found."""
         return self.files[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedPage:
-    """A page as an index holds it."""
+    """A page in an index."""
 
     file: str
-    """The path as it was ingested."""
+    """The path of the document as it was ingested."""
     page: int
     """From 1."""
     page_id: str
     text: str
-    """The page's caption and text."""
+    """The caption and text of the page."""
     blocks: tuple[Block, ...] = ()
     """In reading order."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     image_path: Path | None = None
     image_url: str = ""
-    """Where the picture is served, while `docrag serve` runs at the index's image_base_url."""
+    """Address at which `docrag serve` serves the page image, below the index's image_base_url."""
 
     @property
     def document_id(self) -> str:
-        """sha256 of the file, hexadecimal."""
+        """Return the sha256 of the file, hexadecimal."""
         return str(self.metadata["document_id"])
 
     def image(self) -> Image:
-        """The rendered page.
+        """Load the rendered page.
 
         Raises:
-            DocumentError: The image is no longer beside the index.
+            DocumentError: The image file no longer exists.
         """
         from PIL import Image as pillow
-
-        from docrag.errors import DocumentError
 
         if self.image_path is None or not self.image_path.is_file():
             raise DocumentError(f"no image of {self.file}, page {self.page}", "ingest the file again")
@@ -266,6 +267,6 @@ class Hit(IndexedPage):
     """From 1."""
     score: float
     scores: Mapping[str, float]
-    """Score of each signal (late, cosine, text) that ranked the page."""
+    """The score from each signal (late, cosine, text) that ranked the page."""
     regions: tuple[Region, ...] = ()
-    """Best first."""
+    """The parts of the page that match the query, best first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 from docrag import Index, demo
 from tests.checkpoints.families import save
 from tests.samples import copy_index
+
+# One reader process per ingest: each takes more than a second of CPU time to start, and pytest itself runs on
+# all cores. tests/read/test_pool.py has several. Processes that tests start inherit the variable.
+os.environ.setdefault("DOCRAG_WORKERS", "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

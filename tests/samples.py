@@ -1,4 +1,4 @@
-"""Small documents and pages that tests make."""
+"""Small documents, pages and images for tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOCK = "Clock repair: the escapement wheel and the pendulum must be cleaned and
 
 
 def write_pdf(path: Path, *pages: str) -> Path:
-    """A PDF with a page for each text."""
+    """Write a PDF with one page for each text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with pymupdf.open() as file:
         for text in pages:
@@ -29,19 +29,19 @@ def write_pdf(path: Path, *pages: str) -> Path:
 
 
 def copy_index(index: Path, where: Path) -> Path:
-    """A copy of an index that nobody holds; holes in its files stay holes: 12 MB are written and not 333."""
+    """Copy an index that is not open; `cp` keeps its files sparse: 12 MB are written instead of 333."""
     subprocess.run(["cp", "-R", index, where], check=True)
     return where
 
 
 def later(path: Path) -> None:
-    """Give a file another time, so that it cannot pass for unchanged."""
+    """Change the modification time of a file, so that it is not taken for unchanged."""
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
 
 
 def make_page(text: str, *, title: str = "", number: int = 1, document_id: str = "ab" * 32) -> Page:
-    """A page with a block for each line, its words spread over the width."""
+    """Make a page with one block for each line, whose words are spread over the width."""
     words: list[Word] = []
     blocks: list[Block] = []
     for row, line in enumerate(text.splitlines()):
@@ -56,7 +56,7 @@ def make_page(text: str, *, title: str = "", number: int = 1, document_id: str =
 
 
 def make_image(seed: int, width: int = 300, height: int = 400) -> Image.Image:
-    """A picture of coloured boxes, another for each seed."""
+    """Make a picture of coloured boxes that depends on the seed."""
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
     for i in range(12):
@@ -67,7 +67,7 @@ def make_image(seed: int, width: int = 300, height: int = 400) -> Image.Image:
 
 
 def picture_page(seed: int, width: int = 300, height: int = 400) -> Page:
-    """A page with a picture and a line of text."""
+    """Make a page with a picture and a line of text."""
     content = io.BytesIO()
     make_image(seed, width, height).save(content, "JPEG", quality=95)
     page = make_page(f"Page with picture {seed}", number=seed + 1)

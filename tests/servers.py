@@ -1,4 +1,4 @@
-"""A small HTTP server on this machine that stands in for a model behind an address."""
+"""A small local HTTP server that stands in for a model behind an API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Request:
-    """What came in."""
+    """A request that the server received."""
 
     path: str
     headers: dict[str, str]
@@ -24,24 +24,24 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes out."""
+    """What the server answers."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
-    """A string goes out as it is, all else as JSON, NaN included."""
+    """A string is sent unchanged, everything else as JSON, NaN included."""
     headers: dict[str, str] = field(default_factory=dict)
     after: float = 0
-    """Seconds before it goes out."""
+    """Seconds before it is sent."""
     drop: bool = False
-    """Close the connection instead."""
+    """Whether to close the connection instead of answering."""
 
 
 class ModelServer:
-    """Answers what is scripted, then what a function makes of each request; keeps all requests.
+    """Answers the first requests from a script and later ones by a function; keeps all requests.
 
     Args:
-        answer: For the requests after the script.
-        script: For the first requests, in the order in which they come.
+        answer: Makes the answer to a request after the script has ended.
+        script: The answers to the first requests, in the order in which they arrive.
     """
 
     def __init__(self, answer: Callable[[Request], Answer], script: Iterable[Answer] = ()) -> None:
@@ -57,7 +57,7 @@ class ModelServer:
 
     @property
     def url(self) -> str:
-        """The base address that a client is given."""
+        """Return the base address for a client."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> Self:
@@ -71,7 +71,7 @@ class ModelServer:
         self._server.server_close()
 
     def receive(self, request: Request) -> Answer:
-        """Keep a request and say what it is answered, when it is time to."""
+        """Keep a request, wait as long as its answer says, and return that answer."""
         with self._lock:
             self.requests.append(request)
             scripted = self._script.pop(0) if self._script else None
@@ -85,10 +85,10 @@ class ModelServer:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # so that closing waits for them
+    daemon_threads = False  # closing the server waits for its threads
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that gave up is part of the tests."""
+        """Ignore clients that closed their connection, as some tests want."""
 
 
 def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:

@@ -1,4 +1,4 @@
-"""Threads that tests start: all at once, and what each of them gave or raised."""
+"""Helpers that run calls in threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
-    """What each thread gave; they begin together, and the first error is raised."""
+    """Call a function in threads that start together; return the results, or raise the first error."""
     start = threading.Barrier(count)
 
     def run(i: int) -> Any:
@@ -21,7 +21,7 @@ def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
 
 
 def beside(call: Callable[[], Any]) -> Future[Any]:
-    """A call in a thread of its own."""
+    """Start a call in a thread of its own."""
     pool = ThreadPoolExecutor(1)
     future = pool.submit(call)
     pool.shutdown(wait=False)

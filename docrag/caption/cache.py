@@ -1,4 +1,4 @@
-"""What a vision model said of a page, kept so that it is asked, and paid, once."""
+"""A cache of the captions that a vision model wrote, so that each page is requested and paid for once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from threading import Lock
 from docrag.errors import StorageFull, StoreError
 
 FILE = "captions.sqlite"
-"""Stands in the directory of an index."""
+"""Name of the cache in the directory of an index."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS captions (
@@ -23,14 +23,14 @@ CREATE TABLE IF NOT EXISTS captions (
 
 
 class CaptionCache:
-    """Captions in one SQLite file, by page and by how they were asked for; threads may share it.
+    """Captions in one SQLite file, by page and by request settings; threads may share it.
 
     Args:
-        path: The file; made where there is none.
-        recipe: Digest of all that an answer depends on besides the page; for `get` and `put`.
+        path: The file; created if it does not exist.
+        recipe: Digest of everything but the page on which an answer depends; used by `get` and `put`.
 
     Raises:
-        StoreError: The file cannot be opened, or is no such cache.
+        StoreError: The file cannot be opened, or is not a caption cache.
     """
 
     def __init__(self, path: Path, recipe: str = "") -> None:
@@ -45,14 +45,14 @@ class CaptionCache:
             self._db.executescript(SCHEMA)
 
     def get(self, page_id: str) -> str | None:
-        """The caption of a page, if it is known."""
+        """Return the caption of a page, or None if it is not cached."""
         query = "SELECT caption FROM captions WHERE page = ? AND recipe = ?"
         with self._lock, self._errors():
             row = self._db.execute(query, (page_id, self._recipe)).fetchone()
         return None if row is None else str(row[0])
 
     def put(self, page_id: str, caption: str) -> None:
-        """Keep the caption of a page; it is on the disk when this returns, so that a kill loses nothing.
+        """Store the caption of a page; it is on disk when this returns, so a killed process loses nothing.
 
         Raises:
             StorageFull: The disk is full.
@@ -64,36 +64,36 @@ class CaptionCache:
             )
 
     def __len__(self) -> int:
-        """How many captions are kept, of every recipe."""
+        """Number of captions, of every recipe."""
         with self._lock, self._errors():
             return int(self._db.execute("SELECT COUNT(*) FROM captions").fetchone()[0])
 
     def lines(self) -> Iterator[bytes]:
-        """All captions, of every recipe, as lines of JSON; the same captions give the same lines."""
+        """Yield all captions of every recipe as lines of JSON; equal caches yield equal lines."""
         with self._lock, self._errors():
             for row in self._db.execute("SELECT page, recipe, caption FROM captions ORDER BY page, recipe"):
-                said = dict(zip(("page", "recipe", "caption"), row, strict=True))
-                yield json.dumps(said, ensure_ascii=False).encode() + b"\n"
+                record = dict(zip(("page", "recipe", "caption"), row, strict=True))
+                yield json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
     def merge(self, lines: Iterable[bytes]) -> int:
-        """Take in captions that `lines` gave elsewhere, all or none; those that are here already stay.
+        """Add captions that another cache's `lines` yielded, all or none; captions that exist already stay.
 
         Returns:
-            How many were not here.
+            The number of captions that were added.
 
         Raises:
             StorageFull: The disk is full.
-            StoreError: A line is something else, or the file cannot be written.
+            StoreError: A line is not a caption, or the file cannot be written.
         """
         with self._lock, self._errors():
             before = self._db.total_changes
-            with self._db:  # one transaction, undone by an error
+            with self._db:  # one transaction, which an error rolls back
                 self._db.execute("BEGIN IMMEDIATE")
                 self._db.executemany("INSERT OR IGNORE INTO captions VALUES (?, ?, ?)", map(_row, lines))
             return self._db.total_changes - before
 
     def close(self) -> None:
-        """Close the file, which otherwise stays open as long as there is a cache."""
+        """Close the file, which is otherwise closed when this object is garbage-collected."""
         self._close()
 
     @contextmanager
@@ -103,18 +103,19 @@ class CaptionCache:
         except (sqlite3.Error, OSError) as error:
             if "full" in str(error):
                 raise StorageFull(
-                    f"no space left for {self._path}", "free some space and run again"
+                    f"no space left for {self._path}", "free some space and run the command again"
                 ) from error
             raise StoreError(
                 f"{self._path}: {error}",
-                "is the disk writable, and the file docrag's? Captions can be asked again",
+                "check that it can be written; if it is damaged, delete it, and captions are requested again",
             ) from error
 
 
 def _row(line: bytes) -> tuple[str, str, str]:
+    """The columns of a caption from a line that `CaptionCache.lines` wrote."""
     try:
-        said = json.loads(line)
-        page, recipe, caption = said["page"], said["recipe"], said["caption"]
+        record = json.loads(line)
+        page, recipe, caption = record["page"], record["recipe"], record["caption"]
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"no caption of an export: {line[:80]!r}", "export again") from error
+        raise StoreError(f"not an exported caption: {line[:80]!r}", "export the index again") from error
     return str(page), str(recipe), str(caption)

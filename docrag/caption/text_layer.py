@@ -1,4 +1,4 @@
-"""A caption read off the page's own words: its title, its headings, its figure and table captions."""
+"""Captions from a page's own text: the title, the headings, and the captions of figures and tables."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from collections.abc import Iterator, Sequence
 from itertools import dropwhile, pairwise
 from statistics import median
 
-from docrag.caption.title import shorten, terms, title_of
+from docrag.caption.base import Caption
+from docrag.caption.title import distinct_terms, shorten_to_line, title_of
 from docrag.types import Block, Page
 
 CAPTION_LIMIT = 500
 """Characters of a whole caption."""
-_BELOW = " \u203a "
+_ARROW = " \u203a "
+"""Stands between the title and the headings."""
 _HEADINGS = 3
 _HEADING_LIMIT = 90
 _FIGURES = 4
 _FIGURE_LIMIT = 200
 _FALLBACK_LIMIT = 240
 _LARGER = 1.15
-"""Letters this many times as high as the body's make a heading; printed headings start at about 1.2."""
+"""Letters this many times as high as those of the body are a heading; headings usually start at about 1.2."""
 
 _NUMBER = r"(?:[A-Z]{0,2}[.-]?\d+(?:[.-]\d+)*[a-z]?|[IVX]+|[A-Z](?=[.:]))"
 _FIGURE = re.compile(
     r"(?i:Figure|Fig\.?|Table|Chart|Exhibit|Box|Map|Plate|Scheme|Abbildung|Abb\.|Tabelle|Tab\.|Diagramm"
     r"|Figura|Cuadro|Tabla|Gráfico|Gráfica|Tableau|Graphique|Tabella|Quadro|Tabela)"
-    # A caption goes on with a colon or a capital; "Figure 7 shows" is a sentence that broke here.
+    # A caption goes on with a colon or a capital; "Figure 7 shows" is a sentence with a line break before it.
     rf"\s{{0,2}}{_NUMBER}(?:\s?[:.|\u2013\u2014-]\s*\S|\s+[A-Z(«\"“]|\s*$)"
 )
 _NAMED = (
@@ -35,11 +37,11 @@ _NAMED = (
 )
 _LEVELS = r"(?:\d{1,2}|[A-Z])(?:\.\d{1,2}){1,3}\.?\s+(?=[^\W\d_])"
 _NUMBERED = re.compile(rf"{_NAMED}|{_LEVELS}")
-# One number alone also begins steps and table rows; a heading is short and does not end like a sentence.
+# A single number also begins steps and table rows; a heading is short and does not end like a sentence.
 _CHAPTER = re.compile(r"\d{1,2}\.?\s+[A-ZÄÖÜÉÁÍÓÚÑ][^\d.:;!?]{3,50}")
 _STEP = re.compile(r"\d{1,2}[.)]?\s")
 _RUN_IN = re.compile(rf"((?:{_NAMED}|{_LEVELS})[^.]{{3,70}})\.\s+\S")
-"""A numbered heading with the paragraph behind it on the same line."""
+"""A numbered heading that is followed by its paragraph on the same line."""
 _BOILERPLATE = re.compile(
     r"table of contents|contents|page \d+( of \d+)?|confidential|draft|continued|\(?unaudited\)?"
     r"|.*\b(months|weeks|years?) ended\b.*|.*\((in )?(thousands|millions).*|as of \w+ \d+.*|see .*",
@@ -47,27 +49,51 @@ _BOILERPLATE = re.compile(
 )
 
 
-def caption(page: Page) -> str:
-    """What the page is about, from its text layer.
+class TextLayerCaptioner:
+    """Captions from the page's own headings and figure captions (`--caption text`)."""
+
+    def caption(self, pages: Sequence[Page]) -> list[Caption]:
+        """Return one caption per page, in order, of at most 500 characters each."""
+        return [Caption(text_layer_caption(page)) for page in pages]
+
+    def close(self) -> None:
+        """Do nothing; there is nothing to release."""
+
+
+class NoCaptioner:
+    """Captions of title and page number only (`--caption none`), so that every point has a caption."""
+
+    def caption(self, pages: Sequence[Page]) -> list[Caption]:
+        """Return one caption per page, in order."""
+        return [Caption(plain_caption(page)) for page in pages]
+
+    def close(self) -> None:
+        """Do nothing; there is nothing to release."""
+
+
+def text_layer_caption(page: Page) -> str:
+    """What the page is about, according to its text layer.
 
     Returns:
         1 to 500 characters on one line: title, headings and captions, such as "Harbour Ferries Annual Report,
         Revenue by segment. Table 2: Revenue in million crowns", with arrows between title and headings.
-        A page without headings and captions gives its first words, one without text its number.
+        For a page without headings and captions its first words, for a page without text its number.
     """
     title = title_of(page.document)
-    known = terms(title)
-    figures = [figure for figure in _figures(page) if not _words(figure) <= known][:_FIGURES]
-    headings = [heading for heading in _headings(page) if not _words(heading) <= known]
+    title_terms = distinct_terms(title)
+    figures = [figure for figure in _figures(page) if not _distinct_words(figure) <= title_terms][:_FIGURES]
+    headings = [heading for heading in _headings(page) if not _distinct_words(heading) <= title_terms]
     if not headings and not figures:
-        opening = shorten(_opening(page), _FALLBACK_LIMIT)
-        return plain_caption(page) if _words(opening) <= known else f"{title}{_BELOW}{opening}"
-    path = _BELOW.join([title, *headings])
-    return shorten(". ".join([path, *figures]), CAPTION_LIMIT)
+        opening = shorten_to_line(_opening(page), _FALLBACK_LIMIT)
+        if _distinct_words(opening) <= title_terms:
+            return plain_caption(page)
+        return f"{title}{_ARROW}{opening}"
+    path = _ARROW.join([title, *headings])
+    return shorten_to_line(". ".join([path, *figures]), CAPTION_LIMIT)
 
 
 def plain_caption(page: Page) -> str:
-    """The document's title and the page number: what can be said without reading the page.
+    """The document's title and the page number, which are known without reading the page.
 
     Returns:
         One line of at most about 170 characters.
@@ -81,11 +107,11 @@ def _figures(page: Page) -> Iterator[str]:
         lines = block.text.splitlines()
         starts = [i for i, line in enumerate(lines) if _FIGURE.match(line.strip())]
         for start, end in pairwise([*starts, len(lines)]):
-            yield shorten(" ".join(lines[start:end]), _FIGURE_LIMIT).rstrip(".")
+            yield shorten_to_line(" ".join(lines[start:end]), _FIGURE_LIMIT).rstrip(".")
 
 
 def _headings(page: Page) -> list[str]:
-    """Up to three headings in reading order; where there are more, the plainest ones stay."""
+    """Up to three headings in reading order; if there are more, the most obvious ones."""
     body = _body_size(page)
     ranks: dict[str, tuple[int, int]] = {}
     for position, block in enumerate(page.blocks):
@@ -93,18 +119,18 @@ def _headings(page: Page) -> list[str]:
         rank = _rank(text, block, body, page.blocks) if text else None
         if rank is not None:
             ranks.setdefault(text.rstrip(".:"), (rank, position))
-    plainest = sorted(ranks, key=ranks.__getitem__)[:_HEADINGS]
-    return sorted(plainest, key=lambda text: ranks[text][1])
+    most_obvious = sorted(ranks, key=ranks.__getitem__)[:_HEADINGS]
+    return sorted(most_obvious, key=lambda text: ranks[text][1])
 
 
 def _heading_text(block: Block) -> str:
-    """What of the block can be a heading, on one line; empty for plain text.
+    """The part of a block that can be a heading, on one line; empty for running text.
 
-    A short block as a whole, a numbered heading with its paragraph behind it, or a first line that is much
-    shorter than the lines below it.
+    That is a short block as a whole, a numbered heading that is followed by its paragraph, or a first line
+    that is much shorter than the lines below it.
     """
     lines = [" ".join(line.split()) for line in block.text.splitlines()]
-    # A running head may be held together with the heading below it.
+    # A running head may be in one block with the heading below it.
     lines = list(dropwhile(_BOILERPLATE.fullmatch, lines)) or [""]
     text = " ".join(lines)
     run_in = _RUN_IN.match(text)
@@ -115,20 +141,20 @@ def _heading_text(block: Block) -> str:
     text = text.strip(" \u2013\u2014_-")
     letters = sum(map(str.isalpha, text))
     readable = len(text) <= _HEADING_LIMIT and letters >= 4 and letters >= 0.6 * len(text.replace(" ", ""))
-    unlike = (
+    unlikely = (
         text.endswith((",", ";", "…", " of", " the", " and", " to"))
         or text[:1].islower()
         or text[:1] in "\u2022\u25aa\u25cf"
     )
-    skip = unlike or _BOILERPLATE.fullmatch(text) or _FIGURE.match(text)
+    skip = unlikely or _BOILERPLATE.fullmatch(text) or _FIGURE.match(text)
     return text if readable and not skip else ""
 
 
 def _rank(text: str, block: Block, body: float, blocks: Sequence[Block]) -> int | None:
-    """How plainly the text is a heading.
+    """How obvious it is that the text is a heading.
 
     Returns:
-        0 numbered, 1 larger letters, 2 capitals, 3 title case; None for no heading.
+        0 for numbered, 1 for larger letters, 2 for capitals, 3 for title case; None for no heading.
     """
     if _NUMBERED.match(text) or _CHAPTER.fullmatch(text):
         return 0
@@ -137,36 +163,37 @@ def _rank(text: str, block: Block, body: float, blocks: Sequence[Block]) -> int 
     if body and block.size >= _LARGER * body:
         return 1
     words = text.split()
-    # The heads of a table's columns stand side by side.
+    # The headers of a table's columns stand side by side.
     if text.endswith(".") or any(_beside(block, other) for other in blocks):
         return None
     if text.isupper() and len(words) > 1:
         return 2
     content = [word for word in words if len(word) > 3]
-    return (
-        3
-        if content and len(words) <= 10 and all(word[0].isupper() or word[0] == "(" for word in content)
-        else None
-    )
+    if content and len(words) <= 10 and all(word[0].isupper() or word[0] == "(" for word in content):
+        return 3
+    return None
 
 
 def _beside(block: Block, other: Block) -> bool:
-    """Whether the other block stands to the left or right of this one."""
+    """Whether the other block is level with this one, to its left or right."""
     (x0, y0, x1, y1), (u0, v0, u1, v1) = block.box, other.box
     return min(y1, v1) - max(y0, v0) > 0.3 * (y1 - y0) and (u0 >= x1 or u1 <= x0)
 
 
 def _body_size(page: Page) -> float:
-    """Median letter size of the page, weighted by length of text; 0 where sizes are unknown."""
+    """Median letter size of the page, weighted by length of text; 0 if sizes are unknown."""
     sizes = [block.size for block in page.blocks for _ in range(len(block.text) // 20) if block.size]
     return median(sizes) if sizes else 0.0
 
 
 def _opening(page: Page) -> str:
-    """The page's text from its first line that is not a running head."""
+    """The text of the page from its first line that is not a running head."""
     lines = page.text.splitlines()
-    return " ".join(dropwhile(lambda line: not _words(line) or _BOILERPLATE.fullmatch(line.strip()), lines))
+    return " ".join(
+        dropwhile(lambda line: not _distinct_words(line) or _BOILERPLATE.fullmatch(line.strip()), lines)
+    )
 
 
-def _words(text: str) -> set[str]:
-    return {term for term in terms(text) if not term.isdigit()}
+def _distinct_words(text: str) -> set[str]:
+    """The distinct words of a text in lower case, without its numbers."""
+    return {term for term in distinct_terms(text) if not term.isdigit()}

@@ -1,4 +1,4 @@
-"""What to call a document: the words of its file name, then what its headline or its metadata adds."""
+"""The title of a document, made from its file name and its headline or metadata title."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 from docrag.types import Document
 
 TITLE_LIMIT = 150
-"""Characters; the title is among the terms and vectors of every page, so it must stay short."""
+"""Characters; the title goes into the terms and vectors of every page, so it must stay short."""
 _DATE = re.compile(r"(\d{4})[-_.](\d{2})[-_.](\d{2})(?!\d)")
-# A point between digits is part of a version: "v2.18.0".
+# A dot between digits is part of a version number, such as "v2.18.0".
 _SEPARATORS = re.compile(r"(?:[\s_+~()\[\]-]|\.(?!\d)|(?<!\d)\.)+")
 _LEADERS = re.compile(r"[_.·•=*\u2013\u2014-]{3,}|(?<!\S)(?:\S ){4,}\S(?!\S)")
-"""Ruled lines, dot leaders, and l e t t e r s p a c e d lines, of which the words are lost."""
+"""Ruled lines, dot leaders, and l e t t e r s p a c e d lines, whose words cannot be recovered."""
 # "annualReport" and "report2023" and "2023Q4" have two words each; "10K", "y70" and "iPhone" have one.
 _CAMEL = re.compile(r"(?<=[^\W\d_A-Z]{2})(?=[A-Z])|(?<=[A-Z]{2})(?=[A-Z][a-z]{2})")
 _YEAR = re.compile(r"(?<=[^\W\d_]{3})(?=(?:19|20)\d{2}(?!\d))|(?<=(?<!\d)20\d{2})(?=[^\W\d_])")
@@ -32,51 +32,53 @@ _SUFFIX = re.compile(r"\.(?:pdf|docx?|pptx?|xlsx?|odt|rtf|tex|dvi|indd|qxd|html?
 
 
 def title_of(document: Document) -> str:
-    """What the document is called: the words of its file name, and its headline or else its metadata title.
+    """The title of a document: the words of its file name, then its headline or else its metadata title.
 
-    Metadata titles come second since they are often accession numbers or those of a template.
+    A part that only repeats the other is left out. The headline is preferred to the metadata title, which is
+    often an accession number or the title of a template.
 
     Returns:
-        1 to 150 characters on one line. Where nothing says anything, the file name as it is.
+        1 to 150 characters on one line; the unchanged file name if neither part says anything.
 
     >>> title_of(Document("", ("in/AMCOR_2023Q4_EARNINGS.pdf",), 1, "Exhibit 99.1"))
     'AMCOR 2023 Q4 EARNINGS: Exhibit 99.1'
     >>> title_of(Document("", ("in/scan_0001.pdf",), 1, "", "Maintenance log of MV Skua"))
     'Maintenance log of MV Skua'
     """
-    name = _words_of_name(document.name)
-    headline = shorten(_LEADERS.sub(" ", document.headline), TITLE_LIMIT)
-    title = headline or _words_of_metadata(document.title)
+    name = _words_of_file_name(document.name)
+    headline = shorten_to_line(_LEADERS.sub(" ", document.headline), TITLE_LIMIT)
+    title = headline or _clean_metadata_title(document.title)
     parts = [name, title]
-    if terms(title) <= terms(name):
+    if distinct_terms(title) <= distinct_terms(name):
         parts = [name]
-    elif terms(name) <= terms(title):
+    elif distinct_terms(name) <= distinct_terms(title):
         parts = [title]
-    return shorten(": ".join(part for part in parts if part) or document.name, TITLE_LIMIT)
+    return shorten_to_line(": ".join(part for part in parts if part) or document.name, TITLE_LIMIT)
 
 
-def shorten(text: str, limit: int) -> str:
+def shorten_to_line(text: str, limit: int) -> str:
     r"""The text on one line, cut between words so that it has at most `limit` characters.
 
-    >>> shorten("Revenue  by\nsegment and year", 20)
+    >>> shorten_to_line("Revenue  by\nsegment and year", 20)
     'Revenue by segment …'
     """
     line = " ".join(text.split())
     if len(line) <= limit:
         return line
     cut = line[: limit - 1]
-    # A word that fills the line alone is cut inside.
+    # A single word that fills the line is cut within.
     return (cut[: cut.rfind(" ") + 1] or cut) + "…"
 
 
-def terms(text: str) -> set[str]:
-    """The different words and numbers of a text, in lower case."""
+def distinct_terms(text: str) -> set[str]:
+    """The distinct words and numbers of a text, in lower case."""
     return set(re.findall(r"\w+", text.casefold()))
 
 
-def _words_of_name(name: str) -> str:
+def _words_of_file_name(name: str) -> str:
+    """The words of a file name, without ids and numbers that a machine gave; empty if none are left."""
     stem = _UUID.sub(" ", name.rpartition(".")[0] or name)
-    # Capitals separate words only where nothing else does: "MacBook_Air" has its words already.
+    # Capitals separate words only if nothing else does: "MacBook_Air" is separated already.
     if not _SEPARATORS.search(stem.strip()):
         stem = _CAMEL.sub(" ", stem)
     dated = _DATE.sub(r" \1/\2/\3 ", stem)
@@ -87,9 +89,10 @@ def _words_of_name(name: str) -> str:
     return re.sub(r"(\d{4})/(\d{2})/(\d{2})", r"\1-\2-\3", " ".join(words))
 
 
-def _words_of_metadata(title: str) -> str:
+def _clean_metadata_title(title: str) -> str:
+    """The title without the name of the program that wrote it; empty if it is an id or a default."""
     line = _TYPESETTER.sub("", " ".join(title.split()))
     if _SUFFIX.search(line):
-        return _words_of_name(line)
+        return _words_of_file_name(line)
     words = [word for word in _SEPARATORS.split(line) if not _MACHINE_TOKEN.fullmatch(word)]
     return "" if all(_MACHINE_NAME.fullmatch(word) for word in words if word) else line

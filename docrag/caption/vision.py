@@ -1,7 +1,7 @@
-"""Captions by a vision model behind any OpenAI-compatible address: vLLM, Ollama, a hosted model.
+"""Captions written by a vision model behind an OpenAI-compatible API: vLLM, Ollama or a hosted model.
 
-Page images go to that address. What it says of a page is put behind the caption from the page's own text,
-never in its place, and is kept, so that no page is paid for twice.
+Page images are sent to that API. The model's description is appended to the caption from the page's own text,
+never put in its place, and is cached, so that no page is paid for twice.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from docrag.caption import Caption
+from docrag.caption.base import Caption
 from docrag.caption.cache import CaptionCache
-from docrag.caption.text_layer import caption as text_layer_caption
+from docrag.caption.text_layer import text_layer_caption
 from docrag.common.http import JsonClient, data_url
 from docrag.common.images import fit, jpeg_within
 from docrag.errors import PageFailed, RemoteError, SettingsError
 from docrag.types import Page, PageImage
+
+logger = logging.getLogger(__name__)
 
 PROMPT = (
     "Describe this page so that a search can find it. Say its title and subject. For each chart, table or "
@@ -30,32 +33,32 @@ PROMPT = (
 )
 MAX_TOKENS = 400
 IMAGE_SIDE = 1024
-"""Pixels on the long side of the image that is sent."""
-THIS_PAGE = frozenset({400, 413, 422})
-"""Statuses that refuse this page; the others would refuse every page."""
+"""Long side in pixels of the image that is sent."""
+PAGE_REFUSED = frozenset({400, 413, 422})
+"""HTTP statuses that refuse one page; other errors would stop every page."""
 JPEG_QUALITY = 90
-PATH = "chat/completions"
+ENDPOINT = "chat/completions"
 
 
 class VisionCaptioner:
-    """Captions from the page's text layer and from its image (`--caption vision`).
+    """Captions from the page's text layer and its image (`--caption vision`).
 
     Args:
         base_url: Such as http://127.0.0.1:8000/v1; requests go to chat/completions below it.
-        model: As the address calls it.
-        cache: SQLite file of answers.
-        key: Sent as bearer token; empty where none is needed.
-        prompt: What is asked of every page.
-        image_side: Pixels on the long side of the image that is sent.
-        max_tokens: Of one answer, what the model thinks included.
-        concurrency: Requests at once.
-        timeout: Seconds an answer may take.
-        extra: More fields of the request, or others in place of its own; None leaves one out, such as
-            {"max_tokens": None, "max_completion_tokens": 400} for models that want it so.
-        sleep: Waits between tries; by default until `close`.
+        model: The model's name in the API.
+        cache: SQLite file with the model's answers.
+        key: Sent as a bearer token; empty if the API needs none.
+        prompt: Sent with every page.
+        image_side: Long side in pixels of the image that is sent.
+        max_tokens: Limit on the tokens of one answer, the model's reasoning included.
+        concurrency: Number of simultaneous requests.
+        timeout: Seconds that an answer may take.
+        extra: Fields that are added to the request or replace its own; None removes a field, such as
+            {"max_tokens": None, "max_completion_tokens": 400} for models that expect the other name.
+        sleep: Waits between two attempts; the default waits until `close` is called.
 
     Raises:
-        SettingsError: The address, the key or the model cannot be one.
+        SettingsError: The address, the key or the model's name is not valid.
         StoreError: The cache cannot be opened.
     """
 
@@ -75,91 +78,107 @@ class VisionCaptioner:
         sleep: Callable[[float], None] | None = None,
     ) -> None:
         if not model.strip():
-            raise SettingsError("captions by a vision model need the model's name", "as its address calls it")
+            raise SettingsError(
+                "captions by a vision model need the model's name", "give the name that the API uses"
+            )
         fields = {"model": model, "max_tokens": max_tokens, "temperature": 0, **(extra or {})}
         self._fields = {name: value for name, value in fields.items() if value is not None}
         self._prompt = prompt
         self._side = image_side
         self._concurrency = concurrency
         self._client = JsonClient(base_url, key, timeout, sleep)
+        self._address = self._client.address(ENDPOINT)
         self._cache = CaptionCache(cache, _digest([self._fields, prompt, image_side]))
 
     def caption(self, pages: Sequence[Page]) -> list[Caption]:
-        """One caption a page, in order: its text layer's, then on a line of its own what the model says.
+        """Return one caption per page, in order.
 
-        A page that the model refuses, or says nothing of, has the former alone, and the reason.
+        A caption is that of the text layer, followed by the model's description on a line of its own. A page
+        that the model refuses or does not describe has the former only, and the reason in `Caption.error`.
 
         Raises:
-            RemoteError: The address does not answer, or refuses every page; answers that came are kept.
+            RemoteError: The API does not answer, or refuses every page; answers received so far are cached.
             StoreError: The cache cannot be used.
         """
         answers: dict[str, str | PageFailed] = {}
         missing: dict[str, Page] = {}
         for page in pages:
-            known = self._cache.get(page.id)
-            if known is None:
+            cached = self._cache.get(page.id)
+            if cached is None:
                 missing[page.id] = page
             else:
-                answers[page.id] = known
-        answers |= self._ask_all(missing)
-        return [_join(page, answers[page.id]) for page in pages]
+                answers[page.id] = cached
+        logger.info("vision captions: %d in the cache, %d to request", len(answers), len(missing))
+        answers |= self._request_all(missing)
+        return [_with_answer(page, answers[page.id]) for page in pages]
 
     def close(self) -> None:
-        """Close connections and cache."""
+        """Close the connections and the cache."""
         self._client.close()
         self._cache.close()
 
-    def _ask_all(self, missing: Mapping[str, Page]) -> dict[str, str | PageFailed]:
+    def _request_all(self, missing: Mapping[str, Page]) -> dict[str, str | PageFailed]:
         with ThreadPoolExecutor(self._concurrency) as pool:
-            futures = {page_id: pool.submit(self._ask, page) for page_id, page in missing.items()}
+            futures = {page_id: pool.submit(self._describe, page) for page_id, page in missing.items()}
             try:
                 return {page_id: future.result() for page_id, future in futures.items()}
-            except BaseException:  # what is on its way is waited for, for it costs all the same
+            except BaseException:  # requests under way are awaited and cached, since they are paid for anyway
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _ask(self, page: Page) -> str | PageFailed:
-        """What the model says of one page, kept as soon as it has said it."""
+    def _describe(self, page: Page) -> str | PageFailed:
+        """The model's description of one page, which is cached as soon as it arrives."""
+        result = self._request(page)
+        if isinstance(result, PageFailed):
+            logger.info("no vision caption for page %d of %s: %s", page.number, page.document.name, result)
+        else:
+            self._cache.put(page.id, result)
+        return result
+
+    def _request(self, page: Page) -> str | PageFailed:
         if page.image is None:
             return PageFailed("no image for the vision model", "ingest the file again")
         try:
-            answer = self._client.post(PATH, self._request(page.image))
+            answer = self._client.post(ENDPOINT, self._body(page.image))
         except RemoteError as error:
-            if error.status not in THIS_PAGE:
+            if error.status not in PAGE_REFUSED:
                 raise
             return PageFailed(error.message, error.hint)
-        text, ended_by = self._read(answer)
-        if not text:
-            hint = "give it more tokens" if ended_by == "length" else "try another prompt or model"
-            return PageFailed(f"the vision model says nothing ({ended_by or 'no reason given'})", hint)
-        self._cache.put(page.id, text)
-        return text
+        text, finish_reason = self._parse(answer)
+        if text:
+            return text
+        hint = "allow more tokens" if finish_reason == "length" else "try another prompt or model"
+        return PageFailed(
+            f"the vision model answered with no text ({finish_reason or 'no reason given'})", hint
+        )
 
-    def _request(self, image: PageImage) -> dict[str, Any]:
-        url = data_url(_sent(image, self._side))
+    def _body(self, image: PageImage) -> dict[str, Any]:
+        url = data_url(_scaled_jpeg(image, self._side))
         content = [
             {"type": "text", "text": self._prompt},
             {"type": "image_url", "image_url": {"url": url}},
         ]
         return {"messages": [{"role": "user", "content": content}], **self._fields}
 
-    def _read(self, answer: Mapping[str, Any]) -> tuple[str, str]:
-        """The text on one line, and what ended it."""
+    def _parse(self, answer: Mapping[str, Any]) -> tuple[str, str]:
+        """The model's text on one line without its reasoning, and the reason why it ended."""
         try:
             choice = answer["choices"][0]
-            text, ended_by = choice["message"]["content"] or "", choice.get("finish_reason") or ""
-            thought = text.rpartition("</think>")[2]
+            content = choice["message"]["content"] or ""
+            finish_reason = choice.get("finish_reason") or ""
+            text = content.rpartition("</think>")[2]
         except (KeyError, IndexError, TypeError, AttributeError):
             raise RemoteError(
-                f"{self._client.address(PATH)} does not answer as an OpenAI-compatible address does",
+                f"{self._address} does not answer like an OpenAI-compatible API",
                 "check the address, which often ends in /v1",
             ) from None
-        said = "" if thought.lstrip().startswith("<think>") else thought
-        return " ".join(said.split()), str(ended_by)
+        if text.lstrip().startswith("<think>"):  # the answer ended before the reasoning did
+            text = ""
+        return " ".join(text.split()), str(finish_reason)
 
 
-def _sent(image: PageImage, side: int) -> bytes:
-    """The image as JPEG, made no longer than `side` pixels; as it is where it is not longer."""
+def _scaled_jpeg(image: PageImage, side: int) -> bytes:
+    """The image as JPEG with a long side of at most `side` pixels; unchanged if it is not longer."""
     from PIL import Image as pillow
 
     if max(image.width, image.height) <= side:
@@ -168,7 +187,8 @@ def _sent(image: PageImage, side: int) -> bytes:
         return jpeg_within(fit(opened.convert("RGB"), side), JPEG_QUALITY)[0]
 
 
-def _join(page: Page, answer: str | PageFailed) -> Caption:
+def _with_answer(page: Page, answer: str | PageFailed) -> Caption:
+    """The caption of the text layer with the model's answer behind it."""
     own = text_layer_caption(page)
     return Caption(own, answer) if isinstance(answer, PageFailed) else Caption(f"{own}\n{answer}")
 

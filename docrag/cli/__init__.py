@@ -1,4 +1,4 @@
-"""The command line: one module a command, results on stdout, progress and errors on stderr."""
+"""The command line: one module per command, results on stdout, progress, errors and the log on stderr."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from docrag.cli import (
     status,
     tune,
 )
-from docrag.cli.console import reported
+from docrag.cli.command import VerboseOption, command
 
 app = typer.Typer(
     name="docrag",
@@ -36,26 +36,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("ingest")(reported(ingest.ingest))
-app.command("search")(reported(search.search))
-app.command("label")(reported(label.label))
-app.command("tune")(reported(tune.tune))
-app.command("status")(reported(status.status))
-app.command("remove")(reported(remove.remove))
-app.command("estimate")(reported(estimate.estimate))
-app.command("export")(reported(export.export))
-app.command("import")(reported(import_.import_))
-app.command("eval")(reported(evaluate.evaluate))
-app.command("migrate")(reported(migrate.migrate))
-app.command("models")(reported(models.models))
-app.command("doctor")(reported(doctor.doctor))
-app.command("demo")(reported(demo.demo))
-app.command("serve")(reported(serve.serve))
-app.command("mcp")(reported(mcp.mcp))
+app.command("ingest")(command(ingest.ingest))
+app.command("search")(command(search.search))
+app.command("label")(command(label.label))
+app.command("tune")(command(tune.tune))
+app.command("status")(command(status.status))
+app.command("remove")(command(remove.remove))
+app.command("estimate")(command(estimate.estimate))
+app.command("export")(command(export.export))
+app.command("import")(command(import_.import_))
+app.command("eval")(command(evaluate.evaluate))
+app.command("migrate")(command(migrate.migrate))
+app.command("models")(command(models.models))
+app.command("doctor")(command(doctor.doctor))
+app.command("demo")(command(demo.demo))
+app.command("serve")(command(serve.serve))
+app.command("mcp")(command(mcp.mcp))
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from importlib.metadata import version
 
         typer.echo(f"docrag {version('docrag-qdrant')}")
@@ -65,20 +65,22 @@ def _version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
+    verbose: VerboseOption = 0,  # read by docrag.cli.command, which adds the same option to every command
 ) -> None:
     """Find the page that answers a question, in folders of PDFs."""
 
 
 def main() -> None:
-    """Run a command; exit code 0 well, 1 failed, 2 usage, 3 some documents failed, 130 interrupted."""
-    signal.signal(signal.SIGINT, _interrupt)
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # what people can act on is an error of docrag's
+    """Run a command; exit code 0 success, 1 failure, 2 usage, 3 some documents failed, 130 interrupted."""
+    signal.signal(signal.SIGINT, _interrupt)  # also where the shell started this with SIGINT ignored
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # docrag's own errors say what to do
     app()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """The first Ctrl-C ends the command in good order; a second one must not end that."""
+    """End the command in good order at the first Ctrl-C; a second one must not cut that short."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt

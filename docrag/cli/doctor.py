@@ -7,47 +7,52 @@ import platform
 import shutil
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from docrag.cli.console import IndexOption, JsonOption, print_json, results
+from docrag.cli.console import print_json, read_settings, results
+from docrag.cli.options import IndexOption, JsonOption
 from docrag.errors import DocragError, IndexNotFound
+
+if TYPE_CHECKING:
+    from docrag.settings import Settings
 
 
 def doctor(index: IndexOption = None, as_json: JsonOption = False) -> None:
-    """Check torch, models, store and disk; exit code 1 when something does not work."""
-    from docrag.settings import load_settings
-
-    where = Path(load_settings(index=index).index)
+    """Check torch, models, index and disk; the exit code is 1 when something does not work."""
+    settings = read_settings(index=index)
     checks: dict[str, Callable[[], str]] = {
-        "docrag": lambda: (
-            f"{version('docrag-qdrant')}, Python {platform.python_version()}, {platform.platform()}"
-        ),
+        "docrag": check_docrag,
         "torch": check_torch,
         "minilm": check_minilm,
         "colpali": check_colpali,
         "ocr": lambda: f"rapidocr {version('rapidocr')}, onnxruntime {version('onnxruntime')}",
         "pdf": lambda: f"PyMuPDF {version('pymupdf')}",
-        "store": lambda: check_store(where),
-        "disk": lambda: check_disk(where),
+        "store": lambda: check_store(settings),
+        "disk": lambda: check_disk(settings),
     }
-    answers = {name: run(check) for name, check in checks.items()}
+    outcomes = {name: run(check) for name, check in checks.items()}
     if as_json:
-        print_json({name: {"ok": ok, "detail": detail} for name, (ok, detail) in answers.items()})
+        print_json({name: {"ok": ok, "detail": detail} for name, (ok, detail) in outcomes.items()})
     else:
-        for name, (ok, detail) in answers.items():
+        for name, (ok, detail) in outcomes.items():
             results.print(f"{'ok  ' if ok else 'FAIL'} {name:<7} {detail}", soft_wrap=True)
-    if not all(ok for ok, _ in answers.values()):
+    if not all(ok for ok, _ in outcomes.values()):
         raise typer.Exit(1)
 
 
 def run(check: Callable[[], str]) -> tuple[bool, str]:
-    """Whether a check passes, and what it says."""
+    """Whether a check passes, and its details or its error."""
     try:
         return True, check()
     except (DocragError, ImportError, OSError) as error:
         return False, str(error)
+
+
+def check_docrag() -> str:
+    """Versions of docrag and Python, and the platform."""
+    return f"{version('docrag-qdrant')}, Python {platform.python_version()}, {platform.platform()}"
 
 
 def check_torch() -> str:
@@ -62,7 +67,7 @@ def check_torch() -> str:
 
 
 def check_minilm() -> str:
-    """The weights have the digest that docrag was made for, and encode."""
+    """The built-in weights have the expected digest, and encode a text."""
     from docrag.encode.models.minilm import MiniLMText
 
     encoder = MiniLMText()
@@ -71,30 +76,32 @@ def check_minilm() -> str:
 
 
 def check_colpali() -> str:
-    """The library that reads most late-interaction models; nothing else needs it."""
+    """The library that runs most models for page images; nothing else needs it."""
     try:
         return f"colpali-engine {version('colpali-engine')}"
     except PackageNotFoundError:
-        return "no colpali-engine; for ColPali and its kin: pip install 'docrag-qdrant[colpali]'"
+        return "no colpali-engine; for ColPali and similar models: pip install 'docrag-qdrant[colpali]'"
 
 
-def check_store(where: Path) -> str:
-    """What stands at the index's place."""
+def check_store(settings: Settings) -> str:
+    """The index that the settings name, if it exists."""
     from docrag.index.index import Index
-    from docrag.settings import load_settings
 
     engine = f"qdrant-edge {version('qdrant-edge-py')}"
     try:
-        with Index.open(settings=load_settings(index=str(where)), create=False) as opened:
-            held = opened.status()
+        with Index.open(settings=settings, create=False) as opened:
+            status = opened.status()
     except IndexNotFound:
-        return f"{engine}, no index at {where} yet"
-    return f"{engine}, {held.pages} pages of {held.documents} documents at {where}"
+        return f"{engine}, no index at {settings.index} yet"
+    return f"{engine}, {status.pages} pages of {status.documents} documents at {settings.index}"
 
 
-def check_disk(where: Path) -> str:
-    """Room and permission where the index is or will be."""
-    parent = next(folder for folder in (where.absolute(), *where.absolute().parents) if folder.exists())
+def check_disk(settings: Settings) -> str:
+    """Free space and write permission where the files of the index are or will be."""
+    from docrag.location.resolve import local_folder
+
+    folder = local_folder(settings).absolute()
+    parent = next(each for each in (folder, *folder.parents) if each.exists())
     if not os.access(parent, os.W_OK):
         raise PermissionError(f"{parent} is not writable")
     return f"{shutil.disk_usage(parent).free / 2**30:.1f} GiB free at {parent}"

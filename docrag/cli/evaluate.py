@@ -11,8 +11,8 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-from docrag.cli.console import IndexOption, JsonOption, errors, print_json, results
-from docrag.cli.options import DeviceOption, DtypeOption
+from docrag.cli.console import errors, print_json, results
+from docrag.cli.options import DeviceOptions, IndexOption, JsonOption
 from docrag.types import Hit, Mode
 
 if TYPE_CHECKING:
@@ -20,30 +20,32 @@ if TYPE_CHECKING:
     from docrag.index.index import Index
 
 DEPTH = 10
-"""Pages asked of each query: no reported metric looks further."""
+"""Pages retrieved for each question: no reported metric looks further."""
 
 
 def evaluate(
-    queries: Annotated[Path, typer.Option(help="queries.jsonl: one {_id, text, metadata} a line.")],
-    qrels: Annotated[Path, typer.Option(help="qrels.tsv: query-id, corpus-id (file name#page), score.")],
+    devices: DeviceOptions,
+    queries: Annotated[
+        Path, typer.Option(help="queries.jsonl: an object {_id, text, metadata} on each line.")
+    ],
+    qrels: Annotated[
+        Path,
+        typer.Option(help="qrels.tsv: query-id, corpus-id (file name#page) and score, separated by tabs."),
+    ],
     index: IndexOption = None,
-    mode: Annotated[Mode, typer.Option(help="Which signals rank the pages.")] = "hybrid",
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
+    mode: Annotated[Mode, typer.Option(help="How pages are ranked.")] = "hybrid",
     as_json: JsonOption = False,
 ) -> None:
-    """Search for judged questions and report nDCG, recall, MRR and latency."""
+    """Search for judged questions, and report nDCG, recall, MRR and latency."""
     from docrag.evaluate.measure import report
     from docrag.evaluate.qrels import read_qrels, read_queries
     from docrag.index.index import Index
-    from docrag.settings import load_settings
 
-    asked = read_queries(queries)
-    judged = read_qrels(qrels)
-    settings = load_settings(index=index, device=device, dtype=dtype)
-    with Index.open(settings=settings, create=False) as opened:
-        run, seconds = search_all(opened, asked, judged, mode)
-    measured = report(mode, run, judged, asked, seconds)
+    questions = read_queries(queries)
+    judgements = read_qrels(qrels)
+    with Index.open(settings=devices.settings(index=index), create=False) as opened:
+        run, seconds = search_all(opened, questions, judgements, mode)
+    measured = report(mode, run, judgements, questions, seconds)
     if as_json:
         print_json(measured)
     else:
@@ -51,28 +53,32 @@ def evaluate(
 
 
 def search_all(
-    index: Index, asked: Mapping[str, JudgedQuery], judged: Qrels, mode: Mode
+    index: Index, questions: Mapping[str, JudgedQuery], judgements: Qrels, mode: Mode
 ) -> tuple[dict[str, list[str]], list[float]]:
-    """Ask every judged question: corpus ids best first, by query id, and the seconds of each search."""
-    # Loads models and maps vectors: latency is that of a process that goes on.
+    """Search for every judged question.
+
+    Returns:
+        By query id the corpus ids, best first; and the seconds that each search took.
+    """
+    # Loads models and maps vectors first, so that latencies are those of a process that keeps running.
     index.search("page", k=1, mode=mode)
     run: dict[str, list[str]] = {}
     seconds: list[float] = []
-    for query_id, pages in track(
-        judged.items(), console=errors, transient=True, disable=not errors.is_terminal
+    for query_id, judged_pages in track(
+        judgements.items(), console=errors, transient=True, disable=not errors.is_terminal
     ):
-        if query_id in asked:
+        if query_id in questions:
             started = time.perf_counter()
-            hits = index.search(asked[query_id].text, k=DEPTH, mode=mode)
+            hits = index.search(questions[query_id].text, k=DEPTH, mode=mode)
             seconds.append(time.perf_counter() - started)
-            run[query_id] = [corpus_id(hit, pages) for hit in hits]
+            run[query_id] = [corpus_id(hit, judged_pages) for hit in hits]
     return run, seconds
 
 
-def corpus_id(hit: Hit, judged: Mapping[str, int]) -> str:
-    """`file name#page`; of a document with several paths, the one that is judged."""
+def corpus_id(hit: Hit, judged_pages: Mapping[str, int]) -> str:
+    """`file name#page`; for a document with several paths, the one that is judged."""
     names = [f"{Path(source).name}#{hit.page}" for source in hit.metadata["sources"]]
-    return next((name for name in names if name in judged), names[0])
+    return next((name for name in names if name in judged_pages), names[0])
 
 
 def print_measured(measured: Mapping[str, Any]) -> None:

@@ -8,29 +8,34 @@ from typing import Annotated
 
 import typer
 
-from docrag.cli.console import IndexOption, JsonOption, print_json, results
-from docrag.cli.ingest import Monitor
+from docrag.cli.console import Monitor, print_json, read_settings, results
+from docrag.cli.options import IndexOption, JsonOption
 
 
 def export(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Empty, not there yet, or an earlier export of the index.")
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A folder that is empty, does not exist yet, or holds an earlier export of the index.",
+        ),
     ],
     index: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write pages, vectors and images into a folder of npz files; what is there already is left alone."""
+    """Write pages, vectors and images into a folder of npz files; only parts that changed are written."""
     from docrag.operations.transfer import export_index
-    from docrag.settings import load_settings
 
-    settings = load_settings(index=index)
-    monitor = Monitor(as_json=False)
+    settings = read_settings(index=index)
+    monitor = Monitor()
     with monitor.bar:
-        done = export_index(settings.index, folder, monitor)
+        exported = export_index(settings.index, folder, monitor)
     if as_json:
-        print_json({"folder": str(folder), **asdict(done)})
-    else:
-        line = (
-            f"exported {done.pages} pages in {done.parts} files to {folder}, {done.written} of them written"
-        )
-        results.print(line + (f", {done.captions} captions" if done.captions else ""), soft_wrap=True)
+        print_json({"folder": str(folder), **asdict(exported)})
+        return
+    captions = f", {exported.captions} captions" if exported.captions else ""
+    results.print(
+        f"exported {exported.pages} pages in {exported.parts} files to {folder}, "
+        f"{exported.written} of them written{captions}",
+        soft_wrap=True,
+    )

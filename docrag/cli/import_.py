@@ -8,26 +8,24 @@ from typing import Annotated
 
 import typer
 
-from docrag.cli.console import IndexOption, JsonOption, errors, print_json, results
-from docrag.cli.ingest import Monitor
-from docrag.cli.options import DatatypeOption, ImageBaseUrlOption
+from docrag.cli.console import Monitor, errors, print_json, read_settings, results
+from docrag.cli.options import DatatypeOption, ImageBaseUrlOption, IndexOption, JsonOption
 
 
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A finished export.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished export.")],
     index: IndexOption = None,
     datatype: DatatypeOption = None,
     image_base_url: ImageBaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an index from an export, or bring one up to date with it; needs no model."""
+    """Create an index from an export, or bring one up to date with it; no model is needed."""
     from docrag.operations.transfer import import_index
-    from docrag.settings import load_settings
 
-    settings = load_settings(index=index, datatype=datatype, image_base_url=image_base_url)
-    monitor = Monitor(as_json=False)
+    settings = read_settings(index=index, datatype=datatype, image_base_url=image_base_url)
+    monitor = Monitor()
     with monitor.bar:
-        done = import_index(
+        imported = import_index(
             folder,
             settings.index,
             monitor,
@@ -35,13 +33,15 @@ def import_(
             image_base_url=settings.image_base_url,
         )
     if as_json:
-        print_json({"index": settings.index, **asdict(done)})
+        print_json({"index": settings.index, **asdict(imported)})
     else:
-        line = (
-            f"imported {done.pages} pages of {done.parts} files into {settings.index}, {done.written} written"
+        captions = f", {imported.captions} captions new" if imported.captions else ""
+        results.print(
+            f"imported {imported.pages} pages of {imported.parts} files into {settings.index}, "
+            f"{imported.written} written{captions}",
+            soft_wrap=True,
         )
-        results.print(line + (f", {done.captions} captions new" if done.captions else ""), soft_wrap=True)
-        if done.addressed:
-            results.print(f"{done.addressed} pages name the new address of their images")
-    for left in done.left_out:
-        errors.print(f"not taken over: {left}")
+        if imported.addressed:
+            results.print(f"{imported.addressed} pages now have the new URL of their images")
+    for reason in imported.left_out:
+        errors.print(f"not imported: {reason}")

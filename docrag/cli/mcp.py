@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -11,75 +12,97 @@ from typing import Annotated, Any
 
 import typer
 
-from docrag.cli.console import INTERRUPTED, IndexOption, errors, print_json
-from docrag.cli.options import DeviceOption, DtypeOption
+from docrag.cli.command import INTERRUPTED
+from docrag.cli.console import errors, print_json
+from docrag.cli.options import DeviceOptions, IndexOption, refuse
 from docrag.errors import ModelUnavailable
 
-HttpOption = Annotated[bool, typer.Option("--http", help="Serve HTTP on this machine, not stdin and stdout.")]
-HostOption = Annotated[str, typer.Option("--host", help="With --http: 127.0.0.1, ::1 or localhost.")]
-PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="With --http; 0 takes a free one.")]
-ConfigOption = Annotated[
-    bool,
-    typer.Option(
-        "--config", "--json", help="Print what a client's settings need, as JSON, and serve nothing."
-    ),
-]
+HOST, PORT = "127.0.0.1", 8765
 
 
 def mcp(
+    devices: DeviceOptions,
     index: IndexOption = None,
-    http: HttpOption = False,
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 8765,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    config: ConfigOption = False,
+    http: Annotated[
+        bool, typer.Option("--http", help="Serve HTTP to this machine, instead of stdin and stdout.")
+    ] = False,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help=f"With --http: 127.0.0.1, ::1 or localhost (default: {HOST})."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", min=0, max=65535, help=f"With --http: the port; 0 picks a free one (default: {PORT})."
+        ),
+    ] = None,
+    config: Annotated[
+        bool,
+        typer.Option(
+            "--config",
+            "--json",
+            help="Print the JSON that a client's settings need to start or reach this server, and exit.",
+        ),
+    ] = False,
 ) -> None:
     """Let an assistant search an index and look at its pages (MCP: Claude, Cursor, VS Code and others)."""
     from docrag.index.index import Index
-    from docrag.settings import load_settings
 
-    settings = load_settings(index=index, device=device, dtype=dtype)
+    if not http:
+        refuse({"--host": host, "--port": port}, "without --http", "add --http")
+    settings = devices.settings(index=index)
+    host, port = HOST if host is None else host, PORT if port is None else port
     if config:
-        flags = {"--index": whole_uri(settings.index), "--device": device, "--dtype": dtype}
-        print_json(client_config(flags, f"http://{host}:{port}/mcp" if http else None))
+        if http:
+            refuse(
+                devices.flags(), "on the URL that --config --http prints", "give them to docrag mcp --http"
+            )
+            print_json(client_config({"type": "http", "url": f"http://{host}:{port}/mcp"}))
+        else:
+            print_json(
+                client_config(start_command({"--index": whole_uri(settings.index), **devices.flags()}))
+            )
         return
     server = _integration()
     if http:
         server.require_loopback(host)
     elif sys.stdin.isatty():
-        errors.print("MCP on stdin and stdout, for a client that starts this: see docrag mcp --config")
+        errors.print(
+            "MCP on stdin and stdout, for a client that starts this command: see docrag mcp --config"
+        )
     with redirect_stdout(sys.stderr):  # stdout belongs to the protocol
         opened = Index.open(settings=settings, create=False)
     with opened:
-        face = server.make_server(opened)
-        ended_by = server.serve_http(face, host, port, _announce) if http else server.serve_stdio(face)
+        protocol = server.make_server(opened)
+        ended_by = (
+            server.serve_http(protocol, host, port, _announce) if http else server.serve_stdio(protocol)
+        )
     if ended_by is signal.SIGINT:
         raise typer.Exit(INTERRUPTED)
 
 
-def client_config(flags: dict[str, str | None], url: str | None = None) -> dict[str, Any]:
-    """The block that most clients read: `mcpServers` with one server.
+def start_command(flags: Mapping[str, object]) -> dict[str, Any]:
+    """How a client starts the server; flags whose value is None are left out."""
+    arguments = [str(part) for flag, value in flags.items() if value is not None for part in (flag, value)]
+    return {"command": sys.executable, "args": ["-m", "docrag", "mcp", *arguments]}
 
-    Args:
-        flags: Of the command that a client starts; those that are None are left out.
-        url: Of a server that runs already; no command then.
 
-    >>> client_config({}, "http://127.0.0.1:8765/mcp")
+def client_config(server: Mapping[str, Any]) -> dict[str, Any]:
+    """The block that most clients read: `mcpServers`, with one server.
+
+    >>> client_config({"type": "http", "url": "http://127.0.0.1:8765/mcp"})
     {'mcpServers': {'docrag': {'type': 'http', 'url': 'http://127.0.0.1:8765/mcp'}}}
     """
-    given = [part for name, value in flags.items() if value is not None for part in (name, value)]
-    command = {"command": sys.executable, "args": ["-m", "docrag", "mcp", *given]}
-    return {"mcpServers": {"docrag": {"type": "http", "url": url} if url else command}}
+    return {"mcpServers": {"docrag": dict(server)}}
 
 
 def whole_uri(uri: str) -> str:
-    """An index as it is found from any directory: clients start servers in one of their own."""
+    """The URI of an index as it works from any directory: clients start servers in one of their own."""
     return uri if "://" in uri else str(Path(uri).expanduser().absolute())
 
 
 def _announce(url: str) -> None:
-    errors.print(f"MCP at {url} (Ctrl-C ends it)")
+    errors.print(f"MCP at {url} (press Ctrl-C to stop)")
 
 
 def _integration() -> ModuleType:

@@ -1,4 +1,4 @@
-"""docrag migrate: build an index anew with other models, and switch to it at once."""
+"""docrag migrate: rebuild an index with other models or another layout, then switch to it in one step."""
 
 from __future__ import annotations
 
@@ -6,102 +6,102 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from docrag.cli.console import SOME_FAILED, IndexOption, JsonOption, errors, print_json, results
-from docrag.cli.ingest import Monitor
-from docrag.cli.options import (
-    BatchSizeOption,
-    CaptionModelOption,
-    CaptionOption,
-    CaptionUrlOption,
-    DatatypeOption,
-    DeviceOption,
-    DtypeOption,
-    KeepPatchesOption,
-    LateOption,
-    MaxPatchesOption,
-    PageTimeoutOption,
-    PasswordOption,
-    PoolingOption,
-    ResolutionOption,
-    TextOption,
-)
+from docrag.cli.console import SOME_FAILED, Monitor, errors, print_json, read_settings, results
+from docrag.cli.options import BuildOptions, IndexOption, JsonOption, PasswordOption, refuse
+from docrag.errors import SettingsError
 
 if TYPE_CHECKING:
     from docrag.operations.migrate import Migration
 
 
 def migrate(
-    context: typer.Context,
+    build: BuildOptions,
     index: IndexOption = None,
-    late: LateOption = None,
-    image: Annotated[
-        str | None, typer.Option("--image", help="Single-vector image encoder; none leaves it out.")
-    ] = None,
-    text: TextOption = None,
-    caption: CaptionOption = None,
-    caption_url: CaptionUrlOption = None,
-    caption_model: CaptionModelOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    batch_size: BatchSizeOption = None,
-    resolution: ResolutionOption = None,
-    max_patches: MaxPatchesOption = None,
-    keep_patches: KeepPatchesOption = None,
-    datatype: DatatypeOption = None,
-    pooling: PoolingOption = None,
     password: PasswordOption = None,
-    page_timeout: PageTimeoutOption = None,
     drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="Let pages go that cannot be read again.")
+        bool, typer.Option("--drop-missing", help="Drop pages whose files can no longer be read.")
     ] = False,
     keep_old: Annotated[
-        bool, typer.Option("--keep-old", help="Keep the old index beside the new one.")
+        bool, typer.Option("--keep-old", help="Keep the old index next to the new one.")
     ] = False,
     abandon: Annotated[
-        bool, typer.Option("--abandon", help="Throw away what a migration has built so far.")
+        bool, typer.Option("--abandon", help="Delete what an unfinished migration has built so far.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read all files again with other models or another layout; the old index answers until it is done."""
-    from docrag.operations.migrate import abandon_migration, migrate_index
-    from docrag.settings import Settings, load_settings
+    """Rebuild an index with other models or another layout; searches use the old one until it is done."""
+    from docrag.operations.migrate import migrate_index
 
-    given = {name: value for name, value in context.params.items() if name in Settings.model_fields}
-    settings = load_settings(**given)
     if abandon:
-        abandon_migration(settings=settings)
-        if as_json:
-            print_json({"summary": {"index": settings.index, "switched": False}})
-        else:
-            results.print(f"{settings.index} stays as it is", soft_wrap=True)
+        others = {"--password": password, "--drop-missing": drop_missing, "--keep-old": keep_old}
+        refuse(build.flags() | others, "with --abandon, which builds nothing", "migrate without --abandon")
+        _abandon(index, as_json=as_json)
         return
     monitor = Monitor(as_json=as_json)
     with monitor.bar:
-        done = migrate_index(
-            settings=settings,
+        migration = migrate_index(
+            settings=build.settings(index=index),
             drop_missing=drop_missing,
             keep_old=keep_old,
             passwords=password or [],
             listener=monitor,
         )
-    _show(done, as_json=as_json)
-    if done.dropped or done.report.failures:
+    if not migration.switched:
+        _say_that_captions_are_unchanged(build)
+    _print(migration, as_json=as_json)
+    if migration.dropped or migration.report.failures:
         raise typer.Exit(SOME_FAILED)
 
 
-def _show(done: Migration, *, as_json: bool) -> None:
+def _abandon(index: str | None, *, as_json: bool) -> None:
+    from docrag.operations.migrate import abandon_migration
+
+    settings = read_settings(index=index)
+    abandon_migration(settings=settings)
     if as_json:
-        told = {"index": done.uri, "switched": done.switched, "pages": done.pages}
-        print_json({"summary": {**told, "dropped": list(done.dropped), "kept": done.kept}})
+        print_json({"summary": {"index": settings.index, "switched": False}})
+    else:
+        results.print(f"{settings.index} stays as it is", soft_wrap=True)
+
+
+def _say_that_captions_are_unchanged(build: BuildOptions) -> None:
+    """Other captions alone are no reason to rebuild an index; where some were asked for, say so.
+
+    Raises:
+        SettingsError: Nothing but other captions was asked for.
+    """
+    if build.caption is None:
         return
-    if not done.switched:
-        results.print(f"{done.uri} is built like this already", soft_wrap=True)
+    hint = f"make other captions with: docrag ingest PATH... --again --caption {build.caption}"
+    vector_options = (
+        build.late,
+        build.image,
+        build.text,
+        build.resolution,
+        build.max_patches,
+        build.keep_patches,
+        build.datatype,
+        build.pooling,
+    )
+    if not any(vector_options):
+        raise SettingsError("--caption has no effect on an index that needs no migration", hint)
+    errors.print(f"note: the captions are unchanged; {hint}")
+
+
+def _print(migration: Migration, *, as_json: bool) -> None:
+    if as_json:
+        summary = {"index": migration.uri, "switched": migration.switched, "pages": migration.pages}
+        print_json({"summary": {**summary, "dropped": list(migration.dropped), "kept": migration.kept}})
         return
-    results.print(f"{done.uri} is built anew: {done.pages} pages", soft_wrap=True)
-    if done.kept:
-        results.print(f"the old index is {done.kept}", soft_wrap=True)
-    for line in done.dropped:
+    if not migration.switched:
+        results.print(f"{migration.uri} is built like this already", soft_wrap=True)
+        return
+    results.print(f"{migration.uri} has been rebuilt: {migration.pages} pages", soft_wrap=True)
+    if migration.kept:
+        results.print(f"the old index is at {migration.kept}", soft_wrap=True)
+    for line in migration.dropped:
         errors.print(f"dropped   {line}")
-    for file in done.report.failures:
-        if not any(line.startswith(f"{file.file} (") for line in done.dropped):  # told already
+    for file in migration.report.failures:
+        already_printed = any(line.startswith(f"{file.file} (") for line in migration.dropped)
+        if not already_printed:
             errors.print(f"{file.status:<9} {file.file}: {file.error}")

@@ -1,4 +1,4 @@
-"""docrag remove: forget a file."""
+"""docrag remove: take a file out of an index."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from docrag.cli.console import IndexOption, JsonOption, print_json, results
+from docrag.cli.console import print_json, read_settings, results
+from docrag.cli.options import IndexOption, JsonOption
 
 
 def remove(
-    file: Annotated[Path, typer.Argument(help="The path as ingested.")],
+    file: Annotated[Path, typer.Argument(help="The path as it was ingested.")],
     index: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Forget a file; the file itself stays where it is."""
+    """Remove a file from the index; the file itself is not touched."""
     from docrag.index.index import Index
-    from docrag.settings import load_settings
 
-    with Index.open(settings=load_settings(index=index), create=False) as opened:
+    with Index.open(settings=read_settings(index=index), create=False) as opened:
         pages = opened.remove(file)
     if as_json:
         print_json({"file": str(file), "status": "removed", "pages": pages, "error": None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +12,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from docrag.cli.console import IndexOption, JsonOption, print_json, results
-from docrag.cli.options import DeviceOption, DtypeOption, FilterOption, LookAlikeOption, RecordingOption
-from docrag.cli.remote_search import search_there
+from docrag.cli.console import print_json, results
+from docrag.cli.options import DeviceOptions, IndexOption, JsonOption, given, join
+from docrag.cli.remote_search import running_server, search_server
 from docrag.errors import IndexInUse, QueryError
 from docrag.search.hit_json import hit_json
 from docrag.types import Hit, Mode
@@ -24,77 +24,112 @@ if TYPE_CHECKING:
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="A question or some words.", show_default=False)] = "",
+    devices: DeviceOptions,
+    query: Annotated[str, typer.Argument(help="A question, or some words.", show_default=False)] = "",
     index: IndexOption = None,
-    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many pages.")] = 10,
-    mode: Annotated[Mode, typer.Option(help="Which signals rank the pages.")] = "hybrid",
-    filter: FilterOption = None,
-    image: LookAlikeOption = None,
-    audio: RecordingOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Number of pages.")] = 10,
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="How pages are ranked: late (MaxSim), cosine (one vector per page), text (BM25), or hybrid "
+            "(all of these)."
+        ),
+    ] = "hybrid",
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="KEY=VALUE",
+            help="Only pages whose metadata has this value; may be repeated, and then all must match.",
+        ),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            "--image", help="Find pages that look like this image, alone or together with a question."
+        ),
+    ] = None,
+    audio: Annotated[
+        Path | None,
+        typer.Option(
+            "--audio", help="Find pages that match this recording, where the index has an encoder for sound."
+        ),
+    ] = None,
     open_best: Annotated[
-        bool, typer.Option("--open", help="Write the best page with its regions marked, and say where.")
+        bool, typer.Option("--open", help="Save the best page with its regions marked, and print the path.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the pages that answer a question, with the region of each that matched."""
-    from docrag.settings import load_settings
-
-    asked: dict[str, Any] = {"query": query, "k": k, "mode": mode, "filter": parse_filter(filter or [])}
-    settings = load_settings(index=index, device=device, dtype=dtype)
+    """Find the pages that answer a question, and the region of each that matched."""
+    settings = devices.settings(index=index)
+    wanted: dict[str, Any] = {"query": query, "k": k, "mode": mode, "filter": parse_filter(filter or [])}
     try:
-        hits, took_ms = _search_here(settings, asked, image, audio)
+        hits, took_ms = _search_index(settings, wanted, image, audio)
     except IndexInUse:
-        if audio is not None or (found := search_there(settings, asked, image, picture=open_best)) is None:
-            raise
-        hits, took_ms = found
+        with running_server(settings) as server:
+            if server is None:
+                raise
+            if refused := given({**devices.flags(), "--audio": audio}):
+                raise IndexInUse(
+                    f"docrag serve at {server.url} has the index open, and cannot apply {join(refused)}",
+                    f"leave out {join(refused)}, or stop the server",
+                ) from None
+            hits, took_ms = search_server(server, wanted, image, with_best_image=open_best)
     marked = write_marked(hits[0]) if open_best and hits else None
     if as_json:
-        answer: dict[str, Any] = {"query": query, "mode": mode, "took_ms": round(took_ms, 1)}
-        answer |= {name: str(path) for name, path in (("image", image), ("audio", audio)) if path}
-        print_json(
-            answer | {"hits": [hit_json(hit) for hit in hits]} | ({"marked": str(marked)} if marked else {})
-        )
+        response: dict[str, Any] = {"query": query, "mode": mode, "took_ms": round(took_ms, 1)}
+        if image:
+            response["image"] = str(image)
+        if audio:
+            response["audio"] = str(audio)
+        response["hits"] = [hit_json(hit) for hit in hits]
+        if marked:
+            response["marked"] = str(marked)
+        print_json(response)
         return
     print_hits(hits)
     if marked:
         results.print(f"marked page: {marked}", soft_wrap=True)
 
 
-def _search_here(
-    settings: Settings, asked: dict[str, Any], image: Path | None, audio: Path | None
+def _search_index(
+    settings: Settings, wanted: Mapping[str, Any], image: Path | None, audio: Path | None
 ) -> tuple[list[Hit], float]:
-    """Hits, and how many milliseconds they took."""
+    """The hits, and the milliseconds that the search took."""
     from docrag.index.index import Index
 
     with Index.open(settings=settings, create=False) as opened:
         started = time.perf_counter()
-        hits = opened.search(**asked, image=image, audio=audio)
+        hits = opened.search(**wanted, image=image, audio=audio)
         return hits, (time.perf_counter() - started) * 1000
 
 
-def parse_filter(given: Sequence[str]) -> dict[str, str]:
-    """The filters of the command line as a mapping.
+def parse_filter(conditions: Sequence[str]) -> dict[str, str]:
+    """The conditions of --filter as a mapping.
 
     Raises:
-        QueryError: One is not key=value, or a key comes twice.
+        QueryError: One is not key=value, or a key is given two values.
 
     >>> parse_filter(["file_name=a.pdf", "page=3"])
     {'file_name': 'a.pdf', 'page': '3'}
     """
-    wanted: dict[str, str] = {}
-    for one in given:
-        key, equals, value = one.partition("=")
+    filter: dict[str, str] = {}
+    for condition in conditions:
+        key, equals, value = condition.partition("=")
         if not equals or not key or not value:
-            raise QueryError(f"--filter {one}: not key=value", "such as --filter file_name=report.pdf")
-        if wanted.setdefault(key, value) != value:
-            raise QueryError(f"--filter {key} is given twice", "a page has one value, and filters mean and")
-    return wanted
+            raise QueryError(
+                f"--filter {condition}: not key=value", "write it like --filter file_name=report.pdf"
+            )
+        if filter.setdefault(key, value) != value:
+            raise QueryError(
+                f"--filter {key} is given two values",
+                "a page must match all filters, so give one value per key",
+            )
+    return filter
 
 
 def print_hits(hits: Sequence[Hit]) -> None:
-    """A table with file, page, score and the text of the best region."""
+    """A table of score, file, page and the text of the best region."""
     if not hits:
         results.print("no page found")
         return
@@ -110,13 +145,13 @@ def print_hits(hits: Sequence[Hit]) -> None:
 
 
 def shorten(text: str, most: int) -> str:
-    """Text on one line, cut at a word."""
+    """The text on one line, cut at a word after at most so many characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[:most].rsplit(" ", 1)[0] + " ..."
 
 
 def write_marked(hit: Hit) -> Path:
-    """Write the page image of a hit with its regions marked; the path of the file."""
+    """Save the page image of a hit with its regions marked, in a temporary folder; the path of the file."""
     from docrag.search.crops import mark_regions
 
     path = Path(tempfile.mkdtemp(prefix="docrag-")) / f"{Path(hit.file).stem}-page-{hit.page}.png"

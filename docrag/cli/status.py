@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from docrag.cli.console import IndexOption, JsonOption, print_json, results
+from docrag.cli.console import print_json, read_settings, results
+from docrag.cli.options import IndexOption, JsonOption
 
 
 def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
-    """Say what the index holds and which models built it."""
+    """Print what the index holds and which models it was built with."""
     from docrag.index.index import Index
-    from docrag.settings import load_settings
 
-    with Index.open(settings=load_settings(index=index), create=False) as opened:
-        held = opened.status()
+    with Index.open(settings=read_settings(index=index), create=False) as opened:
+        status = opened.status()
     if as_json:
-        print_json(asdict(held))
+        print_json(asdict(status))
         return
-    results.print(f"index      {held.uri}", soft_wrap=True)
-    results.print(f"documents  {held.documents} in {held.files} files, {held.pages} pages")
-    results.print(f"on disk    {held.disk_bytes / 2**20:.0f} MiB")
+    results.print(f"index      {status.uri}", soft_wrap=True)
+    results.print(f"documents  {status.documents} in {status.files} files, {status.pages} pages")
+    results.print(f"on disk    {status.disk_bytes / 2**20:.0f} MiB")
+    built = status.fingerprint
     for signal in ("late", "image", "text"):
-        if spec := held.fingerprint[signal]:
-            results.print(f"{signal:<10} {spec['family']} ({spec['model']}, {spec['dim']} dimensions)")
-    told = held.fingerprint
+        if model := built[signal]:
+            results.print(f"{signal:<10} {model['family']} ({model['model']}, {model['dim']} dimensions)")
     results.print(
-        f"stored     {told['keep_patches']} patches as {told['datatype']}, pooled by {told['pooling']}"
+        f"stored     {built['keep_patches']} patches as {built['datatype']}, pooled by {built['pooling']}"
     )
-    if held.tuning:
-        results.print(f"tuned      {held.tuning}", soft_wrap=True)
-    if held.migration:
-        results.print(f"migration  {held.migration}", soft_wrap=True)
-    for line in held.incomplete:
+    if status.tuning:
+        results.print(f"tuned      {status.tuning}", soft_wrap=True)
+    if status.migration:
+        results.print(f"migration  {status.migration}", soft_wrap=True)
+    for line in status.incomplete:
         results.print(f"incomplete {line}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""docrag tune: find what exact search finds, in less time."""
+"""docrag tune: find the pages that exact search finds, in less time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from docrag.cli.console import IndexOption, JsonOption, errors, print_json, results
-from docrag.cli.options import DeviceOption, DtypeOption
+from docrag.cli.console import errors, print_json, results
+from docrag.cli.options import DeviceOptions, IndexOption, JsonOption
+from docrag.errors import SettingsError
 
 if TYPE_CHECKING:
     from docrag.tuning.alternatives import Alternative
@@ -19,29 +20,37 @@ if TYPE_CHECKING:
 
 
 def tune(
+    devices: DeviceOptions,
     index: IndexOption = None,
     queries: Annotated[
         Path | None,
-        typer.Option(help="queries.jsonl: one {_id, text} a line [headings and paragraphs of the index]."),
+        typer.Option(
+            help="queries.jsonl: an object {_id, text} on each line (default: headings and paragraphs)."
+        ),
     ] = None,
     recall: Annotated[
         float, typer.Option(min=0.5, max=1.0, help="Share of the exact ten best pages that must be found.")
     ] = 0.98,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Try other poolings, datatypes, quantizations on a sample.")
+        bool,
+        typer.Option(
+            "--compare", help="Also try other poolings, datatypes and quantizations on a sample of pages."
+        ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, and change nothing.")] = False,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure only; change nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how many pages need exact comparison, and let the index search so from now on."""
+    """Measure how many pages a search must compare exactly, and keep the fastest plan that is good enough."""
     from docrag.evaluate.qrels import read_queries
     from docrag.index.index import Index
-    from docrag.settings import load_settings
 
-    questions = [one.text for one in read_queries(queries).values()] if queries else []
-    settings = load_settings(index=index, device=device, dtype=dtype)
+    questions = [query.text for query in read_queries(queries).values()] if queries else []
+    if queries and not questions:
+        raise SettingsError(
+            f"{queries} has no queries",
+            "give another file, or leave out --queries to use headings and paragraphs",
+        )
+    settings = devices.settings(index=index)
     with Index.open(settings=settings, create=False) as opened, errors.status("searching exactly ..."):
         tuning = opened.tune(questions, recall=recall, compare=compare, write=not dry_run)
     if as_json:
@@ -54,7 +63,7 @@ def tune(
 
 
 def tuning_json(tuning: Tuning, recall: float) -> dict[str, Any]:
-    """The command line's contract for what was measured."""
+    """What was measured, as `docrag tune --json` prints it."""
     return {
         "pages": tuning.pages,
         "questions": tuning.questions,
@@ -67,7 +76,7 @@ def tuning_json(tuning: Tuning, recall: float) -> dict[str, Any]:
 
 
 def trial_json(trial: MeasuredStages) -> dict[str, Any]:
-    """One plan and what it gave."""
+    """One plan, its recall and its latency."""
     return {
         "prefetch": dict(trial.stages.prefetch),
         "sieve": trial.stages.sieve,
@@ -77,7 +86,7 @@ def trial_json(trial: MeasuredStages) -> dict[str, Any]:
 
 
 def print_tuning(tuning: Tuning, recall: float) -> None:
-    """A table with a row for each plan, the chosen one marked."""
+    """A table with a row for each plan; the chosen one is marked."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("pages proposed by")
     for name in ("sieve", "recall@10", "ms"):
@@ -97,7 +106,7 @@ def print_tuning(tuning: Tuning, recall: float) -> None:
         results.print(f"* the simplest of the fastest with a recall of {recall:g}")
 
 
-def print_alternatives(tried: Sequence[Alternative]) -> None:
+def print_alternatives(alternatives: Sequence[Alternative]) -> None:
     """A table with a row for each pooling, each datatype and each quantization."""
     from docrag.tuning.alternatives import OVERSAMPLING
 
@@ -105,9 +114,13 @@ def print_alternatives(tried: Sequence[Alternative]) -> None:
     table.add_column("on a sample of pages")
     for name in ("recall@10", "KB a page", "ms", "ms to pool"):
         table.add_column(name, justify="right")
-    for one in tried:
-        making = f"{one.making_ms:.1f}" if one.making_ms else ""
-        table.add_row(one.what, f"{one.recall:.3f}", f"{one.kb_a_page:.1f}", f"{one.latency_ms:.1f}", making)
+    for each in alternatives:
+        pooling_ms = f"{each.making_ms:.1f}" if each.making_ms else ""
+        table.add_row(
+            each.what, f"{each.recall:.3f}", f"{each.kb_a_page:.1f}", f"{each.latency_ms:.1f}", pooling_ms
+        )
     results.print(table)
-    results.print("recall: of a pooling in the tenth of the pages that it proposes, else in the ten best")
-    results.print(f"rescored: {OVERSAMPLING:g} times as many pages, by the float16 vectors")
+    results.print(
+        "recall of a pooling: in the tenth of the pages that it proposes; of the others: in the ten best"
+    )
+    results.print(f"rescored: {OVERSAMPLING:g} times as many pages, with the float16 vectors")

@@ -1,4 +1,4 @@
-"""Images of every kind as models see them; pages and queries must be turned alike, or none finds itself."""
+"""Conversion of images for models; pages and queries go through it alike, so that equal images stay equal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 def to_rgb(image: Image) -> Image:
-    """Any image as 8-bit RGB: on white where it is transparent, deeper grey scales stretched."""
+    """Convert any image to 8-bit RGB.
+
+    Transparent parts become white; greyscales of more than 8 bits are stretched to the whole range.
+    """
     import numpy as np
     from PIL import Image as pillow
 
@@ -26,27 +29,29 @@ def to_rgb(image: Image) -> Image:
 
 
 def fit(image: Image, longest: int) -> Image:
-    """An image made no longer than `longest` pixels on its long side; 0 leaves it as it is."""
+    """Shrink an image whose long side has more than `longest` pixels; 0 means no limit."""
     if not longest or max(image.size) <= longest:
         return image
-    share = longest / max(image.size)
-    return image.resize((max(1, round(image.width * share)), max(1, round(image.height * share))))
+    scale = longest / max(image.size)
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
 
 
-def jpeg_within(image: Image, quality: int, most_bytes: int = 0) -> tuple[bytes, int]:
-    """An RGB image as JPEG, made smaller by quarters until it takes no more bytes than that.
+def jpeg_within(image: Image, quality: int, max_bytes: int = 0) -> tuple[bytes, int]:
+    """Encode an image as JPEG; its sides shrink by a quarter until it takes at most `max_bytes`.
+
+    Pillow does this in an eighth of the time that MuPDF takes.
 
     Args:
         image: In RGB.
         quality: 1 to 95.
-        most_bytes: 0 for any.
+        max_bytes: Limit on the size of the JPEG; 0 for none.
 
     Returns:
-        The JPEG, and how many pixels it has.
+        The JPEG, and its number of pixels.
     """
     while True:
         content = io.BytesIO()
         image.save(content, "JPEG", quality=quality)
-        if not most_bytes or content.tell() <= most_bytes:
+        if not max_bytes or content.tell() <= max_bytes:
             return content.getvalue(), image.width * image.height
         image = fit(image, max(image.size) * 3 // 4)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import warnings
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 MOVED = {
     "docrag.encode.options": "docrag.encode.base",
@@ -25,21 +23,18 @@ MOVED = {
 """New names by old ones, for modules with functions and classes that users call."""
 
 
-class _MovedModules(MetaPathFinder, Loader):
-    """Finds a module under its old name and gives the one under its new name."""
+class _MovedModule(ModuleType):
+    """Stands under an old name and passes every access on to the module under its new name."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self) if fullname in MOVED else None
-
-    def exec_module(self, module: ModuleType) -> None:
-        new_name = MOVED[module.__name__]
-        warnings.warn(f"{module.__name__} is now {new_name}", DeprecationWarning, stacklevel=2)
-        sys.modules[module.__name__] = importlib.import_module(new_name)
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # tools that look at every loaded module ask for these
+            raise AttributeError(attribute)
+        new_name = MOVED[self.__name__]
+        warnings.warn(f"{self.__name__} is now {new_name}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(new_name), attribute)
 
 
 def install() -> None:
-    """Let old names be imported. Calling this twice does nothing."""
-    if not any(isinstance(finder, _MovedModules) for finder in sys.meta_path):
-        sys.meta_path.append(_MovedModules())
+    """Let old names be imported. The modules behind them are loaded when something of them is used."""
+    for old_name in MOVED:
+        sys.modules.setdefault(old_name, _MovedModule(old_name))

@@ -1,8 +1,8 @@
 """Worker processes that do not run the user's script a second time.
 
-A process that multiprocessing spawns imports the script its parent was started with. A script that ingests
-without `if __name__ == "__main__":` would then ingest in each of its own workers. The workers of docrag need
-nothing of that script, only functions of docrag's modules.
+A process that multiprocessing spawns imports the script with which its parent was started. A script that
+ingests without `if __name__ == "__main__":` would therefore ingest again in each of its own workers. The
+workers of docrag need nothing from that script, only functions of docrag's modules.
 """
 
 from __future__ import annotations
@@ -13,47 +13,49 @@ from multiprocessing import resource_tracker, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
-_told = threading.local()
+_starting = threading.local()
+"""Its attribute `without_script` is true in a thread that is starting one of our processes."""
 
 
-class Process(SpawnProcess):
-    """A process that imports nothing but what it is asked to do."""
+class ProcessWithoutScript(SpawnProcess):
+    """A process that does not import the script of its parent."""
 
     def start(self) -> None:
-        """Start it; multiprocessing asks in this thread what to prepare."""
-        _told.without_script = True
+        """Start the process; multiprocessing calls `get_preparation_data` in this thread meanwhile."""
+        _starting.without_script = True
         try:
             super().start()
         finally:
-            _told.without_script = False
+            _starting.without_script = False
 
 
-class Context(SpawnContext):
-    """multiprocessing's spawn, with processes of our kind."""
+class ContextWithoutScript(SpawnContext):
+    """multiprocessing's spawn context with `ProcessWithoutScript` as its process class."""
 
-    Process = Process
+    Process = ProcessWithoutScript
 
 
-def context() -> Context:
-    """How docrag starts processes; who wants Ctrl-C blocked in them blocks it after this call.
+def context() -> ContextWithoutScript:
+    """Return the multiprocessing context in which docrag starts processes.
 
-    With the first process multiprocessing starts its tracker, and unblocks Ctrl-C in the thread that asks:
-    the first workers would be open to it while they import. So the tracker is started here.
+    A thread that blocks Ctrl-C for its workers must block it after this call: with the first process,
+    multiprocessing starts its resource tracker and unblocks Ctrl-C in the calling thread, so the first
+    workers could be interrupted while they import. That is why the tracker is started here.
     """
     _leave_script_out()
     resource_tracker.ensure_running()
-    return Context()
+    return ContextWithoutScript()
 
 
 @cache
 def _leave_script_out() -> None:
-    """Wrap what multiprocessing tells a new process; for the processes of others nothing changes."""
-    prepare = spawn.get_preparation_data
+    """Wrap the function that tells a new process what to import; other people's processes are unaffected."""
+    get_preparation_data = spawn.get_preparation_data
 
-    def prepared(name: str) -> dict[str, Any]:
-        told: dict[str, Any] = prepare(name)
-        if getattr(_told, "without_script", False):
-            told = {key: value for key, value in told.items() if not key.startswith("init_main_from")}
-        return told
+    def without_script(name: str) -> dict[str, Any]:
+        data: dict[str, Any] = get_preparation_data(name)
+        if getattr(_starting, "without_script", False):
+            data = {key: value for key, value in data.items() if not key.startswith("init_main_from")}
+        return data
 
-    spawn.get_preparation_data = prepared
+    spawn.get_preparation_data = without_script

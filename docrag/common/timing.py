@@ -1,4 +1,4 @@
-"""How long stages take, told to whoever listens: so stages need not know who measures them."""
+"""Reports how long stages take to whoever listens, so that a stage need not know who measures it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 Listener = Callable[[str, str, float], None]
-"""Hears of a stage, the model that it ran or an empty text, and the seconds that it took."""
+"""Called with the name of a stage, the model that it ran (or an empty text), and its duration in seconds."""
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Hear of the stages that this thread runs; other threads have listeners of their own.
+    """Call `listener` for each stage that this thread runs within the block; other threads are not affected.
 
     >>> with listening(lambda stage, model, seconds: print(stage, model, seconds)):
-    ...     tell("render", 0.25)
+    ...     report_time("render", 0.25)
     render  0.25
     """
     token = _listener.set(listener)
@@ -28,15 +28,15 @@ def listening(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
-def tell(stage: str, seconds: float, model: str = "") -> None:
-    """Say how long a stage took, where it was measured elsewhere, such as in another process."""
+def report_time(stage: str, seconds: float, model: str = "") -> None:
+    """Report the duration of a stage that was measured by other means, such as in another process."""
     if listener := _listener.get():
         listener(stage, model, seconds)
 
 
 @contextmanager
 def timed(stage: str, model: str = "") -> Iterator[None]:
-    """Measure a stage; one that fails is not told."""
+    """Measure the block as a stage; nothing is reported if it raises."""
     started = time.perf_counter()
     yield
-    tell(stage, time.perf_counter() - started, model)
+    report_time(stage, time.perf_counter() - started, model)

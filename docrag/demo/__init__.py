@@ -1,4 +1,4 @@
-"""Five small documents to try docrag on, and questions that they answer. Everything in them is made up."""
+"""Five small documents for trying docrag, and questions that they answer. Their content is invented."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Question:
 
     text: str
     file: str
-    """Name of the file in `documents()`."""
+    """Name of the file in the folder `documents()`."""
     page: int
     """From 1."""
 
@@ -30,5 +30,5 @@ QUESTIONS: tuple[Question, ...] = (
 
 
 def documents() -> Path:
-    """The folder of the demo documents; it exists as a folder because docrag is never installed zipped."""
+    """Return the folder of the demo documents, a real one, since docrag is never installed as a zip file."""
     return Path(str(files(__name__) / "documents"))

@@ -1,4 +1,4 @@
-"""The annual report of a ferry cooperative: a table, a bar chart, page labels in two series."""
+"""The annual report of a ferry cooperative, with a table, a bar chart and two series of page labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FLEET = [
 
 
 def build() -> pymupdf.Document:
-    """Five pages, labelled i, ii, 1, 2, 3."""
+    """Build five pages, labelled i, ii, 1, 2 and 3."""
     sheet = Typesetter(Style(body="helv", bold="hebo", size=13, running=TITLE))
     _cover(sheet)
     _letter(sheet)

@@ -1,4 +1,4 @@
-"""A typed maintenance log, scanned: grey, a little askew, noisy, and without a text layer."""
+"""A scan of a typed maintenance log: grey, slightly askew, noisy, and without a text layer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ENTRIES = [
 
 
 def build() -> pymupdf.Document:
-    """One page that is a picture."""
+    """Build one page that consists of a picture."""
     ink = typed()
     pixmap = ink.document[0].get_pixmap(dpi=DPI, colorspace=pymupdf.csGRAY)
     scan = _scanned(Image.frombytes("L", (pixmap.width, pixmap.height), pixmap.samples))
@@ -49,7 +49,7 @@ def build() -> pymupdf.Document:
 
 
 def typed() -> Typesetter:
-    """The page before it was scanned."""
+    """Set the page as it was before it was scanned."""
     sheet = Typesetter(Style(body="cour", bold="cobo", head="cobo", size=12.5, accent=INK, margin=70))
     sheet.page()
     sheet.heading("SKERRY LINES - ENGINE DEPARTMENT", 1.3)
@@ -93,12 +93,12 @@ def _signature(sheet: Typesetter) -> None:
 
 
 def _scanned(page: Image.Image) -> Image.Image:
-    """The page from a worn scanner: 1.1 degrees askew, soft, grainy, speckled, darker to one side."""
+    """The page from a worn scanner: 1.1 degrees askew, soft, grainy, speckled, and darker on one side."""
     rng = random.Random(14)
     page = page.rotate(1.1, resample=Image.Resampling.BICUBIC, fillcolor=255).filter(
         ImageFilter.GaussianBlur(0.5)
     )
-    # Paper is not white and ink not black.
+    # Paper is not pure white, and ink is not pure black.
     page = page.point([50 + level * 185 // 255 for level in range(256)])
     grain = Image.frombytes("L", page.size, rng.randbytes(page.width * page.height)).point(_GRAIN)
     page = ImageChops.add(page, grain.filter(ImageFilter.GaussianBlur(0.6)), scale=1, offset=-128)

@@ -1,4 +1,7 @@
-"""Makes the demo documents: `python -m docrag.demo.make`. The same PyMuPDF gives the same bytes."""
+"""Makes the demo documents: `python -m docrag.demo.make`.
+
+The same version of PyMuPDF writes the same bytes each time.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ BUILDERS: dict[str, tuple[str, Callable[[], pymupdf.Document]]] = {
 
 
 def make(folder: Path) -> list[Path]:
-    """Writes every demo document into the folder and returns their paths."""
+    """Write every demo document into the folder and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, (title, build) in BUILDERS.items():
         (folder / name).write_bytes(_bytes(title, build))
@@ -31,7 +34,7 @@ def _bytes(title: str, build: Callable[[], pymupdf.Document]) -> bytes:
     document = build()
     for page in document:
         page.clean_contents()
-    # A date or a random file id would change the bytes each time.
+    # A date or a random file id would change the bytes with every run.
     document.set_metadata({"title": title, "creator": "docrag demo"})
     data: bytes = document.tobytes(garbage=4, deflate=True, no_new_id=True)
     return data

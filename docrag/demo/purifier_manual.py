@@ -1,4 +1,4 @@
-"""The manual of a device: numbered steps, warnings, a table of troubles."""
+"""The manual of a water purifier, with numbered steps, warnings and a troubleshooting table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DATA = [
 
 
 def build() -> pymupdf.Document:
-    """Four pages."""
+    """Build four pages."""
     sheet = Typesetter(Style(body="helv", bold="hebo", size=12.5, accent=(0.05, 0.42, 0.40), running=TITLE))
     _safety(sheet)
     _first_use(sheet)

@@ -20,7 +20,7 @@ LABELS = [("5", 11.2), ("10", 7.4), ("20", 3.6), ("40", 1.8), ("80", 1.7)]
 
 
 def build() -> pymupdf.Document:
-    """Three pages."""
+    """Build three pages."""
     sheet = Typesetter(Style(size=11.5, head="tibo", accent=INK, margin=54, columns=2, running=TITLE))
     _first(sheet)
     _second(sheet)

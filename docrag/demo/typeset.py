@@ -1,4 +1,4 @@
-"""A small typesetter over PyMuPDF: headings, paragraphs, lists, tables and bar charts, in columns."""
+"""A small typesetter on top of PyMuPDF: headings, paragraphs, lists, tables and bar charts in columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GREY: Colour = (0.45, 0.45, 0.48)
 WIDTH, HEIGHT = 595.0, 842.0
 """A4 in points."""
 LEADING = 1.42
-"""Line distance as a multiple of the letter size."""
+"""Distance between lines as a multiple of the letter size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +24,17 @@ class Style:
     bold: str = "tibo"
     head: str = "hebo"
     size: float = 10.5
-    """Of body letters, in points."""
+    """Size of the body's letters, in points."""
     accent: Colour = (0.10, 0.30, 0.45)
     margin: float = 64.0
     columns: int = 1
     gutter: float = 22.0
     running: str = ""
-    """Printed at the top of every page."""
+    """The running head, printed at the top of every labelled page."""
 
 
 class Typesetter:
-    """Sets text from top to bottom, column by column; `y` is the top of what comes next."""
+    """Sets text from top to bottom, column by column; `y` is where the next element begins."""
 
     def __init__(self, style: Style) -> None:
         self.style = style
@@ -44,17 +44,17 @@ class Typesetter:
 
     @property
     def width(self) -> float:
-        """Of a column, in points."""
+        """Return the width of a column, in points."""
         style = self.style
         return (WIDTH - 2 * style.margin - (style.columns - 1) * style.gutter) / style.columns
 
     @property
     def left(self) -> float:
-        """Left edge of the current column, in points."""
+        """Return the left edge of the current column, in points."""
         return self.style.margin + self.column * (self.width + self.style.gutter)
 
     def page(self, label: str = "") -> None:
-        """Begins a page; a label other than "" is printed at its foot, with the running head at its top."""
+        """Begin a page; a page with a label has it printed at the foot, and the running head at the top."""
         self.sheet = self.document.new_page(width=WIDTH, height=HEIGHT)
         self.column, self.top, self.y = 0, self.style.margin, self.style.margin
         if label:
@@ -62,22 +62,22 @@ class Typesetter:
             self.text(self.style.margin, 40, self.style.running, self.style.body, 8.5, GREY)
 
     def next_column(self) -> None:
-        """Goes on at the top of the next column of the page."""
+        """Continue at the top of the next column of the page."""
         self.column += 1
         self.y = self.top
 
     def text(
         self, x: float, y: float, text: str, font: str, size: float, colour: Colour = INK, align: str = "left"
     ) -> None:
-        """One line with its baseline at y; `align` says which part of the line stands at x."""
+        """Set one line with its baseline at y; `align` says which part of the line is at x."""
         length = pymupdf.get_text_length(text, fontname=font, fontsize=size)
         shift = {"left": 0.0, "right": length, "centre": length / 2}[align]
         self.sheet.insert_text((x - shift, y), text, fontname=font, fontsize=size, color=colour)
 
     def heading(self, text: str, scale: float = 1.35) -> None:
-        """A heading in the accent colour, wrapped; its letters are `scale` times the body's."""
+        """Set a heading in the accent colour, wrapped, in letters `scale` times as large as the body's."""
         size = scale * self.style.size
-        # Nothing stands above the first heading of a column.
+        # The first heading of a column needs no space above it.
         self.y += size * 0.8 if self.y > self.top else 0
         self._lines(text, self.style.head, size, self.style.accent)
         self.y += size * 0.35
@@ -85,7 +85,7 @@ class Typesetter:
     def paragraph(
         self, text: str, indent: float = 0.0, mark: str = "", font: str = "", size: float = 0.0
     ) -> None:
-        """A paragraph, wrapped; `mark` hangs in the indent: a bullet or the number of a step."""
+        """Set a paragraph, wrapped; `mark`, a bullet or the number of a step, is put into the indent."""
         size = size or self.style.size
         if mark:
             self.text(self.left + 2, self.y + size, mark, self.style.bold, size, self.style.accent)
@@ -93,12 +93,12 @@ class Typesetter:
         self.y += size * 0.6
 
     def steps(self, *texts: str) -> None:
-        """Numbered steps."""
+        """Set numbered steps."""
         for number, text in enumerate(texts, start=1):
             self.paragraph(text, indent=22, mark=f"{number}.")
 
     def note(self, title: str, text: str, colour: Colour) -> None:
-        """A warning in a box with a coloured edge."""
+        """Set a warning in a box with a coloured edge."""
         top, self.y = self.y + 2, self.y + 9
         self.text(self.left + 14, self.y + 10, title, self.style.head, 11, colour)
         self.y += 15
@@ -109,17 +109,17 @@ class Typesetter:
         self.y += 17
 
     def caption(self, text: str) -> None:
-        """The caption of a figure or table."""
+        """Set the caption of a figure or table."""
         self._lines(text, self.style.bold, self.style.size - 1, INK)
         self.y += 7
 
     def table(self, rows: Sequence[Sequence[str]], shares: Sequence[float], totals: bool = False) -> None:
-        """A table with a ruled head; columns of figures stand right, and the last row may be a total.
+        """Set a table with a ruled header; columns of numbers are aligned to the right.
 
         Args:
-            rows: The first one is the head.
-            shares: Width of each column as a share of the whole, summing to 1.
-            totals: Whether the last row sums the others.
+            rows: The cells; the first row is the header.
+            shares: Width of each column as a share of the whole; they add up to 1.
+            totals: Whether the last row holds totals, which are set in bold.
         """
         size, padding = self.style.size - 1, 5.0
         edges = [self.left + self.width * sum(shares[:i]) for i in range(len(shares) + 1)]
@@ -142,7 +142,7 @@ class Typesetter:
     def bars(
         self, values: Sequence[tuple[str, float]], unit: str, height: float = 150.0, step: float = 100
     ) -> None:
-        """A bar chart with an axis from 0, its gridlines `step` apart, and the value above each bar."""
+        """Set a bar chart with an axis from 0, gridlines `step` apart, and the value above each bar."""
         self.y += 8
         ceiling = step * (int(max(value for _, value in values) / step) + 1)
         x0, x1, base = self.left + 30, self.left + self.width, self.y + height + 14

@@ -18,7 +18,7 @@ SOURCES = [("Holz", 46.0), ("Solarthermie", 21.0), ("Wärmepumpe", 19.0), ("Biog
 
 
 def build() -> pymupdf.Document:
-    """Two pages."""
+    """Build two pages."""
     sheet = Typesetter(Style(size=13.5, accent=(0.33, 0.42, 0.12), running=TITLE))
     _network(sheet)
     _connection(sheet)

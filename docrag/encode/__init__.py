@@ -1,1 +1,1 @@
-"""Turn pages, captions and queries into vectors: one file a model family."""
+"""Turns pages, captions and queries into vectors; each model family is one module in models/."""

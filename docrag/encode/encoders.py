@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -36,14 +38,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-Item = TypeVar("Item")
+Items = TypeVar("Items")
 Result = TypeVar("Result")
 QUERIES_AT_ONCE = 32
-"""Queries of as many threads that are encoded together."""
+"""The most queries, of as many threads, that are encoded together."""
+
+logger = logging.getLogger(__name__)
 
 
 class QueryVectors(NamedTuple):
-    """What the encoders give for the words of a query."""
+    """What the encoders give for the text of a query."""
 
     late: MultiVector
     dense: NDArray[np.float32]
@@ -53,15 +57,15 @@ class QueryVectors(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PageVectors:
-    """What is stored of a page: its named vectors, and where those of `patches` stand."""
+    """What is stored of a page: its named vectors, and the boxes of those in `patches`."""
 
     vectors: dict[str, Vector]
     boxes: NDArray[np.float32] | None
     note: str = ""
-    """What a person should know of them: that neighbours were joined."""
+    """What a user should know about them: that neighbouring vectors were joined."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Encoders:
     """The models an index is built with; queries may come from many threads."""
 
@@ -70,47 +74,50 @@ class Encoders:
     terms: Bm25Encoder
     image: PageEncoder | None = None
     keep_patches: KeepPatches = "all"
-    """inked: patches on blank paper are not stored; for a late-interaction encoder that sees."""
+    """inked: patches on blank paper are not stored; for a late-interaction encoder that sees page images."""
     pooling: Pooling = "rows"
-    """How the patches of a page become fewer for the first stage of a search: a name in POOLINGS."""
-    _batcher: RequestBatcher[str, QueryVectors] = field(init=False, repr=False, compare=False)
+    """How the patches of a page are pooled for the first stage of a search: a name in POOLINGS."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_batcher", RequestBatcher(self.encode_queries, QUERIES_AT_ONCE))
+    @cached_property
+    def _batcher(self) -> RequestBatcher[str, QueryVectors]:
+        return RequestBatcher(self.encode_queries, QUERIES_AT_ONCE)
+
+    @property
+    def page_encoders(self) -> list[PageEncoder]:
+        """The encoders that encode pages: one or two."""
+        return [self.late] if self.image is None else [self.late, self.image]
 
     @property
     def image_side(self) -> int:
-        """Pixels on the long side of the page images that the encoders want."""
-        return max(self.late.spec.image_side, self.image.spec.image_side if self.image else 0)
+        """Pixels on the long side of the page images that the encoders need."""
+        return max(encoder.spec.image_side for encoder in self.page_encoders)
 
     @property
     def sees(self) -> bool:
         """Whether one of them looks at page images."""
-        return any(encoder.spec.needs == "image" for encoder in (self.late, self.image) if encoder)
+        return any(encoder.spec.needs == "image" for encoder in self.page_encoders)
 
     @property
     def sees_here(self) -> bool:
         """Whether one of them looks at page images on this machine."""
-        return any(
-            encoder.spec.needs == "image" and encoder.spec.digest
-            for encoder in (self.late, self.image)
-            if encoder
-        )
+        return any(encoder.spec.needs == "image" and encoder.spec.digest for encoder in self.page_encoders)
 
     @property
     def takes_images(self) -> bool:
         """Whether a query may be an image."""
-        return any(isinstance(encoder, ImageQueryEncoder) for encoder in (self.late, self.image))
+        return any(isinstance(encoder, ImageQueryEncoder) for encoder in self.page_encoders)
 
     @property
     def takes_recordings(self) -> bool:
-        """Whether a query may be a recording."""
-        return any(isinstance(encoder, AudioQueryEncoder) for encoder in (self.late, self.image))
+        """Whether a query may be an audio recording."""
+        return any(isinstance(encoder, AudioQueryEncoder) for encoder in self.page_encoders)
 
     def close(self) -> None:
-        """End the processes of encoders that run in some; they start again when they are needed."""
-        for encoder in (self.late, self.text, self.image):
-            getattr(encoder, "close", lambda: None)()
+        """End the processes of encoders that have any; they start again when they are needed."""
+        for encoder in (*self.page_encoders, self.text):
+            close = getattr(encoder, "close", None)
+            if close is not None:
+                close()
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for two sets of vectors to be comparable."""
@@ -130,62 +137,60 @@ class Encoders:
             PageFailed: A page has more vectors than Qdrant takes, and they cannot be pooled.
         """
         texts = [f"{caption}\n{page.text}" for caption, page in zip(captions, pages, strict=True)]
-        late = _embedded(self.late, self.late.encode_pages, pages)
+        patches = _timed_call(self.late, self.late.encode_pages, pages)
         if self.keep_patches == "inked":
-            late = [keep_inked(multi, page) for multi, page in zip(late, pages, strict=True)]
-        given = [len(multi.vectors) for multi in late]
-        late = [fitted(multi) for multi in late]
-        notes = [_note(many, multi) for many, multi in zip(given, late, strict=True)]
-        dense = self._summaries(late) or list(_embedded(self.text, self.text.encode_passages, texts))
+            patches = [keep_inked(multi, page) for multi, page in zip(patches, pages, strict=True)]
+        stored = [fitted(multi) for multi in patches]
+        captions_dense = self._dense_vectors(stored, texts, self.text.encode_passages)
         terms = self.terms.encode_passages(texts)
-        images: Sequence[MultiVector | None] = (
-            _embedded(self.image, self.image.encode_pages, pages) if self.image else [None] * len(pages)
-        )
+        images: Sequence[MultiVector | None] = [None] * len(pages)
+        if self.image is not None:
+            images = _timed_call(self.image, self.image.encode_pages, pages)
         records = []
-        for multi, caption, sparse, image, note in zip(late, dense, terms, images, notes, strict=True):
+        for i in range(len(pages)):
             vectors: dict[str, Vector] = {
-                PATCHES: multi.vectors,
-                POOLED: POOLINGS[self.pooling](multi),
-                CAPTION: caption,
-                BM25: sparse,
+                PATCHES: stored[i].vectors,
+                POOLED: POOLINGS[self.pooling](stored[i]),
+                CAPTION: captions_dense[i],
+                BM25: terms[i],
             }
+            image = images[i]
             if image is not None:
                 vectors[IMAGE] = image.vectors[0]
-            records.append(PageVectors(vectors, multi.boxes, note))
+            note = _pooling_note(before=len(patches[i].vectors), after=len(stored[i].vectors))
+            records.append(PageVectors(vectors, stored[i].boxes, note))
         return records
-
-    def _summaries(self, late: Sequence[MultiVector]) -> list[NDArray[np.float32]]:
-        """One vector each, where the captions' model is that of the pages, which has read them already."""
-        ours, theirs = self.late.spec, self.text.spec
-        if (ours.library, ours.digest) != (theirs.library, theirs.digest):
-            return []
-        return [multi.summary for multi in late if multi.summary is not None]
 
     def encode_query(
         self, text: str = "", image: Image | None = None, audio: Path | None = None
     ) -> dict[str, Vector]:
-        """The query's vector in each named space that it can be compared in.
+        """The query's vector for each named vector that it can be compared with.
 
-        Words that other threads ask for at the same time are encoded together. Where a query
-        has several parts, each counts as much as the others.
+        Texts that other threads ask for at the same time are encoded together. If a query has several parts,
+        each weighs as much as the others.
 
         Args:
             text: A question or some words; empty for none.
             image: What pages should look like.
-            audio: A recording, for encoders that hear.
+            audio: A recording, for encoders that take audio.
         """
         vectors: dict[str, Vector] = {}
-        said = [self._batcher(text)] if text else []
-        for words in said:
-            vectors |= {CAPTION: words.dense, BM25: words.terms}
-        late = [words.late for words in said]
-        parts = [multi.vectors for multi in (*late, *_of_media(self.late, image, audio))]
-        if parts:
-            vectors[PATCHES] = _joined(parts)
-        single = [words.image for words in said if words.image is not None]
-        rows = [multi.vectors[0] for multi in (*single, *_of_media(self.image, image, audio))]
-        if rows:
-            vectors[IMAGE] = normalised(np.mean(rows, axis=0))
+        late_parts: list[NDArray[np.float32]] = []
+        image_parts: list[NDArray[np.float32]] = []
+        if text:
+            encoded = self._batcher(text)
+            vectors[CAPTION] = encoded.dense
+            vectors[BM25] = encoded.terms
+            late_parts.append(encoded.late.vectors)
+            if encoded.image is not None:
+                image_parts.append(encoded.image.vectors[0])
+        late_parts += [multi.vectors for multi in _encode_media(self.late, image, audio)]
+        if self.image is not None:
+            image_parts += [multi.vectors[0] for multi in _encode_media(self.image, image, audio)]
+        if late_parts:
+            vectors[PATCHES] = _join_parts(late_parts)
+        if image_parts:
+            vectors[IMAGE] = normalised(np.mean(image_parts, axis=0))
         return vectors
 
     def encode_words(self, text: str) -> MultiVector:
@@ -193,42 +198,59 @@ class Encoders:
         return self._batcher(text).late
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryVectors]:
-        """What all encoders give for each text, in order; none of them is empty."""
-        late = _embedded(self.late, self.late.encode_queries, texts)
-        dense = self._summaries(late) or list(_embedded(self.text, self.text.encode_queries, texts))
+        """What all encoders give for each text, in order; none of the texts is empty."""
+        logger.debug("encoding %d queries together", len(texts))
+        late = _timed_call(self.late, self.late.encode_queries, texts)
+        dense = self._dense_vectors(late, texts, self.text.encode_queries)
         terms = self.terms.encode_queries(texts)
-        images: Sequence[MultiVector | None] = (
-            _embedded(self.image, self.image.encode_queries, texts) if self.image else [None] * len(texts)
-        )
-        return list(map(QueryVectors, late, dense, terms, images))
+        images: Sequence[MultiVector | None] = [None] * len(texts)
+        if self.image is not None:
+            images = _timed_call(self.image, self.image.encode_queries, texts)
+        return [QueryVectors(*vectors) for vectors in zip(late, dense, terms, images, strict=True)]
+
+    def _dense_vectors(
+        self,
+        late: Sequence[MultiVector],
+        texts: Sequence[str],
+        encode: Callable[[Sequence[str]], NDArray[np.float32]],
+    ) -> Sequence[NDArray[np.float32]]:
+        """One vector per text: the summary of the late-interaction encoder, if the model is the same."""
+        late_spec = self.late.spec
+        text_spec = self.text.spec
+        if (late_spec.library, late_spec.digest) == (text_spec.library, text_spec.digest):
+            summaries = [multi.summary for multi in late if multi.summary is not None]
+            if summaries:
+                return summaries
+        return list(_timed_call(self.text, encode, texts))
 
 
-def _embedded(encoder: PageEncoder | TextEncoder, encode: Callable[[Item], Result], given: Item) -> Result:
-    """What an encoder gives, measured."""
+def _timed_call(
+    encoder: PageEncoder | TextEncoder, encode: Callable[[Items], Result], items: Items
+) -> Result:
+    """The result of an encoder's method; reports the time it took."""
     with timed("embed", encoder.spec.model):
-        return encode(given)
+        return encode(items)
 
 
-def _note(given: int, stored: MultiVector) -> str:
-    """What to say of a page that had to be pooled to fit."""
-    many = len(stored.vectors)
-    if many == given:
+def _pooling_note(before: int, after: int) -> str:
+    """What to say about a page whose vectors had to be pooled to fit; empty if they had not."""
+    if before == after:
         return ""
-    return f"{given} vectors are more than Qdrant takes, so {many} are stored, means of neighbours"
+    return f"{before} vectors are more than Qdrant takes, so {after} are stored, means of neighbours"
 
 
-def _of_media(encoder: PageEncoder | None, image: Image | None, audio: Path | None) -> Sequence[MultiVector]:
-    """The vectors of an image and a recording, as far as the encoder takes them."""
-    found: list[MultiVector] = []
+def _encode_media(encoder: PageEncoder, image: Image | None, audio: Path | None) -> list[MultiVector]:
+    """The vectors of an image and of a recording, as far as the encoder takes them."""
+    encoded: list[MultiVector] = []
     if image is not None and isinstance(encoder, ImageQueryEncoder):
-        found += _embedded(encoder, encoder.encode_query_images, [to_rgb(image)])
+        encoded += _timed_call(encoder, encoder.encode_query_images, [to_rgb(image)])
     if audio is not None and isinstance(encoder, AudioQueryEncoder):
-        found += encoder.encode_query_audio([audio])
-    return found
+        encoded += encoder.encode_query_audio([audio])
+    return encoded
 
 
-def _joined(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The rows of all parts, shortened so that each part weighs as much as the first.
+def _join_parts(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The rows of all parts, scaled so that each part weighs as much as the first.
 
     An image has a thousand rows where a question has twenty, and MaxSim sums over rows.
     """

@@ -1,4 +1,4 @@
-"""The image of a page as models take it."""
+"""Page images in the form in which models take them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 def page_images(pages: Sequence[Page], longest: int = 0) -> list[Image]:
     """The images of pages, decoded on all cores; see page_image."""
-    return list(threads().map(lambda page: page_image(page, longest), pages))
+    return list(image_threads().map(lambda page: page_image(page, longest), pages))
 
 
 @cache
-def threads() -> ThreadPoolExecutor:
-    """For Pillow, which lets go of the interpreter while it decodes and resizes."""
+def image_threads() -> ThreadPoolExecutor:
+    """Threads for Pillow, which releases the interpreter lock while it decodes and resizes."""
     return ThreadPoolExecutor(thread_name_prefix="docrag-images")
 
 
@@ -31,8 +31,8 @@ def page_image(page: Page, longest: int = 0) -> Image:
     """The page's image in RGB.
 
     Args:
-        page: As read.
-        longest: Pixels on its long side at most; 0 for as it is.
+        page: The page as it was read.
+        longest: The most pixels on its long side; 0 leaves it as it is.
 
     Raises:
         PageFailed: The page was read without an image.
@@ -45,9 +45,9 @@ def page_image(page: Page, longest: int = 0) -> Image:
         return fit(opened.convert("RGB"), longest)
 
 
-def widen(image: Image, thinnest: int) -> Image:
-    """An image stretched on its short side, to be at most `thinnest` times as long as wide; 0 for any."""
-    if not thinnest or max(image.size) <= thinnest * min(image.size):
+def widen(image: Image, max_aspect: int) -> Image:
+    """An image, stretched to be at most `max_aspect` times as long as wide; 0 for any shape."""
+    if not max_aspect or max(image.size) <= max_aspect * min(image.size):
         return image
-    least = -(-max(image.size) // thinnest)
-    return image.resize((max(least, image.width), max(least, image.height)))
+    shortest = -(-max(image.size) // max_aspect)
+    return image.resize((max(shortest, image.width), max(shortest, image.height)))

@@ -1,29 +1,28 @@
-"""Encoders that other packages offer, by the entry-point group docrag.encoders.
+"""Encoders that other packages offer, through the entry-point group docrag.encoders.
 
     [project.entry-points."docrag.encoders"]
     colour-histogram = "colour_docrag:ColourHistogram"
 
-What the entry point names is called with EncoderOptions and gives a PageEncoder. Its spec must say the entry
-point's name as the family, since an index finds its encoder again by it, and a library that is not one of
-those that read checkpoints. It should be quick to make: weights are loaded when they are first used, and
-what is missing is told by ModelUnavailable. Names of docrag's own stay docrag's.
+The object that the entry point names is called with EncoderOptions and returns a PageEncoder. In its spec,
+`family` must be the name of the entry point, since an index finds its encoder again by that name, and
+`library` must not be one of those that read checkpoints. The call should be fast: load weights when they are
+first used, and raise ModelUnavailable if something is missing. A plug-in cannot take a name that docrag uses.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from itertools import groupby
 from typing import Any, cast
 
-from docrag.encode.base import PageEncoder
-from docrag.encode.checkpoints.formats import LIBRARIES
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions, PageEncoder
 from docrag.errors import DocragError, ModelUnavailable
 
 ENTRY_POINTS = "docrag.encoders"
 REQUIRED = ("spec", "encode_pages", "encode_queries")
-"""What a page encoder has."""
+"""The attributes that every page encoder has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,56 +31,63 @@ class Plugin:
 
     name: str
     points: tuple[EntryPoint, ...]
-    """One; more where packages compete for the name."""
+    """One entry point; more if several packages compete for the name."""
 
     @property
     def packages(self) -> str:
-        """Who offers it."""
+        """The packages that offer it."""
         return ", ".join(sorted(point.dist.name if point.dist else point.value for point in self.points))
 
-    def open(self, options: EncoderOptions) -> PageEncoder:
+    def open(self, options: EncoderOptions, reserved_libraries: Collection[str]) -> PageEncoder:
         """The encoder.
 
+        Args:
+            options: How it is run.
+            reserved_libraries: The libraries that its spec must not name.
+
         Raises:
-            ModelUnavailable: The package cannot be used, whatever the reason.
-            SettingsError: The encoder cannot follow the options.
+            ModelUnavailable: The plug-in cannot be used, whatever the reason.
+            SettingsError: The encoder does not support the options.
         """
         if len(self.points) > 1:
-            raise self._unusable(f"is offered by {self.packages}", "remove all of these packages but one")
+            raise self._unusable(f"is offered by {self.packages}", "uninstall all but one of these packages")
         try:
             encoder = self.points[0].load()(options)
-            wrong = _objection(self.name, encoder)
+            problem = _problem(self.name, encoder, reserved_libraries)
         except DocragError:
             raise
-        except Exception as error:  # a stranger's code may raise anything
+        except Exception as error:  # code of another package may raise anything
             raise self._unusable(
                 f"of {self.packages} cannot be loaded: {type(error).__name__}: {error}",
                 f"install what {self.packages} needs, or another version of it",
             ) from error
-        if wrong:
-            raise self._unusable(f"of {self.packages} {wrong}", f"tell the makers of {self.packages}")
+        if problem:
+            raise self._unusable(
+                f"of {self.packages} {problem}", f"report this to the authors of {self.packages}"
+            )
         return cast(PageEncoder, encoder)
 
-    def _unusable(self, why: str, hint: str) -> ModelUnavailable:
-        return ModelUnavailable(f"the encoder {self.name} {why}", hint)
+    def _unusable(self, reason: str, hint: str) -> ModelUnavailable:
+        return ModelUnavailable(f"the encoder {self.name} {reason}", hint)
 
 
 def find_plugins() -> dict[str, Plugin]:
-    """All that installed packages offer, by name; nothing of them is imported."""
+    """All plug-ins that installed packages offer, by name; none of them is imported."""
     points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
-    return {name: Plugin(name, tuple(same)) for name, same in groupby(points, key=lambda point: point.name)}
+    by_name = groupby(points, key=lambda point: point.name)
+    return {name: Plugin(name, tuple(same_name)) for name, same_name in by_name}
 
 
-def _objection(name: str, encoder: Any) -> str:
-    """What is wrong with an encoder; empty where nothing is."""
-    lacking = [part for part in REQUIRED if not hasattr(encoder, part)]
-    if lacking:
-        return f"is no page encoder: it has no {' and no '.join(lacking)}"
+def _problem(name: str, encoder: Any, reserved_libraries: Collection[str]) -> str:
+    """What is wrong with an encoder; empty if nothing is."""
+    missing = [attribute for attribute in REQUIRED if not hasattr(encoder, attribute)]
+    if missing:
+        return f"is not a page encoder: it has no {' and no '.join(missing)}"
     spec = encoder.spec
     if spec.family != name:
-        return f"calls its family {spec.family!r}; it must be the name of its entry point, {name!r}"
-    if spec.library in LIBRARIES:
-        return f"calls its library {spec.library!r}, which is how docrag's own encoders are found again"
+        return f"names its family {spec.family!r}; it must be the name of its entry point, {name!r}"
+    if spec.library in reserved_libraries:
+        return f"names its library {spec.library!r}, which is reserved for docrag's own encoders"
     if spec.kind not in ("late", "single"):
-        return f"is of kind {spec.kind!r}; page encoders are late or single"
+        return f"is of kind {spec.kind!r}; page encoders are of kind late or single"
     return ""

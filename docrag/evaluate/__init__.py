@@ -1,4 +1,4 @@
-"""How well a search finds the pages that answer: judged questions in, nDCG, recall, MRR and latency out."""
+"""Evaluation of search quality: from judged questions to nDCG, recall, MRR and latency."""
 
 from docrag.evaluate.measure import by_source, evaluate, latency, report
 from docrag.evaluate.qrels import JudgedQuery, Qrels, read_qrels, read_queries

@@ -1,4 +1,4 @@
-"""nDCG, recall and reciprocal rank of a run, by ir-measures, and how long the searches took."""
+"""nDCG, recall and reciprocal rank of a run, computed with ir-measures, and the latency of its searches."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from docrag.evaluate.qrels import JudgedQuery, Qrels
 Run = Mapping[str, Sequence[str]]
 """Query id -> corpus ids (`file name#page`), best first."""
 
-_SAME = ("nDCG@5", "nDCG@10", "R@1", "R@5", "R@10")
-METRICS = {**{name: name for name in _SAME}, "RR@10": "MRR@10"}
-"""Name in ir-measures -> what is reported."""
+METRICS = {
+    "nDCG@5": "nDCG@5",
+    "nDCG@10": "nDCG@10",
+    "R@1": "R@1",
+    "R@5": "R@5",
+    "R@10": "R@10",
+    "RR@10": "MRR@10",
+}
+"""Name of each metric in ir-measures -> its name in reports."""
 
 
 def evaluate(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
-    """Metrics of a run, 0..1, averaged over all judged queries.
+    """Compute the metrics of a run, 0..1, averaged over all judged queries.
 
-    A judged query without hits counts 0; a query without judgements is left out. Where a page stands twice in
-    a ranking its first place counts, and the pages behind it move up.
+    A judged query without hits counts as 0, and a query without judgements is left out. If a page occurs
+    twice in a ranking, its first rank counts, and the pages after the second one move up.
 
     Returns:
-        nDCG@5, nDCG@10 (gain = score, discount = log2(rank + 1)), R@1, R@5, R@10 (share of the relevant pages
-        found) and MRR@10.
+        nDCG@5, nDCG@10 (gain = relevance, discount = log2(rank + 1)), R@1, R@5, R@10 (share of the relevant
+        pages that were found) and MRR@10.
 
     Raises:
         ModelUnavailable: ir-measures is not installed.
@@ -36,10 +42,10 @@ def evaluate(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> dict[str, floa
         raise SettingsError("no judged queries", "give a qrels file with at least one line")
     measures = _measures()
     judged = {query: dict(pages) for query, pages in qrels.items()}
-    wanted = [measures.parse_measure(name) for name in METRICS]
+    parsed = [measures.parse_measure(name) for name in METRICS]
     totals = dict.fromkeys(METRICS.values(), 0.0)
-    # Summed here, so that the mean does not hang on which queries a provider reports.
-    for value in measures.iter_calc(wanted, judged, _scored(run, judged)):
+    # Averaged here, so that the mean does not depend on which queries ir-measures' providers report.
+    for value in measures.iter_calc(parsed, judged, _with_scores(run, judged)):
         totals[METRICS[str(value.measure)]] += float(value.value)
     return {name: total / len(judged) for name, total in totals.items()}
 
@@ -47,7 +53,9 @@ def evaluate(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> dict[str, floa
 def by_source(
     run: Run, qrels: Mapping[str, Mapping[str, int]], queries: Mapping[str, JudgedQuery]
 ) -> dict[str, dict[str, float]]:
-    """The metrics for each `metadata.source`, in alphabetical order; "unknown" where there is none.
+    """Compute the metrics for each `metadata.source` of the queries, in alphabetical order.
+
+    Queries without a source are grouped as "unknown".
 
     Raises:
         ModelUnavailable: ir-measures is not installed.
@@ -60,29 +68,31 @@ def by_source(
 
 
 def latency(seconds: Sequence[float]) -> dict[str, float]:
-    """Median and 95th percentile of the searches' durations.
+    """Compute the median and the 95th percentile of the searches' durations.
 
     Args:
-        seconds: One duration a search; none give 0.
+        seconds: The duration of each search.
 
     Returns:
-        {"p50", "p95"} in milliseconds, linearly interpolated.
+        {"p50", "p95"} in milliseconds, linearly interpolated; 0 if there are no searches.
     """
-    p50, p95 = np.percentile(seconds, [50, 95]) * 1000 if len(seconds) else (0.0, 0.0)
-    return {"p50": float(p50), "p95": float(p95)}
+    if not len(seconds):
+        return {"p50": 0.0, "p95": 0.0}
+    p50, p95 = np.percentile(seconds, [50, 95])
+    return {"p50": float(p50) * 1000, "p95": float(p95) * 1000}
 
 
 def report(
     mode: str, run: Run, qrels: Qrels, queries: Mapping[str, JudgedQuery], seconds: Sequence[float]
 ) -> dict[str, Any]:
-    """What `docrag eval --json` prints.
+    """Make the report that `docrag eval --json` prints.
 
     Args:
         mode: The search mode that made the run.
-        run: Rankings.
-        qrels: Judgements; its queries are those that count.
-        queries: The questions, for their sources.
-        seconds: Duration of each search.
+        run: The rankings.
+        qrels: The judgements; only the queries in it count.
+        queries: The questions, which name their sources.
+        seconds: The duration of each search.
 
     Returns:
         {"mode", "queries", "metrics", "by_source", "latency_ms"}.
@@ -100,8 +110,8 @@ def report(
     }
 
 
-def _scored(run: Run, judged: Mapping[str, object]) -> dict[str, dict[str, float]]:
-    """The run as falling scores: ir-measures ranks by score, and breaks ties by id."""
+def _with_scores(run: Run, judged: Mapping[str, object]) -> dict[str, dict[str, float]]:
+    """The run with descending scores, because ir-measures ranks by score and breaks ties by id."""
     unique = {query: list(dict.fromkeys(run.get(query, ()))) for query in judged}
     return {query: {page: -float(rank) for rank, page in enumerate(pages)} for query, pages in unique.items()}
 

@@ -18,6 +18,8 @@ from docrag.index.opening import open_storage
 from docrag.index.status import Status, status_of
 from docrag.ingest.sync import SyncOptions, sync
 from docrag.location.resolve import locate, require_index
+from docrag.search.query import make_query
+from docrag.search.stages import TunedPlan, save_plan, stages_for
 from docrag.settings import Settings, load_settings
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
@@ -132,8 +134,6 @@ class Index:
                 takes such a query.
         """
         from docrag.search.answer import answer
-        from docrag.search.query import make_query
-        from docrag.search.stages import stages_for
 
         request = make_query(query, image, audio, k, mode, filter)
         stages = stages_for(self._location.folder, self._page_count)
@@ -287,7 +287,6 @@ class Index:
         Raises:
             StoreError: There are too few pages to tune, or nothing to ask.
         """
-        from docrag.search.stages import TunedPlan, save_plan
         from docrag.tuning.tune import tune
 
         tuning = tune(self._storage.store, self._encoders, questions, recall, compare=compare)

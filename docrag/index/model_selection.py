@@ -9,8 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from docrag.encode.options import EncoderOptions
+from docrag.caption import NoCaptioner, TextLayerCaptioner
+from docrag.caption.cache import FILE
+from docrag.encode.base import EncoderOptions
+from docrag.encode.encoders import Encoders
+from docrag.encode.models.bm25 import Bm25Encoder
+from docrag.encode.registry import is_name_of, name_of, page_encoder, text_encoder
 from docrag.errors import ModelUnavailable, SettingsError, UnknownModel
+from docrag.ingest.batch_size import AdaptiveBatchSize
+from docrag.ingest.pipeline import Pipeline
 from docrag.read.jobs import ReadOptions
 from docrag.settings import Settings
 from docrag.store.layout import Fingerprint, require_pages
@@ -18,8 +25,6 @@ from docrag.store.layout import Fingerprint, require_pages
 if TYPE_CHECKING:
     from docrag.caption import Captioner
     from docrag.encode.base import PageEncoder
-    from docrag.encode.encoders import Encoders
-    from docrag.ingest.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +49,6 @@ def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
         SettingsError: A resolution or a number of patches is asked for, and no encoder sees images.
         IndexMismatch: The index holds the texts of a vector store, not pages.
     """
-    from docrag.encode.encoders import Encoders
-    from docrag.encode.models.bm25 import Bm25Encoder
-    from docrag.encode.registry import page_encoder, text_encoder
-
     if stored:
         require_pages(stored)
     built: Mapping[str, Any] = stored.values if stored else {}
@@ -86,8 +87,6 @@ def image_encoder(
         built: The fingerprint of the existing index; empty if there is none.
         options: How the encoder is run.
     """
-    from docrag.encode.registry import page_encoder
-
     if not settings.image and not built.get("image"):
         return None
     encoder = _open(page_encoder, "image", settings.image, built, options, "")
@@ -105,20 +104,17 @@ def make_captioner(settings: Settings, folder: Path) -> Captioner:
     Raises:
         SettingsError: A vision model is asked for without its address or name.
     """
-    from docrag.caption import NoCaptioner, TextLayerCaptioner
-
     if settings.caption == "none":
         return NoCaptioner()
     if settings.caption == "text":
         return TextLayerCaptioner()
-    from docrag.caption.cache import FILE
-    from docrag.caption.vision import VisionCaptioner
-
     if not settings.caption_url or not settings.caption_model:
         raise SettingsError(
             "captions by a vision model need an endpoint and the name of a model",
             "--caption-url http://127.0.0.1:11434/v1 --caption-model NAME, or caption_url in docrag.toml",
         )
+    from docrag.caption.vision import VisionCaptioner  # imports httpx
+
     secret = settings.caption_key
     return VisionCaptioner(
         settings.caption_url,
@@ -141,9 +137,6 @@ def make_pipeline(
         captioner: Gives pages their captions.
         image_base_url: The address at which page images are served.
     """
-    from docrag.ingest.batch_size import AdaptiveBatchSize
-    from docrag.ingest.pipeline import Pipeline
-
     batch_size = AdaptiveBatchSize.of(encoders, encoder_options(settings))
     return Pipeline(encoders, captioner, image_base_url, batch_size)
 
@@ -216,8 +209,6 @@ def _resolve(
     asked: str | None, built: Mapping[str, Any] | None, options: EncoderOptions, default: str
 ) -> tuple[str, EncoderOptions]:
     """The name of an encoder and its options: as asked, else as the index was built, else the default."""
-    from docrag.encode.registry import is_name_of, name_of
-
     if built is None or (asked and not is_name_of(asked, built)):
         return asked or default, options
     return name_of(built), replace(

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docrag.ingest.staging import Staging
+from docrag.search.stages import load_plan
+
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.ingest.storage import Storage
@@ -40,9 +43,6 @@ class Status:
 
 def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> Status:
     """What an index holds, and what it was built with."""
-    from docrag.ingest.staging import Staging
-    from docrag.search.stages import load_plan
-
     stored = location.fingerprint()
     documents = storage.manifest.documents()
     pages = storage.store.count()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.encoders import Encoders
-from docrag.encode.options import EncoderOptions
 
 logger = logging.getLogger(__name__)
 

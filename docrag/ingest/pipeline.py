@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from docrag.caption import Captioner, title_of
-from docrag.common.timing import tell
+from docrag.common.timing import report_time
 from docrag.encode.encoders import Encoders, PageVectors
 from docrag.errors import DocumentError, PageFailed
 from docrag.ingest.batch_size import AdaptiveBatchSize
@@ -118,7 +118,7 @@ class Pipeline:
         report: IngestReport,
     ) -> Iterator[Progress | FileReport]:
         for seconds in batch.render_seconds:
-            tell("render", seconds)
+            report_time("render", seconds)
         write = batch.write
         write.records = self._encode(write.pages, batch.captions)
         write.finished += [self._finished(document_id, contents) for document_id in batch.closed]

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 from docrag.errors import IndexInUse, NotFound
 from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.staging import Staging
+from docrag.store.base import Shared, Store
 from docrag.store.images import PageImages
 from docrag.store.payload import source_metadata
 
 if TYPE_CHECKING:
     from qdrant_client import models
-
-    from docrag.store.base import Store
 
 logger = logging.getLogger(__name__)
 
@@ -125,8 +124,6 @@ class Storage:
         A collection on a server can lose pages without this machine noticing: it may have been emptied,
         recreated, or migrated elsewhere.
         """
-        from docrag.store.base import Shared
-
         stored = self.store.facet("metadata.document_id")
         unheld = self.store.unheld() if isinstance(self.store, Shared) else frozenset[str]()
         for row in self.manifest.documents():

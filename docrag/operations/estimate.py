@@ -240,14 +240,13 @@ def shape_of(settings: Settings) -> PageShape:
 
 
 def _shape(settings: Settings) -> PageShape:
-    from docrag.encode.catalogue import CATALOGUE
-    from docrag.encode.registry import OPTIONS, page_encoder
+    from docrag.encode.registry import OPTIONS, find_card, page_encoder
     from docrag.index.model_selection import DEFAULT_ENCODER, encoder_options
 
     name = settings.late or DEFAULT_ENCODER
     if name == DEFAULT_ENCODER:
         return MINILM
-    listed = CATALOGUE.get(name)
+    listed = find_card(name)
     if listed:
         known = replace(GRID, vectors=listed.vectors, source="US Letter, at the checkpoint's own resolution")
         option, shape = (
@@ -265,11 +264,11 @@ def _shape(settings: Settings) -> PageShape:
 
 def dims_of(settings: Settings) -> tuple[int, int]:
     """Vector lengths of the image encoder (0 if there is none) and of the encoder for captions."""
-    from docrag.encode.catalogue import CATALOGUE
-    from docrag.encode.registry import page_encoder, text_encoder
+    from docrag.encode.registry import find_card, page_encoder, text_encoder
 
     def dim(name: str, encoder: Callable[[str], Any]) -> int:
-        return CATALOGUE[name].dim if name in CATALOGUE else int(encoder(name).spec.dim)
+        card = find_card(name)
+        return card.dim if card else int(encoder(name).spec.dim)
 
     image = dim(settings.image, page_encoder) if settings.image else 0
     return image, dim(settings.text, text_encoder) if settings.text else TEXT_DIM
@@ -285,7 +284,7 @@ def count_pages(paths: Iterable[Path], passwords: tuple[str, ...] = ()) -> tuple
         NotFound: A path does not exist.
     """
     from docrag.read.files import find_files
-    from docrag.read.source import open_source
+    from docrag.read.opening import open_source
 
     pages = 0
     refused: list[str] = []

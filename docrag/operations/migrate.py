@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docrag.caption.cache import FILE
 from docrag.errors import IndexInUse, IndexMismatch, SettingsError, StoreError
 from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
 from docrag.index.opening import fingerprint_for, open_parts
+from docrag.ingest.image_urls import base_url_of
 from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.plan import IngestPlan, make_plan
 from docrag.ingest.report import FileReport, IngestReport
@@ -21,6 +23,7 @@ from docrag.ingest.sync import SyncOptions, apply_plan
 from docrag.location.resolve import locate, require_index
 from docrag.read.files import sha256
 from docrag.settings import Settings, load_settings
+from docrag.store.base import Shared, Store
 from docrag.store.layout import Fingerprint, require_equal
 
 if TYPE_CHECKING:
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from docrag.ingest.storage import Storage
     from docrag.ingest.sync import Listener
     from docrag.location.base import IndexLocation
-    from docrag.store.base import Store
 
 logger = logging.getLogger(__name__)
 
@@ -175,8 +177,6 @@ def _require_captions(settings: Settings, location: IndexLocation) -> None:
     Raises:
         SettingsError: The index has such captions, and the settings do not say where captions come from.
     """
-    from docrag.caption.cache import FILE
-
     if (location.folder / FILE).is_file() and "caption" not in settings.model_fields_set:
         raise SettingsError(
             "the index has captions of a vision model",
@@ -189,8 +189,6 @@ def _image_base_url(settings: Settings, stored: Fingerprint) -> str | None:
 
     It is read from the old index unless it is set. This also reports early that another process has it open.
     """
-    from docrag.ingest.image_urls import base_url_of
-
     if settings.image_base_url:
         return settings.image_base_url
     with _old_index(settings, stored) as storage:
@@ -312,8 +310,6 @@ def lost_documents(old: Storage, staged: Storage, reports: Sequence[FileReport])
 
 def carry_claims(old: Store, staged: Store) -> None:
     """Let everybody who holds pages of a collection hold them in the staged collection as well."""
-    from docrag.store.base import Shared
-
     if isinstance(old, Shared) and isinstance(staged, Shared):
         for document_id, holders in old.holders():
             if holders - {staged.holder}:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from docrag.caption.cache import FILE, CaptionCache
 from docrag.errors import StoreError
 from docrag.index.opening import layout_of, open_parts
 from docrag.ingest.image_urls import base_url_of, update_image_urls
@@ -86,8 +87,6 @@ def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | 
         IndexInUse: Another process has it open.
         StoreError: The folder holds something else.
     """
-    from docrag.caption.cache import FILE, CaptionCache
-
     location = locate(load_settings(index=uri))
     location.recover()
     fingerprint = require_index(location)
@@ -259,8 +258,6 @@ def _tuned_plan_bytes(folder: Path) -> Iterable[bytes]:
 
 def _import_captions(archive: Archive, contents: Contents, folder: Path) -> int:
     """Add the captions of a vision model to those of the index; returns how many were new."""
-    from docrag.caption.cache import FILE, CaptionCache
-
     if CAPTIONS not in {file.name for file in contents.attachments}:
         return 0
     with closing(CaptionCache(folder / FILE)) as cache:

@@ -1,7 +1,7 @@
-"""Reading documents: files are found, opened, read page by page, rendered, and recognised if without text.
+"""Reading documents: their files are found, and their pages are read, rendered and, if scanned, recognised.
 
-`find_files` and `sha256` say what there is, `ReaderPool` reads it.
-Importing this loads neither PyMuPDF nor OCR.
+`find_files` finds the files, `sha256` identifies their content, and `ReaderPool` reads them in worker
+processes. Importing this package loads neither PyMuPDF nor OCR.
 """
 
 import os
@@ -20,7 +20,7 @@ from docrag.read.jobs import (
 )
 from docrag.read.pool import ReaderPool
 
-# Before PyMuPDF or RapidOCR load it: else onnxruntime tells its maker which models run on this machine.
+# Set before PyMuPDF or RapidOCR load onnxruntime, which would otherwise send usage data to its maker.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [

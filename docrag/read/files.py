@@ -1,34 +1,38 @@
-"""Finding the files to read, and naming their content."""
+"""Finding the files to read, and identifying their content."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from docrag.errors import NotFound, UnreadableDocument
 
+logger = logging.getLogger(__name__)
+
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 SUFFIXES = IMAGE_SUFFIXES | {".pdf"}
 
-DocumentRefused = Callable[[Path, UnreadableDocument], None]
+OnUnreadable = Callable[[Path, UnreadableDocument], None]
+"""Called with each path that cannot be accessed, and the reason."""
 
 
-def find_files(paths: Sequence[Path], refused: DocumentRefused | None = None) -> list[Path]:
-    """The documents under some paths, each once, in the order in which they are met.
+def find_files(paths: Sequence[Path], on_unreadable: OnUnreadable | None = None) -> list[Path]:
+    """Return the documents at some paths, each once, in the order in which they are found.
 
-    Folders are walked in sorted order, without what is hidden, and only PDFs and images are picked from
-    them. A file that is named itself is always kept, so that a wrong type is refused with a reason.
+    Folders are walked in sorted order; hidden entries are skipped, and only PDFs and images are picked.
+    A file that is named itself is always kept, so that a file of a wrong type is refused with a reason later.
 
     Args:
         paths: Files and folders.
-        refused: Hears of each folder that cannot be looked into; without it the error is raised, for to leave
-            one out silently could lose its documents.
+        on_unreadable: Called for each folder that cannot be listed. Without it the error is raised, because
+            skipping a folder silently could lose its documents.
 
     Raises:
         NotFound: A path does not exist.
-        UnreadableDocument: A folder cannot be looked into, and nobody hears of it.
+        UnreadableDocument: A folder cannot be listed, and there is no `on_unreadable`.
     """
     found: dict[Path, None] = {}
     visited: set[tuple[int, int]] = set()
@@ -36,19 +40,22 @@ def find_files(paths: Sequence[Path], refused: DocumentRefused | None = None) ->
         try:
             is_folder, exists = path.is_dir(), path.exists()
         except OSError as error:
-            _refuse(path, error, refused)
+            _report_unreadable(path, error, on_unreadable)
             continue
         if is_folder:
-            found.update(dict.fromkeys(_walk(path, visited, refused)))
+            found.update(dict.fromkeys(_walk(path, visited, on_unreadable)))
         elif exists:
             found[path] = None
         else:
-            raise NotFound(f"{path} does not exist", "check the path; it is taken from the working directory")
+            raise NotFound(
+                f"{path} does not exist", "check the path; it is relative to the working directory"
+            )
+    logger.debug("found %d files at %d paths", len(found), len(paths))
     return list(found)
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file's content, hexadecimal.
+    """Return the sha256 of a file's content, hexadecimal.
 
     Raises:
         OSError: The file cannot be read.
@@ -57,16 +64,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _walk(folder: Path, visited: set[tuple[int, int]], refused: DocumentRefused | None) -> Iterator[Path]:
-    """The documents in a folder and below; `visited` holds the (device, inode) of folders already seen."""
+def _walk(folder: Path, visited: set[tuple[int, int]], on_unreadable: OnUnreadable | None) -> Iterator[Path]:
+    """The documents in a folder and below it; `visited` holds (device, inode) of the folders already seen."""
     try:
         status = folder.stat()
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
-        _refuse(folder, error, refused)
+        _report_unreadable(folder, error, on_unreadable)
         return
-    # A symlink to a folder above would be walked for ever.
+    # A symlink to a folder further up would otherwise be walked forever.
     if (status.st_dev, status.st_ino) in visited:
         return
     visited.add((status.st_dev, status.st_ino))
@@ -77,16 +84,16 @@ def _walk(folder: Path, visited: set[tuple[int, int]], refused: DocumentRefused 
         try:
             is_folder, is_file = entry.is_dir(), entry.is_file()
         except OSError as error:  # a link that cannot be followed
-            _refuse(path, error, refused)
+            _report_unreadable(path, error, on_unreadable)
             continue
         if is_folder:
-            yield from _walk(path, visited, refused)
+            yield from _walk(path, visited, on_unreadable)
         elif is_file and path.suffix.lower() in SUFFIXES:
             yield path
 
 
-def _refuse(path: Path, error: OSError, refused: DocumentRefused | None) -> None:
-    told = UnreadableDocument(f"{path}: {error.strerror}", "check the folder's permissions")
-    if refused is None:
-        raise told from error
-    refused(path, told)
+def _report_unreadable(path: Path, error: OSError, on_unreadable: OnUnreadable | None) -> None:
+    unreadable = UnreadableDocument(f"{path}: {error.strerror}", "check the folder's permissions")
+    if on_unreadable is None:
+        raise unreadable from error
+    on_unreadable(path, unreadable)

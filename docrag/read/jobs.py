@@ -1,4 +1,7 @@
-"""What goes into the readers and what comes out; light, since every worker process imports it."""
+"""What goes into the reader pool, and the events that come out of it.
+
+Every worker process imports this module, so it imports little.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,22 @@ from docrag.types import Document, Page
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How documents are read; travels to each worker once."""
+    """How documents are read; sent to each worker process once."""
 
     image_side: int = 1280
     """Long side of a page image, in pixels."""
     max_pixels: int = 4_000_000
-    """No page image has more pixels, whatever its sides."""
+    """Limit on the number of pixels of a page image; a larger page is rendered smaller."""
     jpeg_quality: int = 85
-    """1..95, as Pillow counts."""
+    """Quality of page images on Pillow's scale, 1..95."""
     page_timeout: float = 30.0
-    """Seconds for one page, and for opening a document."""
+    """Seconds that reading and rendering one page may take, and opening a document."""
     ocr: bool = True
-    """Whether pages without text are read from their image."""
+    """Whether the text of scanned pages is read by OCR."""
     ocr_timeout: float = 120.0
-    """Seconds for reading one page from its image."""
+    """Seconds that OCR of one page may take."""
     passwords: tuple[str, ...] = ()
-    """Tried on encrypted documents, in this order."""
+    """Tried in this order on encrypted documents."""
     threads: int = 1
     """Threads of the OCR model in each worker."""
 
@@ -41,7 +44,7 @@ class ReadJob:
     sources: tuple[str, ...]
     """Paths as ingested, the first one first."""
     skip: frozenset[int] = frozenset()
-    """Numbers of pages that are not to be read, from 1."""
+    """Numbers of the pages that are not read, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,12 @@ class PageRead:
     job: ReadJob
     page: Page
     seconds: float = 0.0
-    """That its picture took to be drawn."""
+    """How long rendering took."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageLost:
-    """A page cannot be read; the others go on."""
+    """A page cannot be read; the other pages of the document can still follow."""
 
     job: ReadJob
     number: int
@@ -74,7 +77,7 @@ class PageLost:
 
 @dataclass(frozen=True, slots=True)
 class TextLost:
-    """OCR could not read a page; it follows as `PageRead`, with its picture and the words it has."""
+    """OCR failed on a page. The page follows as `PageRead`, with its image and the words it has otherwise."""
 
     job: ReadJob
     number: int
@@ -84,14 +87,14 @@ class TextLost:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Every page of a document was read or lost."""
+    """A document is finished: every page of it was read or lost."""
 
     job: ReadJob
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentRefused:
-    """A document cannot be opened."""
+    """A document cannot be opened; no other event follows for its job."""
 
     job: ReadJob
     error: DocumentError

@@ -1,6 +1,7 @@
-"""What happens inside a worker process: documents are opened, pages read, rendered and recognised.
+"""What runs inside a worker process: documents are opened, and pages are read, rendered and recognised.
 
-Every worker imports this module, so it imports little.
+The parent process imports this module too, to name these functions to its workers, so PyMuPDF and OCR are
+loaded in the workers only.
 """
 
 from __future__ import annotations
@@ -16,20 +17,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from docrag.common.images import jpeg_within
 from docrag.errors import DocumentError, PageFailed, UnreadableDocument
 from docrag.read.jobs import ReadOptions
-from docrag.read.source import FEW_WORDS, Source, TextLayer, encode_jpeg, is_blank, open_source
-from docrag.types import Block, Document, Page, Word
+from docrag.types import Block, Document, Page, PageImage, Word
 
 if TYPE_CHECKING:
     from docrag.read.ocr import OcrReader
+    from docrag.read.source import Source
 
 KEPT_OPEN = 4
-"""Documents that a worker keeps open."""
-OCR_PICTURE_SHARES = {10: 0.25, FEW_WORDS: 0.9}
-"""A page with fewer words than these is read from its picture if pictures cover this much of it: courts and
-scanners print a line of a dozen words over pages that are pictures altogether."""
+"""How many documents a worker keeps open."""
 _GRACE = 30.0
+"""Seconds beyond a task's timeout after which a worker ends itself."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -38,8 +38,10 @@ class FirstReading(NamedTuple):
 
     page: Page
     needs_ocr: bool
+    reason: str
+    """Why OCR is needed or not, for the log."""
     seconds: float
-    """That its picture took to be drawn."""
+    """How long rendering took."""
 
 
 class Worker:
@@ -49,21 +51,24 @@ class Worker:
         self.options = options
         self._sources: OrderedDict[str, Source] = OrderedDict()
         self._ocr: OcrReader | None = None
-        # Held open as long as the process lives: faulthandler writes into it.
-        self._nowhere = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        # faulthandler writes into it; a file descriptor stays open as long as the process lives.
+        self._null_file = os.open(os.devnull, os.O_WRONLY)
 
     def source(self, path: Path) -> Source:
-        """The open document; the one used longest ago is closed."""
+        """Return the open document; if too many are open, the least recently used one is closed."""
+        from docrag.read.opening import open_source
+
         key = str(path)
         if key not in self._sources:
             self._sources[key] = open_source(path, self.options.passwords)
             if len(self._sources) > KEPT_OPEN:
-                self._sources.popitem(last=False)[1].close()
+                _, oldest = self._sources.popitem(last=False)
+                oldest.close()
         self._sources.move_to_end(key)
         return self._sources[key]
 
     def ocr(self) -> OcrReader:
-        """The OCR model, loaded when it is first needed."""
+        """Return the OCR model, which is loaded on the first call."""
         if self._ocr is None:
             from docrag.read.ocr import OcrReader
 
@@ -72,11 +77,12 @@ class Worker:
 
     @contextmanager
     def limit(self, seconds: float) -> Iterator[None]:
-        """End this process if something takes much longer than the parent allows: then the parent is gone.
+        """End this process if the block takes much longer than `seconds`.
 
-        The timer runs in C, so it also ends what hangs in C code.
+        The parent kills a worker that exceeds its timeout, so this happens only if the parent is gone. The
+        timer runs in C and therefore also ends a process that hangs in C code.
         """
-        faulthandler.dump_traceback_later(seconds + _GRACE, exit=True, file=self._nowhere)
+        faulthandler.dump_traceback_later(seconds + _GRACE, exit=True, file=self._null_file)
         try:
             yield
         finally:
@@ -87,24 +93,24 @@ _worker: Worker | None = None
 
 
 def start(options: ReadOptions, parent: int) -> None:
-    """Make this process a worker of the process `parent`; the pool's initializer."""
+    """Initialise this process as a worker of the process with the id `parent`."""
     global _worker
-    # Stop at once when told to, also within C code, where no Python handler would run.
+    # The default action ends the process at once, even in C code, where no Python handler would run.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with(parent)
-    # Loaded now, since it takes a second that would count as the first document's.
-    import docrag.read.pdf  # noqa: F401
+    # Loading it takes a second, which would otherwise count against the first document's timeout.
+    import docrag.read.opening  # noqa: F401
 
     _worker = Worker(options)
 
 
 def open_document(path: Path, document_id: str, sources: tuple[str, ...]) -> Document:
-    """Open a document and say what it is.
+    """Open a document and return its description.
 
     Raises:
-        DocumentError: It cannot be opened, with the reason.
+        DocumentError: The document cannot be opened.
     """
-    worker = _here()
+    worker = _current_worker()
     try:
         with worker.limit(worker.options.page_timeout):
             source = worker.source(path)
@@ -116,50 +122,47 @@ def open_document(path: Path, document_id: str, sources: tuple[str, ...]) -> Doc
 
 
 def read_page(path: Path, document: Document, number: int) -> FirstReading:
-    """Read and render one page, from 1.
+    """Read and render one page, counted from 1.
 
     Raises:
-        PageFailed: With the reason.
+        PageFailed: The page cannot be read or rendered.
     """
-    worker = _here()
+    from docrag.read.ocr import decide_ocr
+
+    worker = _current_worker()
     options = worker.options
     with _page_errors(), worker.limit(options.page_timeout):
         source = worker.source(path)
         layer = source.text_layer(number)
         started = time.perf_counter()
         picture = source.picture(number, options.image_side, options.max_pixels)
-        image = encode_jpeg(picture, options.jpeg_quality)
+        jpeg, _ = jpeg_within(picture, options.jpeg_quality)
         seconds = time.perf_counter() - started
-        needs_ocr = options.ocr and _may_be_scan(layer) and not is_blank(picture)
+        needs_ocr, reason = decide_ocr(layer, picture, options.ocr)
+        image = PageImage(jpeg, picture.width, picture.height)
         page = Page(
             document, number, layer.label, layer.width, layer.height, layer.words, layer.blocks, image
         )
-        return FirstReading(page, needs_ocr, seconds)
-
-
-def _may_be_scan(layer: TextLayer) -> bool:
-    """Whether a page says little or nothing beside its pictures."""
-    count = len(layer.words)
-    few = any(count < words and layer.picture_share >= share for words, share in OCR_PICTURE_SHARES.items())
-    return few or not count
+        return FirstReading(page, needs_ocr, reason, seconds)
 
 
 def recognise_page(path: Path, number: int) -> tuple[tuple[Word, ...], tuple[Block, ...]]:
-    """Words and blocks of one page, from 1, read from its picture.
+    """Return the words and blocks that OCR finds on a page, counted from 1.
 
     Raises:
-        PageFailed: With the reason.
+        PageFailed: OCR failed.
     """
     from docrag.read.ocr import OCR_SIDE
 
-    worker = _here()
+    worker = _current_worker()
     with _page_errors(), worker.limit(worker.options.ocr_timeout):
-        return worker.ocr().words(worker.source(path).picture(number, OCR_SIDE, worker.options.max_pixels))
+        picture = worker.source(path).picture(number, OCR_SIDE, worker.options.max_pixels)
+        return worker.ocr().words(picture)
 
 
 @contextmanager
 def _page_errors() -> Iterator[None]:
-    """Turn whatever goes wrong into one error that can cross to the parent; MuPDF's own cannot be pickled."""
+    """Turn every error into one that can be sent to the parent process; MuPDF's own cannot be pickled."""
     try:
         yield
     except Exception as error:
@@ -167,7 +170,7 @@ def _page_errors() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """An error in one line."""
+    """The message of an error in one line."""
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, DocumentError):
@@ -175,22 +178,21 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _here() -> Worker:
-    """The worker of this process."""
+def _current_worker() -> Worker:
     if _worker is None:
-        raise RuntimeError("start() must run first; it is the pool's initializer")
+        raise RuntimeError("start() must run first in this process")
     return _worker
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, even while it is stuck in C code.
+    """Make the kernel kill this process when its parent ends, even while it hangs in C code.
 
-    Elsewhere than on Linux a worker ends when its pipe is closed, or by `Worker.limit` if it is stuck.
+    On systems other than Linux a worker ends when its pipe is closed, or by `Worker.limit` if it hangs.
     """
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # The parent may have ended before it was asked for.
+        # The parent may have ended before this was set.
         if os.getppid() != parent:
             os._exit(1)

@@ -14,8 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from docrag.encode.stop_words import STOP_WORDS
-from docrag.encode.years import split_years
+from docrag.encode.texts import STOP_WORDS, split_years
 from docrag.search.plan import Signal
 from docrag.types import IMAGE, ScoredId, Vector
 

@@ -1,4 +1,4 @@
-"""The web face of an index: a page to search with, a JSON API and the pictures of its pages.
+"""The web server over an index: a search page, a JSON API and the images of its pages.
 
-`create_app` makes the application, `docrag serve` runs it.
+`create_app` builds the application; `docrag serve` runs it.
 """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -16,78 +17,80 @@ from starlette.types import Scope
 
 from docrag.errors import DocragError
 from docrag.index.index import Index
-from docrag.serve.document_list import Documents
-from docrag.serve.errors import answer_errors
+from docrag.serve.document_list import DocumentList
+from docrag.serve.errors import add_error_handlers
 from docrag.serve.jobs import Jobs
 from docrag.serve.limits import BodyLimits
-from docrag.serve.metrics import Metrics, Watch
-from docrag.serve.rendering import nothing_here
-from docrag.serve.routes import api, health, images, login, pages
-from docrag.serve.routes import ingest as ingest_api
+from docrag.serve.metrics import Metrics, RequestObserver
+from docrag.serve.rendering import STATIC, not_found
+from docrag.serve.routes import api, health, images, ingest, login, pages
 from docrag.serve.searches import Searches
 from docrag.serve.security import Access, Security
 from docrag.serve.settings import ServeSettings
-from docrag.serve.tracing import FRAMEWORK
+from docrag.serve.tracing import FASTAPI_TELEMETRY
 
-STATIC = Path(__file__).parent / "static"
+logger = logging.getLogger(__name__)
 
 
 def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
-    """A server over an open index, which it closes when its lifespan ends.
+    """Build a server over an open index, which it closes when its lifespan ends.
 
-    It answers under its own names only: tests talk to `TestClient(app, base_url="http://127.0.0.1:8000")`.
+    It only responds to its own host names, so tests use `TestClient(app, base_url="http://127.0.0.1:8000")`.
 
     Args:
-        index: Shared by all requests.
-        settings: By default for this machine alone, and only to read.
+        index: The index that all requests share.
+        settings: Settings of the server; by default it is read-only and for this machine alone.
     """
     settings = settings or ServeSettings()
     app = FastAPI(
         title="docrag",
         summary="Find the page that answers a question.",
         version=version("docrag-qdrant"),
-        telemetry=FRAMEWORK,
-        docs_url=None,  # it loads scripts from elsewhere
+        telemetry=FASTAPI_TELEMETRY,
+        docs_url=None,  # this page would load scripts from another site
         redoc_url=None,
         lifespan=_lifespan,
     )
     state = app.state
-    state.index, state.settings, state.ready = index, settings, False
-    state.failed = None
+    state.index = index
+    state.settings = settings
+    state.ready = False
+    state.startup_error = None
     state.run = secrets.token_hex(16)
-    state.access, state.metrics = Access(settings.api_key), Metrics()
-    state.documents = Documents(index)
+    state.access = Access(settings.api_key)
+    state.metrics = Metrics()
+    state.documents = DocumentList(index)
     state.searches = Searches(index, state.documents, settings, state.metrics)
-    changing = settings.allow_ingest
-    state.jobs = Jobs(index, state.documents, settings, state.metrics) if changing else None
-    answer_errors(app)
-    app.add_exception_handler(404, nothing_here)
+    state.jobs = Jobs(index, state.documents, settings, state.metrics) if settings.allow_ingest else None
+    add_error_handlers(app)
+    app.add_exception_handler(404, not_found)
     _add_routes(app)
     app.add_middleware(BodyLimits, settings=settings)
     app.add_middleware(Security, settings=settings, access=state.access)
-    app.add_middleware(Watch, metrics=state.metrics)  # the last one added is the first to be asked
+    app.add_middleware(RequestObserver, metrics=state.metrics)  # the last one added is the outermost
     return app
 
 
-class Static(StaticFiles):
-    """Files of the pages; an address with a version in its query may be kept for ever."""
+class VersionedStaticFiles(StaticFiles):
+    """Static files; those whose address holds a version may be cached forever."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file."""
-        answer = await super().get_response(path, scope)
-        fixed = b"v=" in scope["query_string"]
-        answer.headers["Cache-Control"] = "public, max-age=31536000, immutable" if fixed else "no-cache"
-        return answer
+        """A file, with its caching header."""
+        response = await super().get_response(path, scope)
+        versioned = b"v=" in scope["query_string"]
+        caching = "public, max-age=31536000, immutable" if versioned else "no-cache"
+        response.headers["Cache-Control"] = caching
+        return response
 
 
 def _add_routes(app: FastAPI) -> None:
     for module in (health, api, images):
         app.include_router(module.router)
-    app.include_router(ingest_api.router if app.state.settings.allow_ingest else ingest_api.refusing)
+    app.include_router(ingest.router if app.state.settings.allow_ingest else ingest.read_only_router)
     if app.state.access.needed:
         app.include_router(login.router)
-    app.mount("/static", Static(directory=STATIC), name="static")
-    app.include_router(pages.routes(app.state))
+    app.mount("/static", VersionedStaticFiles(directory=STATIC), name="static")
+    app.include_router(pages.make_router(app.state))
 
 
 @asynccontextmanager
@@ -95,17 +98,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     index: Index = state.index
     try:
+        started = time.perf_counter()
         await to_thread.run_sync(lambda: index.search("ready?", k=1))  # loads the models
+        logger.info("models loaded in %.1f s", time.perf_counter() - started)
         if state.jobs:
             await to_thread.run_sync(state.jobs.resume)
         state.ready = True
         yield
     except DocragError as error:
-        state.failed = error  # for who runs the server: uvicorn tells nobody why it did not start
+        state.startup_error = error  # uvicorn does not pass on why the application failed to start
         raise
     finally:
         state.ready = False
+        logger.info("shutting down: waiting for ingest jobs and open requests")
         if state.jobs:
             await to_thread.run_sync(state.jobs.join)
-        await state.metrics.idle()
+        await state.metrics.wait_until_idle()
         await to_thread.run_sync(index.close)
+        logger.info("the index is closed")

@@ -1,4 +1,4 @@
-"""What was answered a short while ago: people reload and go back, and many ask the same."""
+"""A cache of recent search results: people reload and go back, and many ask the same question."""
 
 from __future__ import annotations
 
@@ -12,60 +12,62 @@ from typing import NamedTuple
 
 from docrag.types import Hit
 
-BYTES = 32 * 1024 * 1024
-"""Of all answers together: about a thousand of ten pages each."""
+MAX_BYTES = 32 * 1024 * 1024
+"""Size of all entries together: about a thousand results of ten pages each."""
 
 
-class _Kept(NamedTuple):
-    packed: bytes
+class _Entry(NamedTuple):
+    compressed: bytes
     version: object
-    until: float
+    expires: float
 
 
-class AnswerCache:
-    """The latest answers, packed; any thread may ask.
+class SearchCache:
+    """Recent search results, compressed; safe to use from several threads.
 
     Args:
-        fresh: Seconds for which one counts where others may write to the index, infinite where nobody can.
-        most: Bytes of all together; the one used longest ago goes first.
+        max_age: Seconds until an entry expires: finite where other processes may write to the index,
+            infinite where none can.
+        max_bytes: Size of all entries together; the least recently used one is dropped first.
     """
 
-    def __init__(self, fresh: float, most: int = BYTES) -> None:
-        self._fresh = fresh
-        self._most = most
+    def __init__(self, max_age: float, max_bytes: int = MAX_BYTES) -> None:
+        self._max_age = max_age
+        self._max_bytes = max_bytes
         self._size = 0
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
 
-    def get(self, asked: Hashable, version: object) -> Sequence[Hit] | None:
-        """An answer, None where there is none that counts.
+    def get(self, key: Hashable, version: object) -> Sequence[Hit] | None:
+        """The cached hits of a search, or None.
 
         Args:
-            asked: All that the answer depends on, beside the documents.
-            version: Of the documents now.
+            key: Everything that the hits depend on besides the documents.
+            version: The current version of the documents.
         """
         with self._lock:
-            kept = self._kept.get(asked)
-            if kept is None or kept.version is not version or time.monotonic() >= kept.until:
+            entry = self._entries.get(key)
+            if entry is None or entry.version is not version or time.monotonic() >= entry.expires:
                 return None
-            self._kept.move_to_end(asked)
-        hits: Sequence[Hit] = pickle.loads(zlib.decompress(kept.packed))
+            self._entries.move_to_end(key)
+        hits: Sequence[Hit] = pickle.loads(zlib.decompress(entry.compressed))
         return hits
 
-    def keep(self, asked: Hashable, version: object, hits: Sequence[Hit]) -> None:
-        """Keep an answer.
+    def put(self, key: Hashable, version: object, hits: Sequence[Hit]) -> None:
+        """Cache the hits of a search.
 
         Args:
-            asked: All that it depends on, beside the documents.
-            version: Of the documents before it was looked for.
-            hits: What was found.
+            key: Everything that the hits depend on besides the documents.
+            version: The version of the documents before the search started.
+            hits: The hits.
         """
-        packed = zlib.compress(pickle.dumps(hits), 1)
+        compressed = zlib.compress(pickle.dumps(hits), 1)
         with self._lock:
-            if old := self._kept.pop(asked, None):
-                self._size -= len(old.packed)
-            self._kept[asked] = _Kept(packed, version, time.monotonic() + self._fresh)
-            self._size += len(packed)
-            while self._size > self._most:
-                _, oldest = self._kept.popitem(last=False)
-                self._size -= len(oldest.packed)
+            old = self._entries.pop(key, None)
+            if old is not None:
+                self._size -= len(old.compressed)
+            self._entries[key] = _Entry(compressed, version, time.monotonic() + self._max_age)
+            self._size += len(compressed)
+            while self._size > self._max_bytes:
+                _, oldest = self._entries.popitem(last=False)
+                self._size -= len(oldest.compressed)

@@ -1,4 +1,4 @@
-"""Errors as answers: one JSON shape, a status for each kind, and never a traceback."""
+"""Errors as responses: one JSON shape, one status for each kind of error, and never a traceback."""
 
 from __future__ import annotations
 
@@ -42,24 +42,27 @@ STATUS: Mapping[type[DocragError], int] = {
     ServerUnreachable: 503,
     ServerRefused: 502,
 }
-"""The nearest kind counts: a QueryError is a SettingsError."""
+"""The HTTP status of each kind of error; a kind that is missing has the status of its nearest base class."""
 
-FAILED = ("docrag failed", "the server's log says why")
-HINTS: Mapping[int, str] = {
-    405: "see /openapi.json",
+INTERNAL_ERROR = "docrag failed"
+INTERNAL_ERROR_HINT = "see the server's log"
+FRAMEWORK_HINTS: Mapping[int, str] = {
     400: "see /openapi.json",
+    405: "see /openapi.json",
 }
-"""For what the framework refuses."""
+"""Hints for errors that the framework raises, by status."""
 
 
 class RequestRefused(HTTPException):
-    """A request that is not answered; FastAPI lets no other exception pass from where it reads bodies.
+    """A request that the server refuses.
+
+    It is not a `DocragError`, because FastAPI lets only its own exceptions pass while it reads a body.
 
     Args:
-        status: Of HTTP.
+        status: HTTP status of the response.
         message: What is wrong, in one line.
         hint: What to do about it.
-        headers: Of the answer.
+        headers: Headers of the response.
     """
 
     def __init__(
@@ -68,58 +71,61 @@ class RequestRefused(HTTPException):
         super().__init__(status, message, headers)
         self.hint = hint
 
+    def response(self) -> Response:
+        """The response that says so, for middleware that refuses a request before any route sees it."""
+        return error_response(self.status_code, str(self.detail), self.hint, self.headers)
 
-def status_of(error: DocragError) -> int:
-    """The status that an error is answered with.
+
+def http_status(error: DocragError) -> int:
+    """The HTTP status for an error.
 
     >>> from docrag.errors import QueryError
-    >>> status_of(QueryError("the query is empty"))
+    >>> http_status(QueryError("the query is empty"))
     400
     """
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def answer_errors(app: FastAPI) -> None:
-    """Let an application answer every error in the same shape."""
-    app.add_exception_handler(DocragError, _docrag)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
+def add_error_handlers(app: FastAPI) -> None:
+    """Make an application report every error in the same shape."""
+    app.add_exception_handler(DocragError, _handle_docrag_error)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
 
 
-def error_answer(
+def error_response(
     status: int, message: str, hint: str = "", headers: Mapping[str, str] | None = None
 ) -> Response:
     """An error as JSON.
 
     Args:
-        status: Of HTTP.
+        status: HTTP status of the response.
         message: What is wrong, in one line.
         hint: What to do about it.
-        headers: Of the answer.
+        headers: Headers of the response.
     """
     return JSONResponse({"error": {"message": message, "hint": hint}}, status, headers=dict(headers or {}))
 
 
-def noted_status(request: Request, error: DocragError) -> int:
-    """The status that an error is answered with; where that is the server's fault, its log says why."""
-    status = status_of(error)
+def logged_status(request: Request, error: DocragError) -> int:
+    """The HTTP status for an error; errors that are the server's fault (500 and above) are logged."""
+    status = http_status(error)
     if status >= 500:
         logger.error("%s %a: %s", request.method, request.scope["path"], error)
     return status
 
 
-def _docrag(request: Request, error: Any) -> Response:
-    status = noted_status(request, error)
-    return error_answer(status, error.message, error.hint)
+def _handle_docrag_error(request: Request, error: Any) -> Response:
+    return error_response(logged_status(request, error), error.message, error.hint)
 
 
-def _http(request: Request, error: Any) -> Response:
-    hint = getattr(error, "hint", HINTS.get(error.status_code, ""))
-    return error_answer(error.status_code, str(error.detail), hint, error.headers)
+def _handle_http_exception(request: Request, error: Any) -> Response:
+    hint = getattr(error, "hint", FRAMEWORK_HINTS.get(error.status_code, ""))
+    return error_response(error.status_code, str(error.detail), hint, error.headers)
 
 
-def _invalid(request: Request, error: Any) -> Response:
-    """What was sent stands nowhere in the answer."""
+def _handle_validation_error(request: Request, error: Any) -> Response:
+    """Names the field that is wrong, but never repeats the value that was sent."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return error_answer(422, f"{where}: {first['msg']}", "see /openapi.json")
+    field = ".".join(str(part) for part in first["loc"])
+    return error_response(422, f"{field}: {first['msg']}", "see /openapi.json")

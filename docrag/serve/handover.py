@@ -1,148 +1,173 @@
-"""How other commands find the server that holds an index, and ask it in their place.
+"""How other commands find the server that holds an index, and send it their searches.
 
-A directory index belongs to one process at a time. While a server holds one, `serve.json` in its directory
-says where it listens, for its owner's eyes only.
+While a server runs over a directory index, `serve.json` in the directory says where it listens. Only the
+owner of the server can read the file.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import httpx
 
 from docrag.errors import DocragError, QueryError, StoreError
 
+logger = logging.getLogger(__name__)
+
 NOTICE = "serve.json"
-CONNECT, ALIVE, ANSWER = 2.0, 10.0, 300.0
-"""Seconds to reach a server, to hear that it lives (it may be loading its models), and to be answered."""
+CONNECT_TIMEOUT = 2.0
+"""Seconds to connect to the server."""
+HEALTH_TIMEOUT = 10.0
+"""Seconds until the server shows that it is alive; it may still be loading its models."""
+RESPONSE_TIMEOUT = 300.0
+"""Seconds until the server responds to a search."""
+
+
+class Notice(NamedTuple):
+    """The content of serve.json."""
+
+    url: str
+    run: str
+    """What /healthz of the server that wrote the notice returns."""
+    token: str
+    """Opens the server; empty if it needs no key."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Read a notice; None if there is none, or it is malformed."""
+        try:
+            content = json.loads(path.read_text())
+            return cls(str(content["url"]), str(content["run"]), str(content["token"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
 
 @contextmanager
 def advertised(folder: Path, url: str, run: str, token: str) -> Iterator[None]:
-    """Say where the server listens as long as this lasts.
+    """Say in the directory of an index where its server listens, for as long as the block lasts.
 
     Args:
-        folder: Of the index.
-        url: Under which this machine reaches the server.
-        run: What its /healthz says, so that a notice that a killed server left is known for one.
-        token: Opens the server until it ends; empty where it asks for no key.
+        folder: Directory of the index.
+        url: Address under which this machine reaches the server.
+        run: What /healthz of the server returns, by which a notice that a killed server left is recognised.
+        token: Opens the server until it stops; empty if it needs no key.
 
     Raises:
         StoreError: The notice cannot be written.
     """
     notice = folder / NOTICE
     draft = folder / f".{NOTICE}"
-    told = {"url": url, "pid": os.getpid(), "run": run, "token": token}
+    content = {"url": url, "pid": os.getpid(), "run": run, "token": token}
     try:
         draft.unlink(missing_ok=True)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(told, file)
+            json.dump(content, file)
         draft.replace(notice)
     except OSError as error:
-        raise StoreError(f"cannot write {notice}: {error.strerror}", "is the disk writable?") from error
+        raise StoreError(
+            f"cannot write {notice}: {error.strerror}", "check that the disk is writable"
+        ) from error
+    logger.info("wrote %s: other commands find the server at %s", notice, url)
     try:
         yield
     finally:
-        if (_read(notice) or {}).get("run") == run:  # the index is closed by now: another may have it
+        current = Notice.read(notice)
+        if current is not None and current.run == run:  # the index is closed: another server may hold it now
             notice.unlink(missing_ok=True)
 
 
 class Holder:
-    """The server that holds an index; use `find_holder`."""
+    """A client for the server that holds an index; `find_holder` makes it."""
 
     def __init__(self, http: httpx.Client, url: str) -> None:
         self._http = http
         self.url = url
 
     def search(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """What `POST /v1/search` answers.
+        """Send a search, and return the response of `POST /v1/search`.
 
         Raises:
-            QueryError: It cannot be asked so.
-            DocragError: The server fails.
+            QueryError: The query or the filter cannot be used.
+            DocragError: The server failed.
         """
-        answer = self._get("POST", "/v1/search", json=dict(request))
-        told: dict[str, Any] = answer.json()
-        return told
+        response: dict[str, Any] = self._request("POST", "/v1/search", json=dict(request)).json()
+        return response
 
     def picture(self, path: str) -> bytes:
-        """The picture of a page, as JPEG.
+        """The image of a page, as JPEG.
 
         Args:
-            path: As `image_url` of a hit gives it.
+            path: The `image_url` of a hit.
         """
-        return self._get("GET", path).content
+        return self._request("GET", path).content
 
-    def _get(self, method: str, path: str, **body: Any) -> httpx.Response:
+    def _request(self, method: str, path: str, **body: Any) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, **body)
+            response = self._http.request(method, path, **body)
         except httpx.HTTPError as error:
-            raise StoreError(f"{self.url} does not answer: {type(error).__name__}", "try again") from error
-        if answer.is_success:
-            return answer
-        raise _error_of(answer)
+            raise StoreError(f"{self.url} does not respond: {type(error).__name__}", "try again") from error
+        if not response.is_success:
+            raise _error_of(response)
+        return response
 
 
 @contextmanager
 def find_holder(folder: Path) -> Iterator[Holder | None]:
-    """The server that holds the index in a directory; None where there is none, or none that answers.
+    """Find the server that holds the index in a directory; None if there is none, or it does not respond.
 
     Args:
-        folder: Of the index.
+        folder: Directory of the index.
     """
-    notice = _read(folder / NOTICE)
+    notice = Notice.read(folder / NOTICE)
     if notice is None:
         yield None
         return
-    headers = {"Authorization": f"Bearer {notice['token']}"} if notice["token"] else {}
-    timeout = httpx.Timeout(ANSWER, connect=CONNECT)
-    # No proxy stands between two processes of one machine, whatever the environment says.
-    with httpx.Client(base_url=notice["url"], headers=headers, timeout=timeout, trust_env=False) as http:
-        yield Holder(http, notice["url"]) if _answers(notice) else None
+    headers = {"Authorization": f"Bearer {notice.token}"} if notice.token else {}
+    timeout = httpx.Timeout(RESPONSE_TIMEOUT, connect=CONNECT_TIMEOUT)
+    # No proxy belongs between two processes of one machine, whatever the environment says.
+    with httpx.Client(base_url=notice.url, headers=headers, timeout=timeout, trust_env=False) as http:
+        if _is_alive(notice):
+            logger.info("the index is held by the server at %s", notice.url)
+            yield Holder(http, notice.url)
+        else:
+            logger.info("ignoring %s: its server is not running", folder / NOTICE)
+            yield None
 
 
-def _read(path: Path) -> dict[str, str] | None:
-    """A notice; None where there is none that can be read."""
+def _is_alive(notice: Notice) -> bool:
+    """Whether the server that wrote a notice still listens; it is asked without the token."""
     try:
-        told = json.loads(path.read_text())
-        return {name: str(told[name]) for name in ("url", "run", "token")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _answers(notice: Mapping[str, str]) -> bool:
-    """Whether what listens there is the server that wrote the notice; it is asked without the token."""
-    try:
-        if not _is_here(httpx.URL(notice["url"]).host):
+        if not _is_local(httpx.URL(notice.url).host):
             return False
-        told = httpx.get(f"{notice['url']}/healthz", timeout=ALIVE, trust_env=False).json()
+        health = httpx.get(f"{notice.url}/healthz", timeout=HEALTH_TIMEOUT, trust_env=False).json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False
-    return isinstance(told, dict) and told.get("run") == notice["run"]
+    return isinstance(health, dict) and health.get("run") == notice.run
 
 
-def _is_here(host: str) -> bool:
-    """Whether an address is this machine's own: a directory that came from elsewhere could name any other."""
-    with suppress(ValueError, OSError):  # no address, or one of another machine
+def _is_local(host: str) -> bool:
+    """Whether an address is this machine's own; a directory copied from elsewhere could name any address."""
+    with suppress(ValueError, OSError):  # not an address, or an address of another machine
         family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
-        with socket.socket(family) as tried:
-            tried.bind((host, 0))
+        with socket.socket(family) as probe:
+            probe.bind((host, 0))
             return True
     return False
 
 
-def _error_of(answer: httpx.Response) -> DocragError:
-    """The error that an answer tells of."""
-    kind = QueryError if answer.status_code in (400, 422) else DocragError
+def _error_of(response: httpx.Response) -> DocragError:
+    """The error that a response reports."""
+    kind = QueryError if response.status_code in (400, 422) else DocragError
     try:
-        told = answer.json()["error"]
-        return kind(told["message"], told["hint"])
+        error = response.json()["error"]
+        return kind(error["message"], error["hint"])
     except (ValueError, KeyError, TypeError):
-        return StoreError(f"the server answers {answer.status_code}", "see its log")
+        return StoreError(f"the server responded with status {response.status_code}", "see its log")

@@ -1,4 +1,4 @@
-"""Ingest jobs: one thread works them off, one after another, while searches go on."""
+"""Ingest jobs: one thread works through the uploads, one after another, while searches go on."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from docrag.common.timing import listening
 from docrag.errors import DocragError, DocumentError, NotFound
 from docrag.index.index import Index
 from docrag.ingest.report import FileReport, Progress
-from docrag.serve.document_list import Documents
-from docrag.serve.errors import FAILED, RequestRefused
+from docrag.serve.document_list import DocumentList
+from docrag.serve.errors import INTERNAL_ERROR, INTERNAL_ERROR_HINT, RequestRefused
 from docrag.serve.metrics import Metrics
 from docrag.serve.settings import ServeSettings
-from docrag.serve.tracing import PAGES, ingestion
-from docrag.serve.upload_checks import refusals
+from docrag.serve.tracing import PAGES, ingest_span
+from docrag.serve.upload_checks import check_documents
 from docrag.serve.uploads import Uploads
 
 logger = logging.getLogger(__name__)
 
-State = Literal["waiting", "running", "done", "failed", "stopped"]
-ENDED = frozenset({"done", "failed", "stopped"})
-REMEMBERED = 200
-"""Jobs that can still be asked about."""
-PATIENCE = 5.0
-"""Seconds that a removal waits for an ingest."""
+JobState = Literal["waiting", "running", "done", "failed", "stopped"]
+ENDED: frozenset[JobState] = frozenset({"done", "failed", "stopped"})
+MAX_ENDED_JOBS = 200
+"""Number of ended jobs that clients can still ask about."""
+REMOVAL_TIMEOUT = 5.0
+"""Seconds that a removal waits for an ingest to end."""
+_RETRY_LATER = {"Retry-After": "30"}
 
 
-class Stopped(Exception):
-    """The server ends: what was encoded is stored, and the rest waits for the next start."""
+class IngestStopped(Exception):
+    """The server stops: what was encoded is stored, and the next start continues with the rest."""
 
 
 @dataclass(slots=True)
@@ -49,103 +50,112 @@ class IngestJob:
     refused: Sequence[FileReport] = ()
     """Files that were not accepted, with the reason."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    state: State = "waiting"
+    state: JobState = "waiting"
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    """Name and content of what happened, in order: progress, file, end."""
+    """Name and content of each event so far, in order: progress, file, end."""
 
-    def tell(self, event: Progress | FileReport) -> None:
-        """Note what an ingest reports."""
+    def record(self, event: Progress | FileReport) -> None:
+        """Add an event that an ingest reports."""
+        file = Path(event.file).name  # the server's folders are its own business
         if isinstance(event, FileReport):
-            self.events.append(("file", event.as_json() | {"file": Path(event.file).name}))
+            self.events.append(("file", event.as_json() | {"file": file}))
         else:
-            name = Path(event.file).name
-            self.events.append(("progress", {"pages": event.pages, "known": event.known, "file": name}))
+            self.events.append(("progress", {"pages": event.pages, "known": event.known, "file": file}))
 
-    def end(self, state: State, **more: Any) -> None:
-        """Nothing more happens."""
-        self.events.append(("end", {"state": state, **more}))
+    def end(self, state: JobState, **details: Any) -> None:
+        """Add the last event."""
+        self.events.append(("end", {"state": state, **details}))
         self.state = state
 
     def as_json(self) -> dict[str, Any]:
-        """Where it stands."""
-        last = {name: event for name, event in self.events}
+        """The state of the job, as the API returns it."""
+        latest = dict(self.events)
         return {
             "job": self.id,
             "state": self.state,
-            "files": [event for name, event in self.events if name == "file"],
+            "files": [content for name, content in self.events if name == "file"],
             "waiting_files": [path.name for path in self.paths] if self.state == "waiting" else [],
-            "progress": last.get("progress"),
-            "end": last.get("end"),
+            "progress": latest.get("progress"),
+            "end": latest.get("end"),
         }
 
 
 class Jobs:
-    """The jobs of an application; a thread starts with the first.
+    """The jobs of an application; their thread starts with the first one.
 
     Args:
-        index: Documents are added to it.
-        documents: Is told when they have changed.
+        index: The index that documents are added to.
+        documents: Invalidated when documents change.
         settings: The limits.
-        metrics: Are told what became of files.
+        metrics: Where ingested files are counted.
     """
 
-    def __init__(self, index: Index, documents: Documents, settings: ServeSettings, metrics: Metrics) -> None:
+    def __init__(
+        self, index: Index, documents: DocumentList, settings: ServeSettings, metrics: Metrics
+    ) -> None:
         self.uploads = Uploads(settings.uploads)
         self._index = index
         self._documents = documents
         self._settings = settings
         self._metrics = metrics
         self._jobs: OrderedDict[str, IngestJob] = OrderedDict()
-        self._waiting: queue.SimpleQueue[IngestJob | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[IngestJob | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._writing = threading.Lock()
+        self._write_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self.stopping = threading.Event()
 
     def resume(self) -> None:
-        """Go on with what an earlier run had accepted."""
-        if paths := self.uploads.waiting():
-            logger.info("%d uploaded documents wait to be ingested", len(paths))
+        """Continue with what an earlier run had accepted."""
+        paths = self.uploads.recover()
+        if paths:
+            logger.info("resuming the ingest of %d uploaded documents", len(paths))
             self.submit(IngestJob(paths))
 
     def require_room(self) -> None:
-        """Refuse an upload before it is kept.
+        """Refuse an upload before any of its files is kept.
 
         Raises:
-            RequestRefused: Too many wait already, or the server ends.
+            RequestRefused: Too many uploads wait already, or the server is stopping.
         """
         if self.stopping.is_set():
-            raise RequestRefused(503, "the server ends", "try again when it is back")
-        if sum(job.state == "waiting" for job in list(self._jobs.values())) >= self._settings.most_jobs:
-            raise RequestRefused(429, "too many uploads wait", "try again later", {"Retry-After": "30"})
+            raise RequestRefused(503, "the server is stopping", "try again when it is back")
+        waiting = sum(job.state == "waiting" for job in list(self._jobs.values()))
+        if waiting >= self._settings.max_waiting_jobs:
+            raise RequestRefused(429, "too many uploads are waiting", "try again later", _RETRY_LATER)
 
     def submit(self, job: IngestJob) -> None:
-        """Let a job wait for its turn."""
+        """Queue a job."""
+        logger.info(
+            "job %s queued (files accepted: %d, refused: %d)", job.id, len(job.paths), len(job.refused)
+        )
         for report in job.refused:
-            job.tell(report)
+            job.record(report)
         with self._lock:
             self._jobs[job.id] = job
-            for old in [name for name, one in self._jobs.items() if one.state in ENDED][:-REMEMBERED]:
-                del self._jobs[old]
-            self._waiting.put(job)
+            ended = [old.id for old in self._jobs.values() if old.state in ENDED]
+            for job_id in ended[:-MAX_ENDED_JOBS]:
+                del self._jobs[job_id]
+            self._queue.put(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="docrag-ingest", daemon=True)
                 self._thread.start()
 
-    def get(self, name: str) -> IngestJob:
+    def get(self, job_id: str) -> IngestJob:
         """A job by its id.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such job.
         """
-        if job := self._jobs.get(name):
-            return job
-        raise NotFound("there is no such job", "jobs are forgotten when the server ends")
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise NotFound("there is no such job", "jobs are forgotten when the server stops")
+        return job
 
     def stop(self) -> None:
-        """Let the job at work end with the batch that it is at; what waits, waits for the next start."""
+        """Let the running job end after its current batch; waiting jobs wait for the next start."""
         self.stopping.set()
-        self._waiting.put(None)
+        self._queue.put(None)
 
     def join(self) -> None:
         """Stop, and wait for the thread."""
@@ -153,110 +163,120 @@ class Jobs:
         if self._thread is not None:
             self._thread.join()
 
-    def remove(self, document_id: str) -> int:
-        """Forget a document, and remove its file where it was uploaded; files of others stay where they are.
+    def remove_document(self, document_id: str) -> int:
+        """Remove a document from the index, and its file if it was uploaded; other files are left alone.
 
         Returns:
-            How many pages were removed.
+            Number of pages that were removed.
 
         Raises:
-            NotFound: It is not in the index.
-            RequestRefused: An ingest is at work.
+            NotFound: The document is not in the index.
+            RequestRefused: An ingest is running.
         """
-        with self._alone():
-            found = next((one for one in self._index.documents() if one.id == document_id), None)
-            if found is None:
+        with self._exclusive():
+            documents = self._index.documents()
+            document = next((document for document in documents if document.id == document_id), None)
+            if document is None:
                 raise NotFound("no such document in the index", "see /v1/documents")
-            for file in found.files:
-                if self.uploads.owns(file):  # before it is forgotten: else a crash would leave it for ever
-                    self.uploads.settled(Path(file), keep=False)
+            for file in document.files:
+                if self.uploads.contains(file):  # deleted first: after a crash nothing would point to it
+                    self.uploads.finish(Path(file), keep=False)
             try:
-                return self._index.remove(document_id)
+                pages = self._index.remove(document_id)
             finally:
-                self._documents.changed()
+                self._documents.invalidate()
+            logger.info("removed document %s: %d pages", document_id, pages)
+            return pages
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if not self._writing.acquire(timeout=PATIENCE):
-            hint = "wait until it has ended"
-            raise RequestRefused(409, "documents are being ingested", hint, {"Retry-After": "30"})
+    def _exclusive(self) -> Iterator[None]:
+        if not self._write_lock.acquire(timeout=REMOVAL_TIMEOUT):
+            hint = "wait until the ingest has ended"
+            raise RequestRefused(409, "documents are being ingested", hint, _RETRY_LATER)
         try:
             yield
         finally:
-            self._writing.release()
+            self._write_lock.release()
 
     def _work(self) -> None:
-        while (job := self._waiting.get()) is not None:
+        while (job := self._queue.get()) is not None:
             if self.stopping.is_set():
                 job.end("stopped")
                 continue
-            with self._writing:
+            with self._write_lock:
                 self._run(job)
 
     def _run(self, job: IngestJob) -> None:
         job.state = "running"
         started = time.perf_counter()
+        logger.info("job %s started", job.id)
         try:
-            with ingestion(self._settings, len(job.paths)) as span, listening(self._metrics.stage):
+            with ingest_span(self._settings, len(job.paths)) as span, listening(self._metrics.observe_stage):
                 summary = self._ingest(job)
                 span.set_attribute(PAGES, summary["pages"])
             job.end("done", summary=summary)
-        except Stopped:
+            logger.info("job %s done: %s", job.id, summary)
+        except IngestStopped:
             job.end("stopped")
+            logger.info("job %s stopped; the next start continues with it", job.id)
         except DocragError as error:
-            logger.error("ingest failed: %s", error)
+            logger.error("job %s failed: %s", job.id, error)
             job.end("failed", error={"message": error.message, "hint": error.hint})
         except Exception:
-            logger.exception("ingest failed")
-            job.end("failed", error=dict(zip(("message", "hint"), FAILED, strict=True)))
+            logger.exception("job %s failed", job.id)
+            job.end("failed", error={"message": INTERNAL_ERROR, "hint": INTERNAL_ERROR_HINT})
         finally:
             self._metrics.ingest_seconds.observe(time.perf_counter() - started)
 
     def _ingest(self, job: IngestJob) -> dict[str, Any]:
-        """Read, embed and store the files of a job that can be read.
+        """Read, embed and store those files of a job that can be read.
 
         Raises:
-            Stopped: The server ends.
+            IngestStopped: The server stops.
         """
 
-        def tell(event: Progress | FileReport) -> None:
+        def record(event: Progress | FileReport) -> None:
             if isinstance(event, FileReport):
-                self._settle(event)
-                event = self._told(event)
-            job.tell(event)
+                self._finish_file(event)
+                event = self._for_clients(event)
+            job.record(event)
 
-        job.tell(Progress(0, 0, str(job.paths[0])))  # its turn has come; readers take seconds to start
-        good = []
-        for path, error in refusals(job.paths, self._settings.most_pages):
+        job.record(Progress(0, 0, str(job.paths[0])))  # the job runs, although readers take seconds to start
+        readable = []
+        for path, error in check_documents(job.paths, self._settings.max_pages):
             if self.stopping.is_set():
-                raise Stopped
+                raise IngestStopped
             if error is None:
-                good.append(path)
+                readable.append(path)
             else:
-                tell(_failed(path, error))
+                record(_failed(path, error))
         try:
-            report = self._index.ingest(good, listener=tell, should_stop=self.stopping.is_set)
-        finally:  # of what fails or stops, a part may be stored
-            self._documents.changed()
+            report = self._index.ingest(readable, listener=record, should_stop=self.stopping.is_set)
+        finally:  # an ingest that fails or stops may have stored some documents
+            self._documents.invalidate()
         if report.stopped:
-            raise Stopped
+            raise IngestStopped
         return report.summary()
 
-    def _settle(self, report: FileReport) -> None:
+    def _finish_file(self, report: FileReport) -> None:
         if report.error:
-            logger.warning("upload %s", report.error)
+            logger.warning("upload failed: %s", report.error)
         self._metrics.ingest_documents.labels(report.status).inc()
         self._metrics.ingest_pages.labels(report.status).inc(report.pages)
-        # One that was sent again and failed now may be the original of what is in the index.
-        keep = report.status != "failed" or any(report.file in one.files for one in self._documents.all())
-        self.uploads.settled(Path(report.file), keep=keep)
-        self._documents.changed()
+        # A document that is in the index may be uploaded again and fail this time: then its file is kept.
+        keep = report.status != "failed" or self._is_indexed(report.file)
+        self.uploads.finish(Path(report.file), keep=keep)
+        self._documents.invalidate()
 
-    def _told(self, report: FileReport) -> FileReport:
-        """What became of a file, as others should hear it: no paths, and flags with their command."""
+    def _is_indexed(self, file: str) -> bool:
+        return any(file in document.files for document in self._documents.all())
+
+    def _for_clients(self, report: FileReport) -> FileReport:
+        """A report without the server's paths, and with hints that make sense away from its command line."""
         error = report.error and report.error.replace(f"{self.uploads.folder}{os.sep}", "")
-        flags = "--" in report.hint
-        hint = f"docrag ingest it on the machine itself: {report.hint}" if flags else report.hint
+        hint = report.hint
+        if "--" in hint:  # names a flag
+            hint = f"run docrag ingest on the server's machine: {hint}"
         return replace(report, error=error, hint=hint)
 
 

@@ -1,27 +1,31 @@
-"""How much of a request is taken, how long it may take to come, and in which letters."""
+"""Limits on request bodies: their size, the time they may take to arrive, and the charset of forms."""
 
 from __future__ import annotations
 
+import logging
 import time
 
 import anyio
 from python_multipart.multipart import parse_options_header
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from docrag.serve.errors import RequestRefused, error_answer
+from docrag.serve.errors import RequestRefused
 from docrag.serve.settings import MIB, ServeSettings
 
-UPLOAD = "/v1/ingest"
+logger = logging.getLogger(__name__)
+
+UPLOAD_PATH = "/v1/ingest"
 _CLOSE = {"Connection": "close"}
-_LETTERS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
-"""Of forms. The framework reads them in any that Python knows by name: some fail, some give half letters."""
+_CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+"""Charsets of forms that are accepted. The framework decodes any that Python knows by name: some of them
+raise, and some give lone surrogates."""
 
 
 class BodyLimits:
-    """ASGI middleware: a body that is too large or too slow is refused while it comes, odd letters before.
+    """ASGI middleware that refuses bodies that are too large, too slow or in another charset.
 
     Args:
-        app: Gets the rest.
+        app: The application behind it.
         settings: The limits.
     """
 
@@ -30,67 +34,70 @@ class BodyLimits:
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         settings = self._settings
-        upload = scope["path"].rstrip("/") == UPLOAD and settings.allow_ingest
-        most = settings.most_upload if upload else settings.most_body
-        seconds = settings.upload_seconds if upload else settings.body_seconds
-        refused = too_large(most) if _declared(scope) > most else _unread(scope)
-        if refused:
-            detail, hint = str(refused.detail), refused.hint
-            await error_answer(refused.status_code, detail, hint, refused.headers)(scope, receive, send)
+        is_upload = scope["path"].rstrip("/") == UPLOAD_PATH and settings.allow_ingest
+        max_bytes = settings.max_upload_bytes if is_upload else settings.max_body_bytes
+        timeout = settings.upload_timeout if is_upload else settings.body_timeout
+        refusal = _too_large(max_bytes) if _content_length(scope) > max_bytes else _wrong_charset(scope)
+        if refusal:
+            logger.info("refused %s %a: %s", scope["method"], scope["path"], refusal.detail)
+            await refusal.response()(scope, receive, send)
             return
-        await self._app(scope, _limited(receive, most, seconds), send)
+        await self._app(scope, _limited(receive, max_bytes, timeout), send)
 
 
-def too_large(most: int) -> RequestRefused:
-    """Why a body of more than so many bytes is not taken."""
-    return RequestRefused(413, f"the request is larger than {most // MIB} MiB", "send less at a time", _CLOSE)
+def _limited(receive: Receive, max_bytes: int, timeout: float) -> Receive:
+    """Receive a body, and raise `RequestRefused` once it is too large or too late."""
+    received = 0
+    ended = False
+    deadline = time.monotonic() + timeout
 
-
-def _limited(receive: Receive, most: int, seconds: float) -> Receive:
-    received, ended = 0, False
-    deadline = time.monotonic() + seconds
-
-    async def limited() -> Message:
+    async def receive_within_limits() -> Message:
         nonlocal received, ended
-        if ended:  # what comes now only tells that the client has gone
+        if ended:  # the only message that can still come says that the client has disconnected
             return await receive()
         try:
             with anyio.fail_after(max(0.0, deadline - time.monotonic())):
                 message = await receive()
         except TimeoutError:
             ended = True
-            hint = "send it faster, or less"
+            hint = "send it faster, or send less"
             raise RequestRefused(
-                408, f"the request did not come within {seconds:g} s", hint, _CLOSE
+                408, f"the request did not arrive within {timeout:g} s", hint, _CLOSE
             ) from None
         received += len(message.get("body", b""))
         ended = not message.get("more_body", False)
-        if received > most:
+        if received > max_bytes:
             ended = True
-            raise too_large(most)
+            raise _too_large(max_bytes)
         return message
 
-    return limited
+    return receive_within_limits
 
 
-def _unread(scope: Scope) -> RequestRefused | None:
-    """Why a form is not read; None where it is."""
-    kind, told = parse_options_header(_header(scope, b"content-type"))
-    if kind != b"multipart/form-data" or told.get(b"charset", b"utf-8").lower() in _LETTERS:
+def _too_large(max_bytes: int) -> RequestRefused:
+    message = f"the request is larger than {max_bytes // MIB} MiB"
+    return RequestRefused(413, message, "send less at a time", _CLOSE)
+
+
+def _wrong_charset(scope: Scope) -> RequestRefused | None:
+    """The refusal of a form in a charset that is not accepted; None for any other request."""
+    kind, parameters = parse_options_header(_header(scope, b"content-type"))
+    charset = parameters.get(b"charset", b"utf-8").lower()
+    if kind != b"multipart/form-data" or charset in _CHARSETS:
         return None
     return RequestRefused(415, "the form is not in UTF-8", "send it in UTF-8, as browsers do", _CLOSE)
 
 
-def _declared(scope: Scope) -> int:
-    """The length that a request names; 0 for none, and for nonsense, which the server refuses itself."""
+def _content_length(scope: Scope) -> int:
+    """The declared length of a body; 0 if it is missing or malformed, which uvicorn refuses."""
     value = _header(scope, b"content-length")
     return int(value[:18]) if value.isdigit() else 0
 
 
-def _header(scope: Scope, wanted: bytes) -> bytes:
-    return next((value for name, value in scope["headers"] if name == wanted), b"")
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for other, value in scope["headers"] if other == name), b"")

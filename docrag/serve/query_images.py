@@ -1,7 +1,8 @@
-"""Images that people search by: kept for a while, so that an address can name one."""
+"""Images to search by: read from requests, and kept for a while so that an address can name one."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 from collections import OrderedDict
@@ -17,74 +18,91 @@ from docrag.errors import NotFound, QueryError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MOST_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
-MOST_KEPT = 64 * 1024 * 1024
-"""Bytes of all images together; the one used longest ago goes first."""
+MAX_BYTES = 64 * 1024 * 1024
+"""Size of all kept images together."""
 
 
-class Kept(NamedTuple):
-    """An image as it was sent."""
+class QueryImage(NamedTuple):
+    """An image as it was uploaded."""
 
     name: str
     content: bytes
 
 
-class Pictures:
-    """The images that were searched by; many threads may ask.
+class QueryImages:
+    """The images of recent searches; safe to use from several threads.
 
     Args:
-        most: Bytes of all together.
+        max_bytes: Size of all images together; the least recently used one is dropped first.
     """
 
-    def __init__(self, most: int = MOST_KEPT) -> None:
-        self._most = most
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._images: OrderedDict[str, QueryImage] = OrderedDict()
         self._lock = threading.Lock()
 
-    def keep(self, name: str, content: bytes) -> str:
+    def add(self, name: str, content: bytes) -> str:
         """Keep an image.
 
         Returns:
-            Its key, the same for the same content.
+            Its key, which is the same for the same content.
 
         Raises:
-            QueryError: It is none, or has too many pixels.
+            QueryError: It is not an image, or has too many pixels.
         """
-        open_picture(content)
+        decode_image(content)
         key = hashlib.sha256(content).hexdigest()[:32]
         with self._lock:
-            self._kept[key] = Kept(name, content)
-            while len(self._kept) > 1 and sum(len(one.content) for one in self._kept.values()) > self._most:
-                self._kept.popitem(last=False)
+            self._images[key] = QueryImage(name, content)
+            while len(self._images) > 1 and self._size() > self._max_bytes:
+                self._images.popitem(last=False)
         return key
 
-    def get(self, key: str) -> Kept:
+    def get(self, key: str) -> QueryImage:
         """An image by its key.
 
         Raises:
             NotFound: It is not kept any more.
         """
         with self._lock:
-            if key not in self._kept:
-                raise NotFound("the image of this search is no longer kept", "choose or drop it again")
-            self._kept.move_to_end(key)
-            return self._kept[key]
+            if key not in self._images:
+                raise NotFound("the image of this search is no longer available", "choose or drop it again")
+            self._images.move_to_end(key)
+            return self._images[key]
+
+    def _size(self) -> int:
+        return sum(len(image.content) for image in self._images.values())
 
 
-def open_picture(content: bytes) -> Image:
-    """An image that came with a request, upright and RGB.
+def decode_image(content: bytes) -> Image:
+    """Decode an image from a request: upright and RGB.
 
     Raises:
-        QueryError: It is none, or has too many pixels.
+        QueryError: It is not an image, or has too many pixels.
     """
-    hint = f"give a PNG, JPEG, WebP or TIFF of at most {MOST_PIXELS // 10**6} million pixels"
+    hint = f"use a PNG, JPEG, WebP or TIFF image of at most {MAX_PIXELS // 10**6} million pixels"
     try:
         with pillow.open(BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:  # asked before anything is decoded
+            if image.width * image.height > MAX_PIXELS:  # checked before any pixel is decoded
                 raise QueryError("the image has too many pixels", hint)
             return to_rgb(ImageOps.exif_transpose(image))
     except QueryError:
         raise
-    except Exception as error:  # what is broken fails in any way: TypeError and struct.error are among them
+    except Exception as error:  # broken files fail in many ways, TypeError and struct.error among them
         raise QueryError("the image cannot be read", hint) from error
+
+
+def decode_base64_image(text: str) -> Image:
+    """Decode an image that came as base64 or as a data URL: upright and RGB.
+
+    Raises:
+        QueryError: It is not an image, or has too many pixels.
+    """
+    encoded = text.partition("base64,")[2] if text.startswith("data:") else text
+    try:
+        content = base64.b64decode(encoded)
+    except ValueError as error:
+        raise QueryError("the image cannot be read", "send it in base64") from error
+    return decode_image(content)

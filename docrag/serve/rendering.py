@@ -1,4 +1,4 @@
-"""Templates made into answers, and errors into pages that help."""
+"""Rendering of templates, and errors as pages that help."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from docrag.errors import DocragError, NotFound
-from docrag.serve import template_helpers as shown
-from docrag.serve.errors import error_answer, noted_status
-from docrag.serve.search_form import COUNTS, LONGEST, SearchForm
+from docrag.serve import template_helpers
+from docrag.serve.errors import error_response, logged_status
+from docrag.serve.search_form import ID_PREFIX, MAX_QUESTION, PAGE_COUNTS, SearchForm
+from docrag.serve.urls import heatmap_url, page_image_url
 from docrag.types import MODES
+
+STATIC = Path(__file__).parent / "static"
 
 _templates = Environment(
     loader=PackageLoader("docrag.serve"),
@@ -29,49 +32,57 @@ _templates = Environment(
 
 
 @cache
-def static(name: str) -> str:
-    """The address of a file in static/; it changes with the content, so that browsers may keep it."""
-    content = (Path(__file__).parent / "static" / name).read_bytes()
+def static_url(name: str) -> str:
+    """The address of a file in static/. It changes with the content, so browsers may cache it forever."""
+    content = (STATIC / name).read_bytes()
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:8]}"
 
 
-_templates.globals.update(shown=shown, static=static, MODES=MODES, COUNTS=COUNTS, LONGEST=LONGEST)
+_templates.globals.update(
+    helpers=template_helpers,
+    page_image_url=page_image_url,
+    heatmap_url=heatmap_url,
+    static_url=static_url,
+    MODES=MODES,
+    ID_PREFIX=ID_PREFIX,
+    PAGE_COUNTS=PAGE_COUNTS,
+    MAX_QUESTION=MAX_QUESTION,
+)
 
 
-def html(template: str, status_code: int = 200, **context: Any) -> HTMLResponse:
-    """A template, filled in; what stands in the context is escaped."""
+def render(template: str, status_code: int = 200, **context: Any) -> HTMLResponse:
+    """Render a template; the values of the context are escaped."""
     page = _templates.get_template(template).render(context)
-    # A page is asked for again each time: the index may have changed.
+    # The index may have changed, so that browsers ask for a page again each time.
     return HTMLResponse(page, status_code, headers={"Cache-Control": "no-cache"})
 
 
 def error_page(request: Request, error: DocragError) -> HTMLResponse:
-    """What happened and what to do about it: a whole page, or the part that htmx puts into one."""
-    status = noted_status(request, error)
-    part = "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
-    return html(
-        "error.html" if part else "error_page.html", status, error=error, asked=SearchForm(), status=status
-    )
+    """What went wrong and what to do about it: a whole page, or the part of it that htmx swaps in."""
+    status = logged_status(request, error)
+    partial = "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
+    template = "error.html" if partial else "error_page.html"
+    return render(template, status, error=error, form=SearchForm(), status=status)
 
 
-def nothing_here(request: Request, error: Any) -> Response:
-    """The answer at an address that leads nowhere: a page for people, JSON for programs."""
+def not_found(request: Request, error: Any) -> Response:
+    """The response for an unknown address: a page for browsers, JSON for programs."""
     if "text/html" not in request.headers.get("accept", ""):
-        return error_answer(404, str(error.detail), "see /openapi.json")
-    return error_page(request, NotFound("there is nothing at this address", "search from the start page"))
+        return error_response(404, str(error.detail), "see /openapi.json")
+    return error_page(request, NotFound("there is nothing at this address", "go to the start page to search"))
 
 
 class HtmlRoute(APIRoute):
-    """Answers errors of docrag with a page."""
+    """A route that shows docrag's errors as a page."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The route's own handler, with errors caught."""
         handle = super().get_route_handler()
 
-        async def answer(request: Request) -> Response:
+        async def handle_errors(request: Request) -> Response:
             try:
                 return await handle(request)
             except DocragError as error:
                 return error_page(request, error)
 
-        return answer
+        return handle_errors

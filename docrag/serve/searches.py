@@ -1,11 +1,12 @@
-"""Every search of the server, whoever asks: measured, counted and traced in one place."""
+"""Every search of the server, from the API and from the page: cached, limited, measured and traced here."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
@@ -15,11 +16,11 @@ from docrag.common.timing import listening
 from docrag.errors import IndexNotFound
 from docrag.index.index import Index
 from docrag.search.filters import Filter
-from docrag.serve.cache import AnswerCache
-from docrag.serve.document_list import FRESH, Documents
+from docrag.serve.cache import SearchCache
+from docrag.serve.document_list import MAX_AGE, DocumentList
 from docrag.serve.metrics import Metrics
 from docrag.serve.settings import ServeSettings
-from docrag.serve.tracing import retrieval
+from docrag.serve.tracing import retrieval_span
 from docrag.types import Hit, Mode
 
 if TYPE_CHECKING:
@@ -30,48 +31,52 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-HEATMAPS = 16
-"""Questions whose heatmaps are kept: a browser asks for each word of one by itself."""
-AT_ONCE = (os.cpu_count() or 1) + 2
-"""Searches under way; the others wait in the order in which they came, without a thread. Most of a search
-holds the interpreter lock, also in the engine (qdrant-edge 0.9.0), so that more threads only wait for each
-other: of fifty clients on two cores, forty at once took a fifth more CPU time a search than four at once, and
-350 MiB more of memory."""
+logger = logging.getLogger(__name__)
+
+CACHED_HEATMAPS = 16
+"""Number of heatmaps in the cache: a browser requests the image of each word of a question separately."""
+MAX_CONCURRENT = (os.cpu_count() or 1) + 2
+"""Searches that run at the same time; others wait in order, without a thread. Most of a search holds the
+interpreter lock, also inside the engine (qdrant-edge 0.9.0), so more threads only wait for each other: with
+fifty clients on two cores, forty concurrent searches took a fifth more CPU time per search than four, and
+350 MiB more memory."""
 
 
-class Found(NamedTuple):
-    """What a search gave."""
+class SearchResult(NamedTuple):
+    """The hits of a search, and how long it took."""
 
     hits: Sequence[Hit]
     seconds: float
 
 
 class Searches:
-    """Searches an index for requests.
+    """Searches an index on behalf of requests.
 
     Args:
-        index: Shared by all of them.
-        documents: Say when answers no longer hold.
-        settings: Say how the index is called in traces, and whether queries are traced.
-        metrics: Are told of each search.
+        index: The index that all requests share.
+        documents: Their version says when cached results become stale.
+        settings: The name of the index in traces, and whether queries are traced.
+        metrics: Where each search is recorded.
     """
 
-    def __init__(self, index: Index, documents: Documents, settings: ServeSettings, metrics: Metrics) -> None:
+    def __init__(
+        self, index: Index, documents: DocumentList, settings: ServeSettings, metrics: Metrics
+    ) -> None:
         self._index = index
         self._documents = documents
-        shared = "://" in index.status().uri  # with other processes, which write to it too
-        self._answered = AnswerCache(FRESH if shared else math.inf)
+        is_remote = "://" in index.status().uri  # other processes may write to a collection on a server
+        self._cache = SearchCache(max_age=MAX_AGE if is_remote else math.inf)
         self._settings = settings
         self._metrics = metrics
-        self._turns = CapacityLimiter(AT_ONCE)
-        there = settings.folder is not None and settings.folder.is_dir()
-        self._folder = settings.folder if there else None
+        self._limiter = CapacityLimiter(MAX_CONCURRENT)
+        has_folder = settings.folder is not None and settings.folder.is_dir()
+        self._folder = settings.folder if has_folder else None
         self._model: str = index.fingerprint["late"]["model"]
-        self._heatmaps = lru_cache(maxsize=HEATMAPS)(self._heatmap)
+        self._cached_heatmap = lru_cache(maxsize=CACHED_HEATMAPS)(self._compute_heatmap)
 
-    async def in_turn(self, answer: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What a function that searches gives, once few enough are at it; in a thread."""
-        return await to_thread.run_sync(partial(answer, *args, **kwargs), limiter=self._turns)
+    async def run_limited(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that searches in a thread, once fewer than `MAX_CONCURRENT` others run."""
+        return await to_thread.run_sync(partial(function, *args, **kwargs), limiter=self._limiter)
 
     def search(
         self,
@@ -82,67 +87,70 @@ class Searches:
         filter: Filter | None = None,
         *,
         image: Image | None = None,
-    ) -> Found:
-        """The pages that answer, as `Index.search` gives them.
+    ) -> SearchResult:
+        """Search the index as `Index.search` does.
 
         Args:
-            headers: Of the request: they may name the span that this one belongs to.
-            query: A question or some words.
-            k: How many pages.
+            headers: Headers of the request, which may name a parent span.
+            query: A question or keywords.
+            k: Number of pages.
             mode: Which signals rank them.
-            filter: Metadata that a page must have.
-            image: What pages should look like.
+            filter: Metadata that a page must match.
+            image: An image that the pages should look like.
 
         Raises:
-            QueryError: It cannot be asked so.
-            IndexNotFound: The index was removed meanwhile.
+            QueryError: The query or the filter cannot be used.
+            IndexNotFound: The index was removed while the server ran.
         """
         self.require_index()
         started = time.perf_counter()
         with (
-            retrieval(self._settings, headers, self._model, mode, k) as span,
-            listening(self._metrics.stage),
+            retrieval_span(self._settings, headers, self._model, mode, k) as span,
+            listening(self._metrics.observe_stage),
         ):
-            hits = self._answer(query, k, mode, filter, image)
-            span.found(query, hits)
+            if image is None:
+                hits = self._search_cached(query, k, mode, filter)
+            else:
+                hits = self._index.search(query, k, mode, filter, image=image)
+            span.record(query, hits)
         seconds = time.perf_counter() - started
         self._metrics.search_seconds.labels("all").observe(seconds)
         self._metrics.search_hits.observe(len(hits))
-        return Found(hits, seconds)
+        logger.debug("%s search: %d of %d pages in %.3f s", mode, len(hits), k, seconds)
+        return SearchResult(hits, seconds)
 
     def heatmap(self, page_id: str, query: str) -> Heatmap:
-        """How well each place of a page matches each word of a question; the latest are kept.
+        """How well each part of a page matches each word of a query; recent ones are cached.
 
         Raises:
-            NotFound: The page is not in the index, or no longer.
-            QueryError: The query is empty, or the page shows no places.
+            NotFound: The page is not in the index, or not any more.
+            QueryError: The query is empty, or the encoder does not locate its matches on the page.
         """
-        self._index.page(page_id)  # what is kept of a removed page is not shown
-        return self._heatmaps(page_id, query)
-
-    def _answer(
-        self, query: str, k: int, mode: Mode, filter: Filter | None, image: Image | None
-    ) -> Sequence[Hit]:
-        """What the index finds; the same question is answered once while the documents stay the same."""
-        asked = (query, k, mode, repr(filter), self._index.changes)
-        version = self._documents.version
-        hits = self._answered.get(asked, version) if image is None else None
-        if hits is None:
-            hits = self._index.search(query, k, mode, filter, image=image)
-            if image is None:
-                self._answered.keep(asked, version, hits)
-        return hits
+        self._index.page(page_id)  # raises for a removed page, whose heatmap may still be cached
+        return self._cached_heatmap(page_id, query)
 
     def require_index(self) -> None:
-        """Refuse to answer from files that were removed and that this process alone still sees.
+        """Refuse to search files that were deleted, but that this process still holds open.
 
         Raises:
-            IndexNotFound: They were.
+            IndexNotFound: The directory of the index is gone.
         """
         if self._folder is not None and not self._folder.is_dir():
             hint = "put it back, or ingest the documents again, and start docrag serve again"
             raise IndexNotFound("the index is no longer where it was when the server started", hint)
 
-    def _heatmap(self, page_id: str, query: str) -> Heatmap:
-        with listening(self._metrics.stage):
+    def _search_cached(self, query: str, k: int, mode: Mode, filter: Filter | None) -> Sequence[Hit]:
+        """Search, or take the hits from the cache if the documents have not changed since."""
+        key: Hashable = (query, k, mode, repr(filter), self._index.changes)
+        version = self._documents.version
+        hits = self._cache.get(key, version)
+        if hits is not None:
+            logger.debug("search cache hit")
+            return hits
+        hits = self._index.search(query, k, mode, filter)
+        self._cache.put(key, version, hits)
+        return hits
+
+    def _compute_heatmap(self, page_id: str, query: str) -> Heatmap:
+        with listening(self._metrics.observe_stage):
             return self._index.heatmap(page_id, query)

@@ -1,9 +1,10 @@
-"""Who may ask, and from where: the key, the names of this server, other sites, and what browsers may do."""
+"""Access control: the key, the host names of this server, requests from other sites, and browser policies."""
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import re
 import secrets
 import socket
@@ -17,18 +18,20 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from docrag.serve.errors import RequestRefused, error_answer
+from docrag.serve.errors import RequestRefused, error_response
 from docrag.serve.settings import ServeSettings, is_loopback
+
+logger = logging.getLogger(__name__)
 
 COOKIE = "docrag_session"
 LOGIN = "/login"
-OPEN = frozenset({"/healthz", "/readyz", LOGIN, "/favicon.ico"})
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz", LOGIN, "/favicon.ico"})
 """Paths that need no key."""
-OPEN_BELOW = "/static/"
-PICTURES = "/pages/"
-"""Other sites may show pictures of pages, as Qdrant's dashboard does; scripts of theirs cannot read them."""
+PUBLIC_PREFIX = "/static/"
+PAGE_IMAGES_PREFIX = "/pages/"
+"""Other sites may embed page images, as Qdrant's dashboard does; their scripts still cannot read them."""
 HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": (
@@ -37,70 +40,71 @@ HEADERS: Mapping[str, str] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "same-origin",  # without any, browsers send forms of our own as from nowhere
+    "Referrer-Policy": "same-origin",  # with no-referrer, browsers send our own forms with Origin: null
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
-"""On every answer that does not say otherwise itself."""
+"""Headers of every response; a response may override them."""
 
 
 class Access:
-    """What opens a server with a key: the key, the cookie of a browser that gave it, or this run's token.
+    """What opens a server that has a key: the key, the cookie of a browser, or the token of this run.
 
     Args:
-        key: Empty where none is needed.
+        key: The key; empty if the server needs none.
     """
 
     def __init__(self, key: str) -> None:
         self._key = key
         self.token = secrets.token_urlsafe(32)
-        """For other commands on this machine; ends with the run."""
+        """For other commands on this machine; valid until the server stops."""
         self.session = hmac.new(key.encode(), b"docrag browser session", sha256).hexdigest()
-        """What a browser keeps in place of the key."""
+        """Value of the cookie, which a browser keeps instead of the key."""
 
     @property
     def needed(self) -> bool:
-        """Whether there is a key."""
+        """Whether a key is needed."""
         return bool(self._key)
 
-    def is_key(self, given: str) -> bool:
-        """Whether a text is the key or the token; it takes as long where it is not."""
-        either = [hmac.compare_digest(given.encode(), one.encode()) for one in (self._key, self.token)]
-        return any(either)
+    def is_key(self, text: str) -> bool:
+        """Whether a text is the key or the token, compared in constant time."""
+        is_key = hmac.compare_digest(text.encode(), self._key.encode())
+        is_token = hmac.compare_digest(text.encode(), self.token.encode())
+        return is_key or is_token
 
     def admits(self, request: Request) -> bool:
-        """Whether a request may be answered."""
-        path: str = request.scope["path"]  # request.url is put together with the Host that the client names
-        if not self.needed or path in OPEN or path.startswith(OPEN_BELOW):
+        """Whether a request may pass."""
+        path: str = request.scope["path"]  # request.url would be built with the Host that the client sent
+        if not self.needed or path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIX):
             return True
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self.is_key(given.strip())
+            return self.is_key(credentials.strip())
         return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), self.session.encode())
 
 
 class Security:
-    """ASGI middleware: refuses what should not be answered, and says to browsers what they may do.
+    """ASGI middleware that refuses forbidden requests and adds the security headers to every response.
 
     Args:
-        app: Gets the rest.
-        settings: Names and addresses of the server.
-        access: Knows the key.
+        app: The application behind it.
+        settings: Host and host names of the server.
+        access: Checks the key.
     """
 
     def __init__(self, app: ASGIApp, settings: ServeSettings, access: Access) -> None:
         self._app = app
-        self._own = own_names(settings)
+        self._is_own_host = own_host_check(settings)
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
-        async def with_headers(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
@@ -109,67 +113,61 @@ class Security:
 
         request = Request(scope)
         try:
-            require_own_host(request, self._own)
+            require_own_host(request, self._is_own_host)
             require_own_site(request)
-        except RequestRefused as refused:
-            hint, detail = refused.hint, str(refused.detail)
-            answer = error_answer(refused.status_code, detail, hint, refused.headers)
-            await answer(scope, receive, with_headers)
+        except RequestRefused as refusal:
+            logger.info("refused %s %a: %s", scope["method"], scope["path"], refusal.detail)
+            await refusal.response()(scope, receive, send_with_headers)
             return
-        app = self._app if self._access.admits(request) else _ask_for_key(request)
-        await app(scope, receive, with_headers)
+        app = self._app if self._access.admits(request) else _request_key(request)
+        await app(scope, receive, send_with_headers)
 
 
-def own_names(settings: ServeSettings) -> Callable[[str], bool]:
-    """Tells whether a host name is one of this server's.
+def own_host_check(settings: ServeSettings) -> Callable[[str], bool]:
+    """A function that tells whether a host name is one of this server's.
 
-    A web page can make its own name lead to this machine (DNS rebinding), but no page can own an address:
-    names are taken that were given, and addresses, those of this machine alone if it listens to no others.
+    A web page can point its own host name at this machine (DNS rebinding), but it cannot own an address.
+    So the configured names are accepted, and all addresses; if the server listens to this machine alone,
+    only loopback addresses.
     """
-    given = {"localhost", settings.host.lower(), *(name.lower() for name in settings.allowed_hosts)}
+    names = {"localhost", settings.host.lower(), *(name.lower() for name in settings.allowed_hosts)}
     if not settings.loopback:
-        given.add(socket.gethostname().lower())
+        names.add(socket.gethostname().lower())
 
-    def own(name: str) -> bool:
-        if name in given:
+    def is_own_host(host: str) -> bool:
+        if host in names:
             return True
         with suppress(ValueError):
-            return is_loopback(str(ipaddress.ip_address(name))) or not settings.loopback
+            return is_loopback(str(ipaddress.ip_address(host))) or not settings.loopback
         return False
 
-    return own
+    return is_own_host
 
 
-def require_own_host(request: Request, own: Callable[[str], bool]) -> None:
-    """Refuse a request that asks for somebody else.
+def require_own_host(request: Request, is_own_host: Callable[[str], bool]) -> None:
+    """Refuse a request that is meant for another host.
 
     Raises:
-        RequestRefused: Its Host is none of this server's names.
+        RequestRefused: The Host header is not one of this server's names.
     """
     host = HOST.fullmatch(request.headers.get("host", "").lower())
-    if host is None or not own(host["name"].strip("[]")):
+    if host is None or not is_own_host(host["name"].strip("[]")):
         hint = "use 127.0.0.1, or start docrag serve with --allow-host NAME"
-        raise RequestRefused(421, "this server does not go by that name", hint)
+        raise RequestRefused(421, "this server does not answer under that host name", hint)
 
 
 def require_own_site(request: Request) -> None:
-    """Refuse what pages of other sites ask: all that changes something or takes the machine's time.
+    """Refuse requests from pages of other sites, except links to a page and embedded page images.
 
     Raises:
-        RequestRefused: Another site's page asks.
+        RequestRefused: The request comes from a page of another site.
     """
-    headers, reading = request.headers, request.method in READING
-    origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-    elsewhere = origin is not None and origin_host(origin) != headers.get("host", "").lower()
-    if not reading and (elsewhere or site not in ("none", "same-origin")):
-        raise RequestRefused(403, "another site's page asks for this", "open docrag's own page")
-    visit = headers.get("sec-fetch-mode") == "navigate" or request.scope["path"].startswith(PICTURES)
-    if site == "cross-site" and not (reading and visit):
-        raise RequestRefused(403, "another site's page asks for this", "open docrag's own page")
+    if _is_from_other_site(request):
+        raise RequestRefused(403, "this request comes from a page of another site", "open docrag's own page")
 
 
 def origin_host(origin: str) -> str:
-    """Host and port of an origin; empty for one that has none, such as null.
+    """Host and port of an origin; empty for one without a host, such as null.
 
     >>> origin_host("http://127.0.0.1:8000"), origin_host("null")
     ('127.0.0.1:8000', '')
@@ -179,12 +177,24 @@ def origin_host(origin: str) -> str:
     return ""
 
 
-def _ask_for_key(request: Request) -> Response:
-    """Send a browser to the form, and tell others what to send."""
-    looks = "text/html" in request.headers.get("accept", "")
+def _is_from_other_site(request: Request) -> bool:
+    headers = request.headers
+    is_safe = request.method in SAFE_METHODS
+    site = headers.get("sec-fetch-site", "none")
+    origin = headers.get("origin")
+    is_other_origin = origin is not None and origin_host(origin) != headers.get("host", "").lower()
+    if not is_safe and (is_other_origin or site not in ("none", "same-origin")):
+        return True
+    is_link = headers.get("sec-fetch-mode") == "navigate"
+    is_page_image = request.scope["path"].startswith(PAGE_IMAGES_PREFIX)
+    return site == "cross-site" and not (is_safe and (is_link or is_page_image))
+
+
+def _request_key(request: Request) -> Response:
+    """Send browsers to the login form, and tell programs which header to send."""
     if request.headers.get("hx-request"):
         return Response(status_code=401, headers={"HX-Redirect": LOGIN})
-    if request.method == "GET" and looks:
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(LOGIN, 303)
     hint = "send the header Authorization: Bearer KEY"
-    return error_answer(401, "the key is missing or wrong", hint, {"WWW-Authenticate": "Bearer"})
+    return error_response(401, "the key is missing or wrong", hint, {"WWW-Authenticate": "Bearer"})

@@ -1,4 +1,4 @@
-"""Running an application on a socket, until a signal comes."""
+"""Running an application on a socket until a signal arrives."""
 
 from __future__ import annotations
 
@@ -18,94 +18,96 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from docrag.errors import SettingsError, StoreError
 
-GRACE = 5
-"""Seconds that requests under way have when the server is told to end."""
-HEAD_SECONDS = 15.0
-"""In which the head of a request must have come."""
-MOST_CONNECTIONS = 512
+logger = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 5
+"""Time that open requests have to end once the server is told to stop."""
+HEAD_TIMEOUT = 15.0
+"""Seconds within which the head of a request must arrive."""
+MAX_CONNECTIONS = 512
 HINTS = {
-    errno.EADDRINUSE: "another program has it: give another --port, or --port 0 for a free one",
-    errno.EACCES: "ports below 1024 are the administrator's: give another --port",
+    errno.EADDRINUSE: "another program uses the port: choose another --port, or --port 0 for a free one",
+    errno.EACCES: "ports below 1024 need administrator rights: choose another --port",
 }
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """Open a listening socket.
 
     Args:
         host: A name or address of this machine.
-        port: 0 takes a free one.
+        port: Port number; 0 chooses a free one.
 
     Raises:
-        SettingsError: The port cannot be had.
+        SettingsError: The address or port cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno in HINTS else str(error)
-        hint = HINTS.get(error.errno or 0, "give an address of this machine, such as 127.0.0.1")
+        hint = HINTS.get(error.errno or 0, "use an address of this machine, such as 127.0.0.1")
         raise SettingsError(f"cannot listen on {host}:{port}: {reason}", hint) from None
 
 
 def url_of(listening: socket.socket) -> str:
-    """Where this machine reaches a socket."""
+    """The address under which this machine reaches a listening socket."""
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def run(app: FastAPI, listening: socket.socket, announce: Callable[[], None]) -> signal.Signals | None:
-    """Serve until SIGINT or SIGTERM; requests under way are answered, and an ingest ends with its batch.
+    """Serve until SIGINT or SIGTERM. Open requests are finished, and an ingest ends after its batch.
 
     Args:
-        app: Made by `create_app`.
-        listening: Closed in the end.
-        announce: Called when requests are answered.
+        app: An application made by `create_app`.
+        listening: The socket, which is closed at the end.
+        announce: Called once requests are accepted.
 
     Returns:
-        The signal that ended it.
+        The signal that ended the server.
 
     Raises:
         DocragError: The models cannot be loaded.
     """
     config = uvicorn.Config(
         app,
-        http=PatientProtocol,
+        http=HeadTimeoutProtocol,
         ws="none",
         lifespan="on",
-        access_log=False,  # it shows what is asked; docrag's own does not
+        access_log=False,  # it would show queries; docrag has its own
         log_config=None,
         server_header=False,
-        timeout_graceful_shutdown=GRACE,
-        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        limit_concurrency=MAX_CONNECTIONS,
     )
     server = _Server(config, announce)
-    with _quiet_uvicorn(app), _signals_left_to_uvicorn():
+    with _quiet_uvicorn(app), _ignored_signals():
         try:
             server.run([listening])
         except SystemExit:
-            raise app.state.failed or StoreError(
-                "the server could not start", "see what it says above"
-            ) from None
+            unknown = StoreError("the server could not start", "see its messages above")
+            raise app.state.startup_error or unknown from None
+    logger.info("the server ended after %s", server.ended_by.name if server.ended_by else "no signal")
     return server.ended_by
 
 
 @contextmanager
-def _signals_left_to_uvicorn() -> Iterator[None]:
-    """It raises a signal again when it has ended by it, which then must not end the process."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _ignored_signals() -> Iterator[None]:
+    """Ignore SIGINT and SIGTERM outside uvicorn, which raises them again after it has handled them."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        for number in before:
+        for number in handlers:
             signal.signal(number, lambda *_: None)
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 class _Server(uvicorn.Server):
-    """Tells the application that it ends before its connections are closed: streams of events end then."""
+    """Stops the jobs before connections are closed, because event streams only end once their job does."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
@@ -119,62 +121,62 @@ class _Server(uvicorn.Server):
             self._announce()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """End."""
+        """Handle a signal."""
         self.ended_by = signal.Signals(sig)
         app: Any = self.config.app
         if app.state.jobs:
             app.state.jobs.stop()
-        self.should_exit = True  # a second signal does not cut off what is being stored
+        self.should_exit = True  # set directly, so that a second signal cannot interrupt what is being stored
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that waits for the head of a request so long and no longer: uvicorn would wait for ever."""
+class HeadTimeoutProtocol(H11Protocol):
+    """HTTP/1.1 with a time limit for the head of a request, which uvicorn lacks."""
 
-    _late: asyncio.TimerHandle | None = None
+    _timeout: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """A client is there."""
+        """A client connected."""
         super().connection_made(transport)
-        self._watch()
+        self._update_timeout()
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes came: perhaps a head is whole now."""
+        """Some bytes arrived, and perhaps the head is now complete."""
         super().data_received(data)
-        self._watch()
+        self._update_timeout()
 
     def on_response_complete(self) -> None:
-        """Another head may come."""
+        """A response was sent, and another head may follow."""
         super().on_response_complete()
-        self._watch()
+        self._update_timeout()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
-        self._stop_watching()
+        """The client disconnected."""
+        self._cancel_timeout()
         super().connection_lost(exc)
 
-    def _watch(self) -> None:
-        heading = self.cycle is None or self.cycle.response_complete
-        if not heading:
-            self._stop_watching()
-        elif self._late is None and not self.transport.is_closing():
-            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+    def _update_timeout(self) -> None:
+        awaiting_head = self.cycle is None or self.cycle.response_complete
+        if not awaiting_head:
+            self._cancel_timeout()
+        elif self._timeout is None and not self.transport.is_closing():
+            self._timeout = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
 
-    def _stop_watching(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+    def _cancel_timeout(self) -> None:
+        if self._timeout is not None:
+            self._timeout.cancel()
+            self._timeout = None
 
 
 @contextmanager
 def _quiet_uvicorn(app: FastAPI) -> Iterator[None]:
-    """Show its warnings and errors, but not that it starts and ends, nor what is raised as docrag's error."""
+    """Show uvicorn's warnings and errors only, and no traceback for an error that `run` raises itself."""
 
-    def worth_showing(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING and app.state.failed is None
+    def is_relevant(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING and app.state.startup_error is None
 
-    log = logging.getLogger("uvicorn.error")
-    log.addFilter(worth_showing)
+    uvicorn_log = logging.getLogger("uvicorn.error")
+    uvicorn_log.addFilter(is_relevant)
     try:
         yield
     finally:
-        log.removeFilter(worth_showing)
+        uvicorn_log.removeFilter(is_relevant)

@@ -1,4 +1,4 @@
-"""What a server may do, and how much it takes."""
+"""What a server may do, and its limits."""
 
 from __future__ import annotations
 
@@ -10,61 +10,62 @@ from pathlib import Path
 from docrag.errors import SettingsError
 
 MIB = 1024 * 1024
-SHORTEST_KEY = 16
-"""Characters of a key: nobody guesses as many over a network."""
+MIN_KEY = 16
+"""Length of a key in characters: too long to be guessed over a network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
-    """Fixed while a server runs.
+    """Settings of a server, fixed while it runs.
 
     Raises:
-        SettingsError: Others could reach it and no key is set, a key is short, or uploads have no place.
+        SettingsError: Other machines could reach the server and no key is set, the key is too short, or
+            uploads are allowed and there is no folder for them.
     """
 
     host: str = "127.0.0.1"
-    """Address on which it listens."""
+    """Address to listen on."""
     port: int = 8000
     api_key: str = ""
-    """What every request must bring; empty for none, which is for this machine alone."""
+    """Key that every request must bring; empty for none, if only this machine can reach the server."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names, without port, under which it is reached beside its addresses."""
+    """Host names, without port, under which the server is reached besides its addresses."""
     allow_ingest: bool = False
     """Whether documents can be added and removed."""
     folder: Path | None = None
-    """Where files beside the index stand: uploaded documents in folder/uploads."""
+    """Folder for the files beside the index: uploaded documents are kept in folder/uploads."""
     source: str = "docrag"
-    """What the index is called in traces."""
-    most_body: int = 24 * MIB
-    """Bytes of a request that is no upload; a search may bring an image."""
-    most_upload: int = 512 * MIB
-    """Bytes of one upload, all files together."""
-    most_files: int = 50
-    """Files of one upload."""
-    most_pages: int = 5000
-    """Pages of one uploaded document."""
-    most_jobs: int = 16
-    """Uploads that may wait for their turn."""
-    body_seconds: float = 30.0
-    """In which the body of a request must have come."""
-    upload_seconds: float = 900.0
-    """In which an upload must have come."""
+    """Name of the index in traces."""
+    max_body_bytes: int = 24 * MIB
+    """Size of a request that is not an upload; a search may bring an image."""
+    max_upload_bytes: int = 512 * MIB
+    """Size of an upload, all files together."""
+    max_files: int = 50
+    """Files of an upload."""
+    max_pages: int = 5000
+    """Pages of an uploaded document."""
+    max_waiting_jobs: int = 16
+    """Uploads that may wait to be ingested."""
+    body_timeout: float = 30.0
+    """Seconds within which the body of a request must arrive."""
+    upload_timeout: float = 900.0
+    """Seconds within which an upload must arrive."""
     trace_queries: bool = False
-    """Whether traces hold what was asked."""
+    """Whether traces hold the text of queries."""
 
     def __post_init__(self) -> None:
-        if self.api_key and len(self.api_key) < SHORTEST_KEY:
-            hint = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
-            raise SettingsError(f"the key is shorter than {SHORTEST_KEY} characters", hint)
+        if self.api_key and len(self.api_key) < MIN_KEY:
+            hint = "make one with python3 -c 'import secrets; print(secrets.token_urlsafe())'"
+            raise SettingsError(f"the key is shorter than {MIN_KEY} characters", hint)
         if not self.api_key and not self.loopback:
             hint = "set DOCRAG_SERVE_KEY, or keep --host 127.0.0.1"
-            raise SettingsError(f"host {self.host}: others could read all documents there", hint)
+            raise SettingsError(f"on host {self.host}, others could read all documents without a key", hint)
         if self.allow_ingest and self.folder is None:
-            raise SettingsError("uploads have no place", "give ServeSettings a folder")
+            raise SettingsError("there is no folder for uploads", "give ServeSettings a folder")
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this machine can reach the server."""
         return is_loopback(self.host)
 
     @property
@@ -75,7 +76,7 @@ class ServeSettings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address is this machine's own, which no other machine reaches.
+    """Whether a name or address stands for this machine itself and cannot be reached from another one.
 
     >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
     (True, True, False)

@@ -1,4 +1,4 @@
-"""How hits and pages look in words: what the templates call."""
+"""What the templates call to turn hits, pages and documents into text, numbers and shapes."""
 
 from __future__ import annotations
 
@@ -6,51 +6,52 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 
-from docrag.encode.stop_words import ASKING_WORDS
-from docrag.types import Box, Hit, IndexedDocument, IndexedPage, Region, page_id
+from docrag.encode.texts import QUESTION_WORDS
+from docrag.types import Box, Hit, IndexedPage, Region
 
 SIGNALS = ("late", "cosine", "text")
-"""In the order in which their scores are shown."""
+"""The signals, in the order in which their scores are shown."""
 SCORE_HINTS = {
-    "score": "All signals together: the list stands in this order",
-    "late": "Each word of the question beside the word or part of the page that comes closest, added up",
-    "cosine": "The question as a whole beside the page as a whole, -1 to 1",
-    "text": "Words of the question that stand on the page; rare ones count more (BM25)",
+    "score": "All signals combined; results are sorted by this",
+    "late": "Each word of the question compared with the closest word or part of the page, summed",
+    "cosine": "The whole question compared with the whole page, from -1 to 1",
+    "text": "Words of the question that appear on the page; rare words count more (BM25)",
 }
 MODE_HINTS = {
-    "hybrid": "All signals together",
-    "late": "Every word of the question, by meaning, somewhere on the page",
-    "cosine": "The question as a whole beside the page as a whole",
-    "text": "Pages that hold the words themselves",
+    "hybrid": "All signals combined",
+    "late": "Every word of the question, by meaning, anywhere on the page",
+    "cosine": "The whole question compared with the whole page",
+    "text": "Pages that contain the words themselves",
 }
-MARGIN = 0.004
-"""Between a region and its frame, in page units."""
+FRAME_MARGIN = 0.004
+"""Distance between a region and its frame, as a fraction of the page."""
+CROP_MARGIN = 0.02
+"""How much of the page a crop shows around a region, as a fraction of the page."""
 _WORD = re.compile(r"\w+")
 
 
-class Piece(NamedTuple):
+class TextPart(NamedTuple):
     """A part of a text."""
 
     text: str
-    marked: bool
+    highlighted: bool
     """Whether it is a word of the query."""
 
 
-class Bar(NamedTuple):
+class ScoreBar(NamedTuple):
     """The score of one signal."""
 
     name: str
     number: str
     share: float
-    """Of the best score among the hits, 0..1."""
+    """The score as a share of the best one among the hits, 0..1."""
 
 
 class Badge(NamedTuple):
-    """Where the number of a region stands, in the page's points."""
+    """Where the number of a region is drawn, in points of the page."""
 
     x: float
     y: float
@@ -58,7 +59,7 @@ class Badge(NamedTuple):
 
 
 class Rect(NamedTuple):
-    """Where a region is framed, in page units."""
+    """A rectangle on a page."""
 
     x: float
     y: float
@@ -66,118 +67,139 @@ class Rect(NamedTuple):
     height: float
 
 
-def words_of(query: str) -> frozenset[str]:
-    """The words of a query that say something, in lower case; all of them where none does.
+def query_words(query: str) -> frozenset[str]:
+    """The content words of a query in lower case; all of its words where it has no content words.
 
-    >>> sorted(words_of("What do four red flashes mean?"))
+    >>> sorted(query_words("What do four red flashes mean?"))
     ['flashes', 'four', 'mean', 'red']
     """
     words = frozenset(_WORD.findall(query.casefold()))
-    return words - ASKING_WORDS or words
+    return words - QUESTION_WORDS or words
 
 
-def pieces(text: str, words: Set[str]) -> list[Piece]:
-    """A text cut at the words of a query.
+def highlight(text: str, words: Set[str]) -> list[TextPart]:
+    """Split a text at the words of a query.
 
-    >>> pieces("A red lamp", {"lamps"})
-    [Piece(text='A red ', marked=False), Piece(text='lamp', marked=True)]
+    >>> highlight("A red lamp", {"lamps"})
+    [TextPart(text='A red ', highlighted=False), TextPart(text='lamp', highlighted=True)]
     """
-    found: list[Piece] = []
+    parts: list[TextPart] = []
     end = 0
     for match in _WORD.finditer(text):
-        if _alike(match[0].casefold(), words):
-            found += [Piece(text[end : match.start()], False), Piece(match[0], True)]
+        if _matches(match[0].casefold(), words):
+            parts += [TextPart(text[end : match.start()], False), TextPart(match[0], True)]
             end = match.end()
-    return [piece for piece in [*found, Piece(text[end:], False)] if piece.text]
+    parts.append(TextPart(text[end:], False))
+    return [part for part in parts if part.text]
 
 
-def excerpt(text: str, words: Set[str], most: int = 300) -> list[Piece]:
-    """The part of a text where most different words of a query stand, on one line.
+def highlighted_excerpt(text: str, words: Set[str], length: int = 300) -> list[TextPart]:
+    """The part of a text that holds most of the different words of a query, on one line.
 
     Args:
-        text: Of a region or a page.
-        words: Of the query, in lower case.
-        most: Characters, about.
+        text: Text of a region or a page.
+        words: Words of the query, in lower case.
+        length: Length of the excerpt in characters, approximately.
     """
     line = " ".join(text.split())
-    if len(line) <= most:
-        return pieces(line, words)
-    stands = [(m.start(), m[0].casefold()) for m in _WORD.finditer(line) if _alike(m[0].casefold(), words)]
-    starts = [0, *(max(0, at - most // 5) for at, _ in stands)]
-    # max gives the first of the best ones, so a text is cut at its beginning unless that loses words.
-    start = max(starts, key=lambda first: len({word for at, word in stands if first <= at < first + most}))
-    end = start + most
-    before, after = start > 0, end < len(line)
-    cut = line[line.find(" ", start) + 1 if before else 0 : line.rfind(" ", start, end) if after else None]
-    return pieces(f"{'… ' if before else ''}{cut}{' …' if after else ''}", words)
+    if len(line) <= length:
+        return highlight(line, words)
+    matches = [(match.start(), match[0].casefold()) for match in _WORD.finditer(line)]
+    matches = [(position, word) for position, word in matches if _matches(word, words)]
+
+    def words_from(start: int) -> int:
+        return len({word for position, word in matches if start <= position < start + length})
+
+    starts = [0, *(max(0, position - length // 5) for position, _ in matches)]
+    # max returns the first of several best starts: the excerpt begins with the text unless that loses words.
+    start = max(starts, key=words_from)
+    end = start + length
+    if start > 0:  # whole words only
+        space = line.find(" ", start, end)
+        start = start if space < 0 else space + 1
+    if end < len(line):
+        space = line.rfind(" ", start, end)
+        end = end if space < 0 else space
+    before = "… " if start > 0 else ""
+    after = " …" if end < len(line) else ""
+    return highlight(f"{before}{line[start:end]}{after}", words)
 
 
-def marked(parts: Sequence[Piece]) -> Markup:
-    """Pieces as HTML, each text escaped."""
+def to_html(parts: Sequence[TextPart]) -> Markup:
+    """Parts of a text as HTML, each of them escaped."""
     return Markup("").join(
-        Markup("<mark>{}</mark>").format(part.text) if part.marked else escape(part.text) for part in parts
+        Markup("<mark>{}</mark>").format(part.text) if part.highlighted else escape(part.text)
+        for part in parts
     )
 
 
-def bars(hit: Hit, hits: Sequence[Hit]) -> list[Bar]:
-    """The scores of a hit, beside those of the others: that by which they are ordered, and each signal's."""
-    best = max(other.score for other in hits)
-    whole = [Bar("score", f"{hit.score:.2f}", max(0.0, min(1.0, hit.score / best if best else 0.0)))]
-    return (whole if len(hit.scores) > 1 else []) + [
-        Bar(signal, f"{hit.scores[signal]:.2f}", max(0.0, min(1.0, hit.scores[signal] / best)))
-        for signal in SIGNALS
-        if signal in hit.scores
-        and (best := max(other.scores.get(signal, 0.0) for other in hits) or 1.0)  # never 0
-    ]
+def score_bars(hit: Hit, hits: Sequence[Hit]) -> list[ScoreBar]:
+    """The scores of a hit beside the best of all hits: one bar for each signal that found it.
+
+    A hit that several signals found has a bar for its overall score first: the one that orders the hits.
+    """
+    bars = []
+    if len(hit.scores) > 1:
+        bars.append(_score_bar("score", hit.score, [other.score for other in hits]))
+    for signal in SIGNALS:
+        if signal in hit.scores:
+            scores = [other.scores.get(signal, 0.0) for other in hits]
+            bars.append(_score_bar(signal, hit.scores[signal], scores))
+    return bars
 
 
-def rect(box: Box) -> Rect:
-    """The frame of a box, a little larger, within the page."""
-    x0, y0, x1, y1 = box
-    left, top = max(0.0, x0 - MARGIN), max(0.0, y0 - MARGIN)
-    right, bottom = min(1.0, x1 + MARGIN), min(1.0, y1 + MARGIN)
-    return Rect(*(round(side, 4) for side in (left, top, max(0.0, right - left), max(0.0, bottom - top))))
+def _score_bar(name: str, score: float, scores: Sequence[float]) -> ScoreBar:
+    best = max(scores)
+    share = score / best if best else 0.0
+    return ScoreBar(name, f"{score:.2f}", max(0.0, min(1.0, share)))
 
 
-def crop(region: Region, page: IndexedPage, around: float = 0.02) -> Rect:
-    """The part of a page to show for a region that has no text, in the page's points."""
-    width, height = size(page)
-    x0, y0, x1, y1 = region.box
-    left, top = max(0.0, x0 - around), max(0.0, y0 - around)
-    right, bottom = min(1.0, x1 + around), min(1.0, y1 + around)
-    sides = left * width, top * height, (right - left) * width, (bottom - top) * height
-    return Rect(*(round(side, 1) for side in sides))
+def frame(box: Box) -> Rect:
+    """The frame around a region, slightly larger than its box, in fractions of the page."""
+    x0, y0, x1, y1 = _grown(box, FRAME_MARGIN)
+    return Rect(round(x0, 4), round(y0, 4), round(max(0.0, x1 - x0), 4), round(max(0.0, y1 - y0), 4))
 
 
-def badges(regions: Sequence[Region], page: IndexedPage) -> list[Badge]:
-    """A number for each region, on the left end of its upper edge and within the page."""
-    width, height = size(page)
+def region_crop(region: Region, page: IndexedPage) -> Rect:
+    """The part of a page to show for a region that has no text, in points of the page."""
+    width, height = page_size(page)
+    x0, y0, x1, y1 = _grown(region.box, CROP_MARGIN)
+    return Rect(
+        round(x0 * width, 1),
+        round(y0 * height, 1),
+        round((x1 - x0) * width, 1),
+        round((y1 - y0) * height, 1),
+    )
+
+
+def region_badges(regions: Sequence[Region], page: IndexedPage) -> list[Badge]:
+    """Where to draw the number of each region: at the top left of its frame, and within the page."""
+    width, height = page_size(page)
     radius = round(width / 70, 1)
-    return [
-        Badge(
-            round(min(max(rect(region.box).x * width, radius), width - radius), 1),
-            round(min(max(rect(region.box).y * height, radius), height - radius), 1),
-            radius,
-        )
-        for region in regions
-    ]
+    badges = []
+    for region in regions:
+        corner = frame(region.box)
+        x = min(max(corner.x * width, radius), width - radius)
+        y = min(max(corner.y * height, radius), height - radius)
+        badges.append(Badge(round(x, 1), round(y, 1), radius))
+    return badges
 
 
-def size(page: IndexedPage) -> tuple[int, int]:
-    """Width and height of a page in points; only their relation matters."""
+def page_size(page: IndexedPage) -> tuple[int, int]:
+    """Width and height of a page in points, at least 1; only their ratio matters."""
     metadata = page.metadata
     return max(1, round(metadata["width"])), max(1, round(metadata["height"]))
 
 
-def name(source: str) -> str:
+def file_name(source: str) -> str:
     """The file name of a path as ingested."""
     return Path(source).name
 
 
-def headline(title: str, source: str) -> str:
-    """A title without the words of the file name, which is shown beside it; empty where no more is there.
+def document_title(title: str, source: str) -> str:
+    """The title of a document without its file name, which is shown next to it; may be empty.
 
-    >>> headline("annual report: Skerry Lines", "in/annual_report.pdf")
+    >>> document_title("annual report: Skerry Lines", "in/annual_report.pdf")
     'Skerry Lines'
     """
     first, colon, rest = title.partition(": ")
@@ -187,58 +209,51 @@ def headline(title: str, source: str) -> str:
     return "" if _letters(title) in {stem, _letters(Path(source).name)} else title
 
 
-def about(metadata: Mapping[str, object], most: int = 140) -> str:
-    """What a page's caption says beside the title of its document: its headings; empty where it is no more.
+def page_headings(metadata: Mapping[str, object], length: int = 140) -> str:
+    """The headings of a page: what its caption says besides the title of its document; may be empty.
 
-    >>> about({"title": "Annual report", "caption": "Annual report. Table 2: Fares"})
+    >>> page_headings({"title": "Annual report", "caption": "Annual report. Table 2: Fares"})
     'Table 2: Fares'
-    >>> about({"title": "Annual report", "caption": "Annual report, page 3"})
+    >>> page_headings({"title": "Annual report", "caption": "Annual report, page 3"})
     ''
     """
     title, caption = str(metadata.get("title", "")), str(metadata.get("caption", ""))
-    told = caption.removeprefix(title) if title and caption.startswith(title) else ""
-    told = "" if told.startswith(", page ") else told.lstrip(" \u203a.")
-    return told if len(told) <= most else f"{told[:most].rpartition(' ')[0]} …"
+    if not title or not caption.startswith(title):
+        return ""
+    headings = caption.removeprefix(title)
+    if headings.startswith(", page "):
+        return ""
+    headings = headings.lstrip(" \u203a.")
+    return headings if len(headings) <= length else f"{headings[:length].rpartition(' ')[0]} …"
 
 
-def count(number: int, of: str) -> str:
-    """A number of things in words.
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
 
-    >>> count(1945, "page"), count(1, "document")
+    >>> counted(1945, "page"), counted(1, "document")
     ('1,945 pages', '1 document')
     """
-    return f"{number:,} {of}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def picture(page: IndexedPage | IndexedDocument, width: int | None = None, number: int | None = None) -> str:
-    """The address of a page's picture, the first page of a document by default."""
-    document = page.id if isinstance(page, IndexedDocument) else page.document_id
-    at = number or (page.page if isinstance(page, IndexedPage) else 1)
-    return f"/pages/{document}/{at}.jpg{f'?w={width}' if width else ''}"
+def printed_label(metadata: Mapping[str, object], number: int) -> str:
+    """The label that is printed on a page; empty where it equals the page number."""
+    label = str(metadata.get("page_label", ""))
+    return "" if label == str(number) else label
 
 
-def page_of(document: IndexedDocument, number: int) -> str:
-    """The id of a page of a document."""
-    return page_id(document.id, number)
-
-
-def heat(page: str, word: int, query: str) -> str:
-    """The address of a word's heatmap over a page."""
-    return f"/v1/pages/{page}/heatmap/{word}.png?{urlencode({'q': query}, errors='replace')}"
-
-
-def label(metadata: Mapping[str, object], number: int) -> str:
-    """What is printed on a page, where that is not its number; else empty."""
-    printed = str(metadata.get("page_label", ""))
-    return "" if printed == str(number) else printed
+def _grown(box: Box, margin: float) -> Box:
+    """A box with a margin around it, cut off at the edges of the page."""
+    x0, y0, x1, y1 = box
+    return max(0.0, x0 - margin), max(0.0, y0 - margin), min(1.0, x1 + margin), min(1.0, y1 + margin)
 
 
 def _letters(text: str) -> str:
     return "".join(_WORD.findall(text.casefold())).replace("_", "")
 
 
-def _alike(word: str, words: Set[str]) -> bool:
-    """Whether a word is one of some words, give or take an ending."""
+def _matches(word: str, words: Set[str]) -> bool:
+    """Whether a word is one of the words, ignoring an ending of up to three letters."""
     if word in words:
         return True
     return len(word) > 3 and any(

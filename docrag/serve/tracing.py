@@ -1,4 +1,4 @@
-"""Spans by OpenTelemetry's API: nothing happens unless the process sets up its SDK."""
+"""Spans through OpenTelemetry's API. They are dropped unless the process sets up the OpenTelemetry SDK."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind
 from docrag.serve.settings import ServeSettings
 from docrag.types import Hit
 
+# OpenTelemetry's conventions for generative AI are still in development, so their names stand only here.
 OPERATION = "gen_ai.operation.name"
 DATA_SOURCE = "gen_ai.data_source.id"
 MODEL = "gen_ai.request.model"
@@ -22,39 +23,38 @@ MODE = "docrag.mode"
 HITS = "docrag.hits"
 PAGES = "docrag.pages"
 FILES = "docrag.files"
-"""The conventions for generative AI are all in development: their names stand here and nowhere else."""
 
-FRAMEWORK: Any = {"tracing": False, "operation_spans": False, "logs": False}
-"""What FastAPI (0.165 and later) leaves out: its spans hold the whole address, and so what was asked."""
+FASTAPI_TELEMETRY: Any = {"tracing": False, "operation_spans": False, "logs": False}
+"""Switches off the spans of FastAPI (0.165 and later): they hold the whole address, and so the query."""
 
 
-class Retrieval:
+class RetrievalSpan:
     """The span of one search."""
 
     def __init__(self, span: trace.Span, settings: ServeSettings) -> None:
         self._span = span
-        self._open = settings.trace_queries
+        self._trace_queries = settings.trace_queries
 
-    def found(self, query: str, hits: Sequence[Hit]) -> None:
-        """Note what was found; ids and words only where the settings allow it."""
+    def record(self, query: str, hits: Sequence[Hit]) -> None:
+        """Record the hits of the search; the query and the ids of pages only if the settings allow it."""
         self._span.set_attribute(HITS, len(hits))
-        if self._open:
+        if self._trace_queries:
             self._span.set_attribute(QUERY, query)
             self._span.set_attribute(DOCUMENTS, [f"{hit.page_id} {hit.score:.6f}" for hit in hits])
 
 
 @contextmanager
-def retrieval(
+def retrieval_span(
     settings: ServeSettings, headers: Mapping[str, str], model: str, mode: str, k: int
-) -> Iterator[Retrieval]:
-    """A span around a search, the child of the caller's where the request names one.
+) -> Iterator[RetrievalSpan]:
+    """A span around a search, a child of the caller's span if the request names one.
 
     Args:
-        settings: Say whether queries are traced.
-        headers: Of the request.
+        settings: Whether queries are traced.
+        headers: Headers of the request.
         model: The late-interaction encoder.
-        mode: Of the search.
-        k: Pages asked for.
+        mode: Search mode.
+        k: Number of pages that were requested.
     """
     attributes: dict[str, str | int] = {
         OPERATION: "retrieval",
@@ -69,14 +69,14 @@ def retrieval(
         context=propagate.extract(headers),
         kind=SpanKind.CLIENT,
         attributes=attributes,
-        record_exception=settings.trace_queries,  # an exception's text may name what was asked
+        record_exception=settings.trace_queries,  # the text of an exception may hold the query
         set_status_on_exception=settings.trace_queries,
     ) as span:
-        yield Retrieval(span, settings)
+        yield RetrievalSpan(span, settings)
 
 
 @contextmanager
-def ingestion(settings: ServeSettings, files: int) -> Iterator[trace.Span]:
+def ingest_span(settings: ServeSettings, files: int) -> Iterator[trace.Span]:
     """A span around the ingest of an upload."""
     tracer = trace.get_tracer("docrag.serve")
     attributes: dict[str, str | int] = {OPERATION: "ingest", DATA_SOURCE: settings.source, FILES: files}

@@ -1,13 +1,15 @@
-"""Uploaded documents on disk: names made safe, contents looked at, and none lost that was accepted.
+"""Uploaded documents on disk: safe names, detected types, and no accepted document ever lost.
 
-Beside a file that waits to be ingested stands a mark, `.<name>.waiting`: made before the file, and removed
-when the file is ingested or refused. So a server that was killed finds what it had accepted when it starts.
+A file that waits to be ingested has a marker beside it, `.<name>.waiting`. The marker is created before the
+file, and removed once the file is ingested or refused, so that a server that was killed finds at its next
+start what it had accepted.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -19,122 +21,128 @@ from typing import BinaryIO
 
 from docrag.errors import EmptyDocument, StorageFull, StoreError, UnsupportedFile
 
-_HEAD = 1024
+logger = logging.getLogger(__name__)
+
+_HEAD_BYTES = 1024
 _SIGNATURES = (
     (".png", b"\x89PNG\r\n\x1a\n"),
     (".jpg", b"\xff\xd8\xff"),
     (".tif", b"II*\x00"),
     (".tif", b"MM\x00*"),
 )
-_SAME = {".jpeg": ".jpg", ".tiff": ".tif"}
-_LONGEST = 160
-"""Bytes of a name without its suffix; file systems take 255 with marks and numbers."""
+_SUFFIX_ALIASES = {".jpeg": ".jpg", ".tiff": ".tif"}
+_MAX_NAME_BYTES = 160
+"""Length of a name without its suffix; file systems allow 255 bytes including markers and numbers."""
 
 
 class Uploads:
     """The folder of uploaded documents.
 
     Args:
-        folder: Made when the first document comes.
+        folder: Created when the first document arrives.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
 
-    def accept(self, given: str, content: BinaryIO) -> Path:
-        """Keep a document; when this returns it survives a crash.
+    def accept(self, name: str, content: BinaryIO) -> Path:
+        """Keep a document; once this returns, it survives a crash.
 
-        What is there under the same name stays: the same content is that file, another one gets a number.
+        A file that already has the same name stays. If it also has the same content, the new document is
+        that file; otherwise the new one gets a number.
 
         Args:
-            given: The name that the client gives; any text.
-            content: At its beginning, and seekable.
+            name: The name that the client sent, which may be any text.
+            content: The document, positioned at its beginning, and seekable.
 
         Returns:
-            The path of the file, which waits to be ingested.
+            The path of the file, which now waits to be ingested.
 
         Raises:
-            EmptyDocument: There is nothing in it.
+            EmptyDocument: The content is empty.
             UnsupportedFile: It is neither a PDF nor an image.
             StorageFull: The disk is full.
             StoreError: The folder cannot be written.
         """
-        name = safe_name(given, kind_of(given, content.read(_HEAD)))
+        file_name = safe_name(name, detect_suffix(name, content.read(_HEAD_BYTES)))
         content.seek(0)
         digest = _digest(content)
-        with _disk(self.folder):
+        with _disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for candidate in _numbered(self.folder / name):
-                if _holds(candidate, digest):
-                    _mark(candidate).touch()
+            for candidate in _numbered(self.folder / file_name):
+                if _has_digest(candidate, digest):
+                    _marker(candidate).touch()
+                    logger.info("accepted upload %a, which is already here", candidate.name)
                     return candidate
                 if not candidate.exists() and self._reserve(candidate):
                     content.seek(0)
                     self._write(candidate, content)
+                    logger.info("accepted upload %a", candidate.name)
                     return candidate
         raise AssertionError("numbers do not end")
 
-    def settled(self, path: Path, *, keep: bool) -> None:
-        """A document was ingested, or refused and is not kept."""
+    def finish(self, path: Path, *, keep: bool) -> None:
+        """Stop waiting for a document that was ingested or refused, and delete it unless it is kept."""
         if not keep:
             path.unlink(missing_ok=True)
-        _mark(path).unlink(missing_ok=True)
+        _marker(path).unlink(missing_ok=True)
 
-    def waiting(self) -> list[Path]:
-        """What was accepted and not settled, from an earlier run; what came in half is removed."""
-        for draft in self.folder.glob(".*.part"):
-            draft.unlink()
-        marks = sorted(self.folder.glob(".*.waiting"))
-        found = [self.folder / mark.name.removeprefix(".").removesuffix(".waiting") for mark in marks]
-        for path in found:
-            if not path.is_file():
-                _mark(path).unlink()
-        return [path for path in found if path.is_file()]
+    def recover(self) -> list[Path]:
+        """The documents that an earlier run accepted and did not finish; partial files are deleted."""
+        for partial_file in self.folder.glob(".*.part"):
+            partial_file.unlink()
+        waiting = []
+        for marker in sorted(self.folder.glob(".*.waiting")):
+            path = self.folder / marker.name.removeprefix(".").removesuffix(".waiting")
+            if path.is_file():
+                waiting.append(path)
+            else:
+                marker.unlink()
+        return waiting
 
-    def owns(self, file: str) -> bool:
-        """Whether a file of the index was uploaded, so that it goes with its document."""
+    def contains(self, file: str) -> bool:
+        """Whether a file of the index was uploaded, so that it is deleted along with its document."""
         return Path(file).parent == self.folder
 
     def _reserve(self, path: Path) -> bool:
-        """Take a name; False where another upload has it."""
+        """Reserve a name; False if another upload has it."""
         try:
-            _mark(path).touch(exist_ok=False)
+            _marker(path).touch(exist_ok=False)
         except FileExistsError:
             return False
         return True
 
     def _write(self, path: Path, content: BinaryIO) -> None:
-        draft = path.with_name(f".{path.name}.part")
+        partial_file = path.with_name(f".{path.name}.part")
         try:
-            with draft.open("wb") as file:
+            with partial_file.open("wb") as file:
                 shutil.copyfileobj(content, file)
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(path)
-            _flush_names(self.folder)
+            partial_file.replace(path)
+            _sync_directory(self.folder)
         except OSError:
-            draft.unlink(missing_ok=True)
-            _mark(path).unlink(missing_ok=True)
+            partial_file.unlink(missing_ok=True)
+            _marker(path).unlink(missing_ok=True)
             raise
 
 
-def kind_of(given: str, head: bytes) -> str:
-    """The suffix for a content: what a file is, its first bytes say.
+def detect_suffix(name: str, head: bytes) -> str:
+    """The suffix that fits a content, by its first bytes; the name of the file does not count.
 
     Args:
-        given: Name of the file, for errors.
-        head: Its first kilobyte.
+        name: Name of the file, for errors.
+        head: The first kilobyte of the file.
 
     Raises:
-        EmptyDocument: There is nothing in it.
+        EmptyDocument: The content is empty.
         UnsupportedFile: It is neither a PDF nor an image.
 
-    >>> kind_of("a.txt", b"%PDF-1.7 ..."), kind_of("b", b"RIFF....WEBPVP8 ")
+    >>> detect_suffix("a.txt", b"%PDF-1.7 ..."), detect_suffix("b", b"RIFF....WEBPVP8 ")
     ('.pdf', '.webp')
     """
-    shown = safe_name(given, "")
     if not head:
-        raise EmptyDocument(f"{shown} is empty (0 bytes)", "copy or download it again")
+        raise EmptyDocument(f"{safe_name(name, '')} is empty (0 bytes)", "copy or download it again")
     if b"%PDF-" in head:
         return ".pdf"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -142,28 +150,29 @@ def kind_of(given: str, head: bytes) -> str:
     for suffix, signature in _SIGNATURES:
         if head.startswith(signature):
             return suffix
-    raise UnsupportedFile(f"{shown} is neither a PDF nor an image", "convert it to PDF")
+    raise UnsupportedFile(f"{safe_name(name, '')} is neither a PDF nor an image", "convert it to PDF")
 
 
-def safe_name(given: str, suffix: str) -> str:
-    r"""A file name from whatever a client calls a file: the last part of a path, of letters that disks take.
+def safe_name(name: str, suffix: str) -> str:
+    r"""A safe file name from whatever a client sends: the last part of a path, without unusual characters.
 
     >>> safe_name("../../etc/passwd", ".pdf"), safe_name("C:\\scans\\Invoice 7.PDF", ".pdf")
     ('passwd.pdf', 'Invoice 7.pdf')
     >>> safe_name("..", ".pdf"), safe_name("a\x00b\u202ec.jpeg", ".jpg")
     ('document.pdf', 'a_b_c.jpg')
     """
-    last = re.split(r"[/\\]", unicodedata.normalize("NFC", given))[-1]
-    stem, dot, end = last.rpartition(".")
-    if dot and suffix and _SAME.get(f".{end.lower()}", f".{end.lower()}") == suffix:
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    stem, dot, extension = last.rpartition(".")
+    own_suffix = f".{extension.lower()}"
+    if dot and suffix and _SUFFIX_ALIASES.get(own_suffix, own_suffix) == suffix:
         last = stem
     clean = re.sub(r"[^\w .,()+@=&-]", "_", last).strip(" .")
-    short = clean.encode(errors="ignore")[:_LONGEST].decode(errors="ignore").strip(" .")
+    short = clean.encode(errors="ignore")[:_MAX_NAME_BYTES].decode(errors="ignore").strip(" .")
     return (short or "document") + suffix
 
 
 def _numbered(path: Path) -> Iterator[Path]:
-    """A path, and then the same with numbers."""
+    """A path, then the same path with the numbers 2, 3, ..."""
     yield path
     number = 2
     while True:
@@ -171,20 +180,20 @@ def _numbered(path: Path) -> Iterator[Path]:
         number += 1
 
 
-def _mark(path: Path) -> Path:
+def _marker(path: Path) -> Path:
     return path.with_name(f".{path.name}.waiting")
 
 
-def _flush_names(folder: Path) -> None:
-    """Let the names of files survive a power cut, too: what was written into them does already."""
-    opened = os.open(folder, os.O_RDONLY)
+def _sync_directory(folder: Path) -> None:
+    """Make the names of new files survive a power cut; their contents were synced before."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(opened)
+        os.fsync(descriptor)
     finally:
-        os.close(opened)
+        os.close(descriptor)
 
 
-def _holds(path: Path, digest: bytes) -> bool:
+def _has_digest(path: Path, digest: bytes) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -199,11 +208,11 @@ def _digest(content: BinaryIO) -> bytes:
 
 
 @contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    """Errors of the disk in docrag's words."""
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of the disk into docrag's own."""
     try:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StorageFull("no space left for uploads", "free some space") from error
+            raise StorageFull("there is no space left for uploads", "free some disk space") from error
         raise StoreError(f"cannot write {folder}: {error.strerror}") from error

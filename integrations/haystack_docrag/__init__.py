@@ -1,4 +1,4 @@
-"""docrag in Haystack: a component that gives pages as documents, ready for DocumentToImageContent."""
+"""docrag for Haystack: a component that returns pages as documents, ready for DocumentToImageContent."""
 
 try:
     import haystack  # noqa: F401

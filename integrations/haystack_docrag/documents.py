@@ -1,4 +1,4 @@
-"""Hits as Haystack's documents."""
+"""Hits as Haystack documents."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from haystack import Document
 from docrag.types import Hit
 
 
-def document_of(hit: Hit) -> Document:
-    """A page as a document.
+def hit_document(hit: Hit) -> Document:
+    """Turn a hit into a document.
 
-    `file_path` is the path as ingested and `page_number` counts from 1, as DocumentToImageContent wants them.
-    `image_path` is the page as docrag rendered it, absolute, or None where that file is gone; there is no
-    `mime_type`, since the two paths would need different ones.
+    `file_path` is the path as ingested, and `page_number` counts from 1: DocumentToImageContent reads both.
+    `image_path` is the absolute path of the page as docrag rendered it, or None if that file no longer
+    exists. There is no `mime_type`, since the two paths would need different ones.
     """
-    image = hit.image_path
+    image_path = hit.image_path
+    if image_path is not None and not image_path.is_file():
+        image_path = None
     meta = {
         "file_path": hit.file,
         "page_number": hit.page,
@@ -23,7 +25,7 @@ def document_of(hit: Hit) -> Document:
         "page_label": hit.metadata["page_label"],
         "total_pages": hit.metadata["total_pages"],
         "document_id": hit.document_id,
-        "image_path": str(image.absolute()) if image is not None and image.is_file() else None,
+        "image_path": None if image_path is None else str(image_path.absolute()),
         "image_url": hit.image_url,
         "scores": dict(hit.scores),
         "regions": [region.as_json() for region in hit.regions],

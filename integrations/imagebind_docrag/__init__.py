@@ -1,4 +1,4 @@
-"""ImageBind for docrag: pages found by a text, an image or a recording; see README.md for its licence."""
+"""ImageBind for docrag: find pages by a text, an image or a recording. README.md explains its licence."""
 
 from imagebind_docrag.encoder import ImageBindEncoder
 

@@ -1,17 +1,17 @@
-"""The page encoder; importing this module loads neither torch nor ImageBind."""
+"""ImageBindEncoder; importing this module loads neither torch nor ImageBind."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from docrag.encode.base import ModelSpec
+from docrag.encode.base import EncoderOptions, ModelSpec, refuse_vision_options
 from docrag.encode.checkpoints.digests import sha256_of
 from docrag.encode.models.towers import TwoTowerEncoder
-from docrag.encode.options import EncoderOptions, refuse_knobs
 from docrag.encode.vectors.norms import normalised
 from docrag.errors import ModelUnavailable
 from docrag.types import MultiVector
@@ -19,12 +19,14 @@ from docrag.types import MultiVector
 if TYPE_CHECKING:
     from imagebind_docrag.towers import ImageBindTowers
 
+logger = logging.getLogger(__name__)
+
 WEIGHTS = "DOCRAG_IMAGEBIND_WEIGHTS"
-"""Environment variable with the path of the weights; they are never downloaded."""
+"""The environment variable with the path of the weights, which are never downloaded."""
 DIM = 1024
 SIDE = 224
-NEEDS = ("imagebind", "einops", "ftfy", "iopath", "regex", "timm", "torchvision")
-"""What is imported for images and texts; recordings need soundfile too."""
+REQUIRED_PACKAGES = ("imagebind", "einops", "ftfy", "iopath", "regex", "timm", "torchvision")
+"""The packages that images and texts need; recordings need soundfile too."""
 INSTALL = (
     "if a non-commercial licence (CC-BY-NC-SA-4.0) suits you: pip install --no-deps imagebind-unofficial "
     "&& pip install einops ftfy iopath regex soundfile timm torchvision"
@@ -32,18 +34,18 @@ INSTALL = (
 
 
 class ImageBindEncoder(TwoTowerEncoder):
-    """Images, texts and recordings in one space of 1024 dimensions, one vector each.
+    """Embeds images, texts and recordings into one space of 1024 dimensions, with one vector each.
 
     Args:
-        options: How it is run; it has one resolution, which no option changes.
+        options: How the model is run. It has a single resolution, which no option can change.
 
     Raises:
-        ModelUnavailable: The library or the weights are not there.
+        ModelUnavailable: The library is not installed, or the weights are missing.
         SettingsError: The options ask for another resolution.
     """
 
     def __init__(self, options: EncoderOptions) -> None:
-        refuse_knobs(options, f"imagebind sees {SIDE} by {SIDE} pixels and nothing else")
+        refuse_vision_options(options, f"imagebind always sees {SIDE} by {SIDE} pixels")
         _require_library()
         weights = _find_weights()
 
@@ -55,13 +57,13 @@ class ImageBindEncoder(TwoTowerEncoder):
         super().__init__(_spec(weights), load, options)
 
     def encode_query_audio(self, paths: Sequence[Path]) -> list[MultiVector]:
-        """One row a recording, in order.
+        """Embed recordings, in order; each becomes one row.
 
         Args:
-            paths: Sound files that libsndfile reads: WAV, FLAC, OGG, MP3.
+            paths: Sound files that libsndfile can read: WAV, FLAC, OGG, MP3.
 
         Raises:
-            QueryError: A file is not there, is no sound file, or is shorter than 25 ms.
+            QueryError: A file does not exist, is not a sound file, or is shorter than 25 ms.
             ModelUnavailable: soundfile is not installed.
         """
         towers = cast("ImageBindTowers", self.towers)
@@ -85,21 +87,24 @@ def _spec(weights: Path) -> ModelSpec:
 
 
 def _require_library() -> None:
-    lacking = [name for name in NEEDS if find_spec(name) is None]
-    if lacking:
-        raise ModelUnavailable(f"imagebind needs {', '.join(lacking)}, not installed here", INSTALL)
+    missing = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ModelUnavailable(
+            f"imagebind needs packages that are not installed: {', '.join(missing)}", INSTALL
+        )
 
 
 def _find_weights() -> Path:
-    given = os.environ.get(WEIGHTS)
-    if not given:
+    path = os.environ.get(WEIGHTS)
+    if not path:
         raise ModelUnavailable(
             f"imagebind has no weights: {WEIGHTS} is not set",
-            f"download imagebind_huge.pth as ImageBind's README says, then {WEIGHTS}=PATH",
+            f"download imagebind_huge.pth as described in ImageBind's README, then set {WEIGHTS} to its path",
         )
-    weights = Path(given).expanduser()
+    weights = Path(path).expanduser()
     if not weights.is_file():
         raise ModelUnavailable(
             f"imagebind has no weights at {weights}", f"set {WEIGHTS} to the path of imagebind_huge.pth"
         )
+    logger.debug("the weights of ImageBind are at %s", weights)
     return weights

@@ -17,33 +17,33 @@ VOCABULARY = "bpe/bpe_simple_vocab_16e6.txt.gz"
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
-    """What is used of the library."""
+class ImageBindLibrary:
+    """The parts of the library that docrag uses."""
 
     model_class: Any
-    """ImageBindModel."""
+    """The class ImageBindModel."""
     tokenizer: Any
-    """(text) -> (77,) token ids, a longer text cut."""
+    """Called with a text, it returns (77,) token ids; a longer text is truncated."""
 
 
 @cache
-def load_library() -> Library:
+def load_library() -> ImageBindLibrary:
     """Import the model and the tokenizer.
 
-    `import imagebind` itself imports imagebind.data, and with it pkg_resources, which setuptools has no more,
-    pytorchvideo, which fails with torchvision >= 0.17, and torchaudio, which must match torch. So its modules
-    are imported past its `__init__`, which is left for others to run.
+    `import imagebind` imports imagebind.data, and with it pkg_resources, which setuptools no longer contains,
+    pytorchvideo, which fails with torchvision >= 0.17, and torchaudio, which must match torch. So the modules
+    are imported without running the package's `__init__`, and a later `import imagebind` still runs it.
 
     Raises:
-        ModelUnavailable: The library, or one that it imports, cannot be imported.
+        ModelUnavailable: The library, or a package that it imports, cannot be imported.
     """
-    mend_torchvision()  # timm imports it
-    found = find_spec("imagebind")
-    if found is None or not found.submodule_search_locations:
+    mend_torchvision()  # timm imports torchvision
+    spec = find_spec("imagebind")
+    if spec is None or not spec.submodule_search_locations:
         raise ModelUnavailable("imagebind is not installed", "see imagebind_docrag/README.md")
-    past_init = "imagebind" not in sys.modules
-    if past_init:
-        sys.modules["imagebind"] = module_from_spec(found)
+    skip_init = "imagebind" not in sys.modules
+    if skip_init:
+        sys.modules["imagebind"] = module_from_spec(spec)
     try:
         model = import_module("imagebind.models.imagebind_model")
         preprocessors = import_module("imagebind.models.multimodal_preprocessors")
@@ -52,7 +52,7 @@ def load_library() -> Library:
             f"imagebind cannot be imported: {error}", "see imagebind_docrag/README.md for what it needs"
         ) from error
     finally:
-        if past_init:
+        if skip_init:
             del sys.modules["imagebind"]
-    vocabulary = Path(found.submodule_search_locations[0]) / VOCABULARY
-    return Library(model.ImageBindModel, preprocessors.SimpleTokenizer(bpe_path=str(vocabulary)))
+    vocabulary = Path(spec.submodule_search_locations[0]) / VOCABULARY
+    return ImageBindLibrary(model.ImageBindModel, preprocessors.SimpleTokenizer(bpe_path=str(vocabulary)))

@@ -1,4 +1,4 @@
-"""docrag in LangChain: a retriever of pages, messages that show them to a model, and a tool for agents."""
+"""docrag for LangChain: a page retriever, messages with pages, an agent tool and a vector store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 if find_spec("langchain_core") is None:
     raise ImportError("langchain_docrag needs LangChain: pip install 'langchain-core>=1,<2'")
 
-_HOMES = {
+_MODULE_OF = {
     "DocragEmbeddings": "embeddings",
     "DocragRetriever": "retriever",
     "DocragVectorStore": "vectorstore",
@@ -36,6 +36,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'langchain_docrag' has no attribute {name!r}")
-    return getattr(import_module(f"langchain_docrag.{_HOMES[name]}"), name)
+    return getattr(import_module(f"langchain_docrag.{_MODULE_OF[name]}"), name)

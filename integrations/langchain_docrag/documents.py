@@ -1,4 +1,4 @@
-"""Pages as LangChain's documents."""
+"""Pages as LangChain documents."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from docrag.errors import DocumentError
 from docrag.types import Hit, IndexedPage
 
 MIME_TYPE = "image/jpeg"
-IMAGE = "image_base64"
-"""Key of the metadata that holds the page image where it was asked for."""
+IMAGE_KEY = "image_base64"
+"""The metadata key of the page image, where the image was asked for."""
 
 
 def page_document(page: IndexedPage, *, neighbour_of: str = "", include_image: bool = False) -> Document:
-    """A page as a document: its caption and text, and metadata that can be written as JSON.
+    """Turn a page into a document: its caption and text, with metadata that can be written as JSON.
 
     Args:
-        page: A hit, or a page beside one.
-        neighbour_of: Id of the hit that the page stands beside; it has no rank, score or regions itself.
+        page: A hit, or a neighbour of one.
+        neighbour_of: The id of the hit that the page is a neighbour of. A neighbour has no rank, score or
+            regions.
         include_image: Whether the page image goes into the metadata, as base64.
 
     Returns:
-        Metadata has the keys of PyMuPDFLoader (source, file_path, page from 0, total_pages, title), those of
-        the index (page_label, file_name, document_id, width and height in points...), `image_path` and
-        `image_url`; of a hit also `rank`, `score`, `scores` and `regions`, of a neighbour `neighbour_of`.
+        The metadata has the keys of PyMuPDFLoader (source, file_path, page from 0, total_pages, title), those
+        of the index (page_label, file_name, document_id, width and height in points...), `image_path` and
+        `image_url`. A hit also has `rank`, `score`, `scores` and `regions`; a neighbour has `neighbour_of`.
 
     Raises:
-        DocumentError: The image is wanted and no longer beside the index.
+        DocumentError: The image is asked for, and its file no longer exists.
     """
     metadata = {
         **page.metadata,
@@ -39,15 +40,15 @@ def page_document(page: IndexedPage, *, neighbour_of: str = "", include_image: b
         "mime_type": MIME_TYPE,
     }
     if isinstance(page, Hit):
-        metadata |= _match(page)
+        metadata |= _hit_metadata(page)
     if neighbour_of:
         metadata["neighbour_of"] = neighbour_of
     if include_image:
-        metadata[IMAGE] = base64.b64encode(_jpeg(page)).decode()
+        metadata[IMAGE_KEY] = base64.b64encode(_read_image(page)).decode()
     return Document(id=page.page_id, page_content=page.text, metadata=metadata)
 
 
-def _match(hit: Hit) -> dict[str, Any]:
+def _hit_metadata(hit: Hit) -> dict[str, Any]:
     return {
         "rank": hit.rank,
         "score": hit.score,
@@ -56,9 +57,11 @@ def _match(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _jpeg(page: IndexedPage) -> bytes:
+def _read_image(page: IndexedPage) -> bytes:
+    if page.image_path is None:
+        return b""
     try:
-        return page.image_path.read_bytes() if page.image_path else b""
+        return page.image_path.read_bytes()
     except FileNotFoundError as error:
         hint = "ingest the file again, or leave out include_images"
         raise DocumentError(f"no image of {page.file}, page {page.page}", hint) from error

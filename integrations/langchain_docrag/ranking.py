@@ -1,4 +1,4 @@
-"""Pages by their documents, and pages among their neighbours."""
+"""How hits are grouped by document, and how they are ordered among their neighbours."""
 
 from __future__ import annotations
 
@@ -7,48 +7,51 @@ from collections.abc import Iterator, Sequence
 from docrag.types import Hit, IndexedPage, page_id
 
 
-def documents_in(hits: Sequence[Hit]) -> dict[str, list[Hit]]:
-    """Hits by the id of their document, documents in the order of their best page."""
-    found: dict[str, list[Hit]] = {}
+def group_by_document(hits: Sequence[Hit]) -> dict[str, list[Hit]]:
+    """Group hits by document id; the documents are in the order of their best page."""
+    groups: dict[str, list[Hit]] = {}
     for hit in hits:
-        found.setdefault(hit.document_id, []).append(hit)
-    return found
+        groups.setdefault(hit.document_id, []).append(hit)
+    return groups
 
 
-def best_of_documents(hits: Sequence[Hit], documents: int, pages: int) -> list[Hit]:
-    """The best pages of the best documents, document by document."""
-    groups = list(documents_in(hits).values())[:documents]
+def best_pages_by_document(hits: Sequence[Hit], documents: int, pages: int) -> list[Hit]:
+    """Take the best pages of the best documents, one document after the other."""
+    groups = list(group_by_document(hits).values())[:documents]
     return [hit for group in groups for hit in group[:pages]]
 
 
-def neighbours_of(hits: Sequence[Hit], reach: int) -> dict[str, Hit]:
-    """Ids of the pages up to `reach` before and after hits, each with the best hit that it stands beside.
+def find_neighbours(hits: Sequence[Hit], distance: int) -> dict[str, Hit]:
+    """Find the pages up to `distance` before and after each hit.
 
-    Hits themselves are no neighbours. A page may not be in the index.
+    Returns:
+        The id of each neighbour, with the best hit that it is a neighbour of. A hit is never a neighbour.
+        A page with one of these ids need not be in the index.
     """
-    found = {hit.page_id for hit in hits}
-    beside: dict[str, Hit] = {}
+    hit_ids = {hit.page_id for hit in hits}
+    neighbours: dict[str, Hit] = {}
     for hit in hits:
-        last = hit.metadata["total_pages"]
-        for number in range(max(1, hit.page - reach), min(last, hit.page + reach) + 1):
-            name = page_id(hit.document_id, number)
-            if name not in found:
-                beside.setdefault(name, hit)
-    return beside
+        first = max(1, hit.page - distance)
+        last = min(hit.metadata["total_pages"], hit.page + distance)
+        for number in range(first, last + 1):
+            neighbour_id = page_id(hit.document_id, number)
+            if neighbour_id not in hit_ids:
+                neighbours.setdefault(neighbour_id, hit)
+    return neighbours
 
 
-def in_runs(hits: Sequence[Hit], neighbours: Sequence[IndexedPage]) -> Iterator[IndexedPage]:
-    """Hits among their neighbours: runs of pages that follow each other, the run of the best hit first.
+def order_in_runs(hits: Sequence[Hit], neighbours: Sequence[IndexedPage]) -> Iterator[IndexedPage]:
+    """Order hits and their neighbours in runs of consecutive pages, the run of the best hit first.
 
-    Within a run pages stand as in the document, so that a table that goes on overleaf is read in order.
+    Within a run the pages are in document order, so that a table that continues overleaf is read in order.
     """
-    pages = {(page.document_id, page.page): page for page in (*neighbours, *hits)}
+    remaining = {(page.document_id, page.page): page for page in (*neighbours, *hits)}
     for hit in hits:
         document, number = hit.document_id, hit.page
-        if (document, number) not in pages:
-            continue  # it stands in the run of a better hit
-        while (document, number - 1) in pages:
+        if (document, number) not in remaining:
+            continue  # this hit was part of the run of a better one
+        while (document, number - 1) in remaining:
             number -= 1
-        while (document, number) in pages:
-            yield pages.pop((document, number))
+        while (document, number) in remaining:
+            yield remaining.pop((document, number))
             number += 1

@@ -1,4 +1,4 @@
-"""A tool with which an agent looks for pages."""
+"""A tool with which an agent searches the pages of an index."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from langchain_core.tools import StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from docrag.errors import QueryError
-from langchain_docrag.messages import NOTHING, Detail, page_blocks, page_line, shortened
+from langchain_docrag.messages import NO_PAGES, Detail, page_blocks, page_line, truncate_words
 
 DESCRIPTION = (
     "Search the pages of the indexed documents. Returns the pages that best answer the query, each with its "
-    "file, page number and text. Ask with a full question or with the words that the page would use."
+    "file, page number and text. Ask a full question, or use words that are likely to be on the page."
 )
 
-Found = tuple[str | list[ContentBlock], list[Document]]
+ContentAndDocuments = tuple[str | list[ContentBlock], list[Document]]
+"""What the model sees, and the documents that become the artifact of the message."""
 
 
-class SearchPages(BaseModel):
-    """What the model says when it calls the tool."""
+class SearchToolInput(BaseModel):
+    """The arguments that the model chooses when it calls the tool."""
 
-    query: str = Field(description="A question, or words that the page would use")
+    query: str = Field(description="A question, or words that are likely to be on the page")
 
 
 def docrag_tool(
@@ -36,49 +37,54 @@ def docrag_tool(
     images: Literal["none"] | Detail = "none",
     characters: int = 2000,
 ) -> StructuredTool:
-    """A tool that retrieves pages; its message's artifact is the list of documents.
+    """Make a tool that retrieves pages; the artifact of its message is the list of documents.
 
     Args:
-        retriever: Such as a `DocragRetriever`; how many pages the model gets is its k.
-        name: What the model calls it by.
-        description: What the model reads of it; say what the documents are about.
-        images: Whether the tool's message has the pages' images beside their text, and in which detail. Some
-            providers take only text from tools (OpenAI's chat completions is one): leave it at none there,
+        retriever: Such as a `DocragRetriever`, whose `k` is the number of pages that the model gets.
+        name: The name that the model calls the tool by.
+        description: What the model reads about the tool; it should say what the documents are about.
+        images: Whether the tool's message holds the page images beside their text, and in which detail. Some
+            providers accept only text from tools (OpenAI's chat completions is one): keep "none" for those,
             and show the pages with `show_pages`.
-        characters: Most of each page's text.
+        characters: The maximum length of each page's text.
 
     Returns:
-        A tool for `create_agent`, `bind_tools` and `ToolNode`. A query that cannot be answered is told to the
-        model as an error; that the index cannot be read is raised.
+        A tool for `create_agent`, `bind_tools` and `ToolNode`. A query that cannot be answered is reported to
+        the model as an error of the tool; if the index cannot be read, the exception is raised.
     """
 
-    def search(query: str, config: RunnableConfig) -> Found:
+    def search(query: str, config: RunnableConfig) -> ContentAndDocuments:
         try:
-            return _told(retriever.invoke(query, config), images, characters)
+            documents = retriever.invoke(query, config)
         except QueryError as error:
             raise ToolException(str(error)) from error
+        return _content_of(documents, images, characters), documents
 
-    async def asearch(query: str, config: RunnableConfig) -> Found:
+    async def asearch(query: str, config: RunnableConfig) -> ContentAndDocuments:
         try:
-            return _told(await retriever.ainvoke(query, config), images, characters)
+            documents = await retriever.ainvoke(query, config)
         except QueryError as error:
             raise ToolException(str(error)) from error
+        return _content_of(documents, images, characters), documents
 
     return StructuredTool.from_function(
         search,
         asearch,
         name=name,
         description=description,
-        args_schema=SearchPages,
+        args_schema=SearchToolInput,
         response_format="content_and_artifact",
         handle_tool_error=True,
     )
 
 
-def _told(docs: list[Document], images: Literal["none"] | Detail, characters: int) -> Found:
-    """What the model sees, and the documents."""
-    if not docs:
-        return NOTHING, docs
+def _content_of(
+    documents: list[Document], images: Literal["none"] | Detail, characters: int
+) -> str | list[ContentBlock]:
+    if not documents:
+        return NO_PAGES
     if images != "none":
-        return page_blocks(docs, detail=images, missing="text", text=characters), docs
-    return "\n\n".join(f"{page_line(doc)}\n{shortened(doc.page_content, characters)}" for doc in docs), docs
+        return page_blocks(documents, detail=images, missing="text", text=characters)
+    return "\n\n".join(
+        f"{page_line(doc)}\n{truncate_words(doc.page_content, characters)}" for doc in documents
+    )

@@ -1,4 +1,4 @@
-"""LangChain's vector store on Qdrant: texts with ids of any kind, or pages by their captions."""
+"""DocragVectorStore: a LangChain vector store on Qdrant, for texts or for the pages of an index."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from langchain_core.vectorstores import VectorStore
 
 from docrag.errors import SettingsError, StoreError
 from docrag.settings import load_settings
-from langchain_docrag.nearest import Filter, nearest, varied
-from langchain_docrag.points import TEMPORARY, open_points
-from langchain_docrag.texts import Texts
-from langchain_docrag.writing import batch_of, listed_texts, write
+from langchain_docrag.backend import TEMPORARY, open_backend
+from langchain_docrag.similarity import MetadataFilter, diverse, nearest
+from langchain_docrag.text_backend import TextBackend, TextBatch, list_of_strings
 
 if TYPE_CHECKING:
     from docrag import Index
     from docrag.settings import Settings
 
-Scored = list[tuple[Document, float]]
+ScoredDocuments = list[tuple[Document, float]]
 
 
 class DocragVectorStore(VectorStore):
-    """Documents by one vector each, in a directory or on a Qdrant server.
+    """Documents with one vector each, in a directory or on a Qdrant server.
 
-    A place of its own holds texts, which can be added, replaced and deleted; metadata and ids come back as
-    they were given. An index that `docrag ingest` made can be opened too: its pages are found by the vectors
-    of their captions and texts, by the index's own model, and only ingest and remove change them. For
-    questions about pages `DocragRetriever` is better; this is for whatever wants a vector store.
+    A store of its own holds texts, which can be added, replaced and deleted; metadata and ids are returned as
+    they were given. An index made by `docrag ingest` can be opened too: its pages are found by the vectors
+    of their captions and texts, with the index's own model, and only ingest and remove change them. For
+    questions about pages `DocragRetriever` is better; use this where a vector store is required.
 
     Args:
-        uri: A directory, a collection such as http://localhost:6333/notes, or ":memory:" for a place that is
-            gone when the store is closed; or an `Index` that is open already, and stays open.
-        embedding: Any of LangChain; by default the one that the place was filled with, minilm for a new one.
-        settings: The server's key and what else can be set; by default from the environment and docrag.toml.
+        uri: A directory, a collection such as http://localhost:6333/notes, or ":memory:" for a store that is
+            deleted when it is closed; or an open `Index`, which stays open.
+        embedding: Any LangChain embeddings. The default is what the store was filled with, and minilm for a
+            new store.
+        settings: The server's API key and other settings; by default from the environment and docrag.toml.
 
     Raises:
-        IndexMismatch: The place was filled with other embeddings.
-        IndexInUse: Another process holds the directory.
-        SettingsError: The address cannot be used.
+        IndexMismatch: The store was filled with other embeddings.
+        IndexInUse: Another process has the directory open.
+        SettingsError: The address is invalid.
 
     >>> from langchain_docrag import DocragVectorStore
     >>> with DocragVectorStore() as store:
@@ -59,7 +59,7 @@ class DocragVectorStore(VectorStore):
         *,
         settings: Settings | None = None,
     ) -> None:
-        self._points = open_points(uri, embedding, settings or load_settings())
+        self._backend = open_backend(uri, embedding, settings or load_settings())
 
     @classmethod
     def from_texts(
@@ -73,8 +73,8 @@ class DocragVectorStore(VectorStore):
         settings: Settings | None = None,
         **kwargs: Any,
     ) -> Self:
-        """A store with these texts, beside those that are there already; arguments as for both."""
-        _refuse(kwargs)
+        """Open a store and add texts to what it holds; the arguments are those of both steps."""
+        _refuse_unknown(kwargs)
         store = cls(uri, embedding, settings=settings)
         try:
             store.add_texts(texts, metadatas, ids=ids)
@@ -85,13 +85,13 @@ class DocragVectorStore(VectorStore):
 
     @property
     def embeddings(self) -> Embeddings:
-        """What turns texts into vectors."""
-        return self._points.embedding
+        """The embeddings of the store."""
+        return self._backend.embedding
 
     @property
     def uri(self) -> str:
-        """Where the documents are."""
-        return self._points.uri
+        """The address of the documents."""
+        return self._backend.uri
 
     def add_texts(
         self,
@@ -101,25 +101,31 @@ class DocragVectorStore(VectorStore):
         ids: list[str] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Write texts; one whose id is there already is replaced. All are safe when this returns.
+        """Write texts, replacing those with the same ids; this returns when all of them are durable.
 
         Args:
-            texts: Texts.
-            metadatas: Of each text: JSON, as deep as it likes.
-            ids: Of each text: any text. Those that are None are made, and all where none are given.
-            kwargs: `batch_size`, as LangChain's indexing gives it, changes nothing: all go together.
+            texts: The texts.
+            metadatas: The metadata of each text: JSON, nested to any depth.
+            ids: The id of each text, any string. An id that is None is generated, as all of them are by
+                default.
+            kwargs: `batch_size`, which LangChain's indexing passes, has no effect: all texts are written
+                together.
 
         Returns:
             The ids, in the order of the texts.
 
         Raises:
-            SettingsError: The lists are not of one length, or an id is no text.
-            StoreError: These are pages of an index, which are not written here, or the store is closed.
+            SettingsError: The lists differ in length, or an id is not a string.
+            StoreError: The store is closed, or its documents are the pages of an index, which are read-only
+                here.
             IndexMismatch: The embeddings give vectors of another length than before.
-            InvalidRecord: Metadata cannot be kept; none of the texts is written.
+            InvalidRecord: Metadata cannot be stored; none of the texts is written.
         """
-        points, batch = self._texts(kwargs), batch_of(texts, metadatas, ids)
-        return write(points, batch, self.embeddings.embed_documents(batch.texts)) if batch.texts else []
+        backend = self._writable_backend(kwargs)
+        batch = TextBatch.checked(texts, metadatas, ids)
+        if not batch.texts:
+            return []
+        return backend.write(batch, self.embeddings.embed_documents(batch.texts))
 
     async def aadd_texts(
         self,
@@ -129,102 +135,109 @@ class DocragVectorStore(VectorStore):
         ids: list[str] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """The same as add_texts, by the embeddings' own coroutine, and a thread for the writing."""
-        points, batch = self._texts(kwargs), batch_of(texts, metadatas, ids)
+        """Like add_texts, with the embeddings' own coroutine; the texts are written in a thread."""
+        backend = self._writable_backend(kwargs)
+        batch = TextBatch.checked(texts, metadatas, ids)
         if not batch.texts:
             return []
         vectors = await self.embeddings.aembed_documents(batch.texts)
-        return await asyncio.to_thread(write, points, batch, vectors)
+        return await asyncio.to_thread(backend.write, batch, vectors)
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
-        """Remove texts; ids that are not there are no error.
+        """Remove texts; an unknown id is not an error.
 
         Args:
-            ids: Of the texts; None removes all of them, as LangChain has it.
-            kwargs: None is known.
+            ids: The ids of the texts; None removes all of them, as LangChain specifies.
+            kwargs: Refused.
 
         Returns:
-            True, once the removal survives a power cut.
+            True, when the removal is durable.
 
         Raises:
-            StoreError: These are pages of an index, which are not removed here, or the store is closed.
+            StoreError: The store is closed, or its documents are the pages of an index, which are read-only
+                here.
         """
-        points = self._texts(kwargs)
-        points.remove(None if ids is None else [points.point_id(id) for id in listed_texts(ids, "ids")])
+        backend = self._writable_backend(kwargs)
+        if ids is None:
+            backend.remove_all()
+        else:
+            backend.remove(list_of_strings(ids, "ids"))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """The documents with these ids, in their order; those that are not there are left out.
+        """Return the documents with these ids, in the order of the ids; unknown ids are skipped.
 
         Raises:
             StoreError: The store is closed.
         """
-        points = self._points
-        store = points.store()
-        wanted = dict.fromkeys(filter(None, map(points.point_id, listed_texts(ids, "ids"))))
-        found = store.retrieve(list(wanted), payload=points.payload) if store and wanted else []
-        return [points.document(record) for record in found]
+        backend = self._backend
+        store = backend.store()
+        point_ids = [backend.point_id(id) for id in list_of_strings(ids, "ids")]
+        valid = [point_id for point_id in dict.fromkeys(point_ids) if point_id is not None]
+        if store is None or not valid:
+            return []
+        return [backend.document(record) for record in store.retrieve(valid, payload=backend.payload)]
 
     def similarity_search(
-        self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
+        self, query: str, k: int = 4, filter: MetadataFilter | None = None, **kwargs: Any
     ) -> list[Document]:
-        """The documents nearest to a query, best first.
+        """Find the documents nearest to a query, best first.
 
         Args:
             query: A question or some words.
-            k: How many, 1 or more.
-            filter: Values that the metadata must have, all of them: a list means any of its values, a mapping
-                looks into a mapping. For the pages of an index, the filter that `Index.search` takes.
-            kwargs: None is known.
+            k: The number of documents, 1 or more.
+            filter: Values that the metadata must have, all of them. A list means any of its values, and a
+                mapping filters a nested mapping. The pages of an index take the filter of `Index.search`.
+            kwargs: Refused.
 
         Raises:
-            QueryError: k or the filter cannot be used.
-            IndexMismatch: The embeddings give vectors of another length than the store has.
+            QueryError: k or the filter is invalid.
+            IndexMismatch: The embeddings give vectors of another length than the stored ones.
         """
-        return _documents(self.similarity_search_with_score(query, k, filter, **kwargs))
+        return _without_scores(self.similarity_search_with_score(query, k, filter, **kwargs))
 
     async def asimilarity_search(
-        self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
+        self, query: str, k: int = 4, filter: MetadataFilter | None = None, **kwargs: Any
     ) -> list[Document]:
-        """The same as similarity_search, by the embeddings' own coroutine."""
-        return _documents(await self.asimilarity_search_with_score(query, k, filter, **kwargs))
+        """Like similarity_search, with the embeddings' own coroutine."""
+        return _without_scores(await self.asimilarity_search_with_score(query, k, filter, **kwargs))
 
     def similarity_search_with_score(
-        self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
-    ) -> Scored:
-        """The same as similarity_search, with the cosine of each, -1..1."""
-        _refuse(kwargs)
-        return nearest(self._points, self.embeddings.embed_query(query), k, filter)
+        self, query: str, k: int = 4, filter: MetadataFilter | None = None, **kwargs: Any
+    ) -> ScoredDocuments:
+        """Like similarity_search, with the cosine of each document, -1..1."""
+        _refuse_unknown(kwargs)
+        return nearest(self._backend, self.embeddings.embed_query(query), k, filter)
 
     async def asimilarity_search_with_score(
-        self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
-    ) -> Scored:
-        """The same as similarity_search_with_score, by the embeddings' own coroutine."""
-        _refuse(kwargs)
+        self, query: str, k: int = 4, filter: MetadataFilter | None = None, **kwargs: Any
+    ) -> ScoredDocuments:
+        """Like similarity_search_with_score, with the embeddings' own coroutine."""
+        _refuse_unknown(kwargs)
         vector = await self.embeddings.aembed_query(query)
-        return await asyncio.to_thread(nearest, self._points, vector, k, filter)
+        return await asyncio.to_thread(nearest, self._backend, vector, k, filter)
 
     def similarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, filter: Filter | None = None, **kwargs: Any
+        self, embedding: list[float], k: int = 4, filter: MetadataFilter | None = None, **kwargs: Any
     ) -> list[Document]:
-        """The same as similarity_search, by a vector."""
-        _refuse(kwargs)
-        return _documents(nearest(self._points, embedding, k, filter))
+        """Like similarity_search, for a vector."""
+        _refuse_unknown(kwargs)
+        return _without_scores(nearest(self._backend, embedding, k, filter))
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
-        """Documents near to a query and not too near to each other.
+        """Find documents that are near to a query and differ from each other.
 
         Args:
             query: A question or some words.
-            k: How many, 1 or more.
-            fetch_k: How many of the nearest they are chosen from.
-            lambda_mult: 1 for the nearest ones, 0 for those that differ most.
+            k: The number of documents, 1 or more.
+            fetch_k: The number of nearest documents that they are chosen from.
+            lambda_mult: 1 for the nearest documents, 0 for those that differ most.
             kwargs: `filter`, as for similarity_search.
 
         Raises:
-            QueryError: A number or the filter cannot be used.
+            QueryError: A number or the filter is invalid.
         """
         vector = self.embeddings.embed_query(query)
         return self.max_marginal_relevance_search_by_vector(vector, k, fetch_k, lambda_mult, **kwargs)
@@ -232,7 +245,7 @@ class DocragVectorStore(VectorStore):
     async def amax_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
-        """The same as max_marginal_relevance_search, by the embeddings' own coroutine."""
+        """Like max_marginal_relevance_search, with the embeddings' own coroutine."""
         vector = await self.embeddings.aembed_query(query)
         search = self.max_marginal_relevance_search_by_vector
         return await asyncio.to_thread(search, vector, k, fetch_k, lambda_mult, **kwargs)
@@ -245,14 +258,14 @@ class DocragVectorStore(VectorStore):
         lambda_mult: float = 0.5,
         **kwargs: Any,
     ) -> list[Document]:
-        """The same as max_marginal_relevance_search, by a vector."""
+        """Like max_marginal_relevance_search, for a vector."""
         filter = kwargs.pop("filter", None)
-        _refuse(kwargs)
-        return varied(self._points, embedding, k, fetch_k, lambda_mult, filter)
+        _refuse_unknown(kwargs)
+        return diverse(self._backend, embedding, k, fetch_k, lambda_mult, filter)
 
     def close(self) -> None:
-        """Let go of the place, so that another process can open it; twice is harmless."""
-        self._points.close()
+        """Close the store, so that another process can open it; calling this twice is harmless."""
+        self._backend.close()
 
     def __enter__(self) -> Self:
         return self
@@ -265,19 +278,19 @@ class DocragVectorStore(VectorStore):
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return relevance
 
-    def _texts(self, kwargs: dict[str, Any]) -> Texts:
-        """The points, if they are written here."""
-        _refuse({name: value for name, value in kwargs.items() if name != "batch_size"})
-        if isinstance(self._points, Texts):
-            return self._points
+    def _writable_backend(self, kwargs: dict[str, Any]) -> TextBackend:
+        """The backend, if it can be written to; of other arguments only `batch_size` is accepted."""
+        _refuse_unknown({name: value for name, value in kwargs.items() if name != "batch_size"})
+        if isinstance(self._backend, TextBackend):
+            return self._backend
         raise StoreError(
             f"{self.uri} is an index of pages, which a vector store only reads",
-            "use Index.ingest and Index.remove, or keep texts in a vector store at another place",
+            "use Index.ingest and Index.remove, or keep texts in a vector store at another address",
         )
 
 
 def relevance(cosine: float) -> float:
-    """A cosine as LangChain's relevance, 0..1, of which 0.5 means unrelated.
+    """Scale a cosine to LangChain's relevance, 0..1, where 0.5 means unrelated.
 
     >>> relevance(1.0), relevance(0.0), relevance(-1.0000001)
     (1.0, 0.5, 0.0)
@@ -285,11 +298,13 @@ def relevance(cosine: float) -> float:
     return min(1.0, max(0.0, (1 + cosine) / 2))
 
 
-def _documents(scored: Scored) -> list[Document]:
+def _without_scores(scored: ScoredDocuments) -> list[Document]:
     return [document for document, _ in scored]
 
 
-def _refuse(kwargs: dict[str, Any]) -> None:
-    """Refuse arguments that would do nothing."""
+def _refuse_unknown(kwargs: dict[str, Any]) -> None:
+    """Refuse arguments that would have no effect."""
     if kwargs:
-        raise SettingsError(f"a DocragVectorStore knows no {', '.join(sorted(kwargs))} here", "leave it out")
+        raise SettingsError(
+            f"DocragVectorStore has no argument {', '.join(sorted(kwargs))} here", "leave it out"
+        )

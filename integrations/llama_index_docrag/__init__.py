@@ -1,4 +1,4 @@
-"""docrag in LlamaIndex: a retriever that gives pages as nodes with their images."""
+"""docrag for LlamaIndex: a retriever that returns pages as nodes with their images."""
 
 try:
     import llama_index.core  # noqa: F401

@@ -1,7 +1,8 @@
-"""Hits as LlamaIndex's nodes."""
+"""Hits as LlamaIndex nodes."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from llama_index.core.schema import (
@@ -15,30 +16,34 @@ from llama_index.core.schema import (
 
 from docrag.types import Hit
 
-FOR_PEOPLE = ("title", "file_name", "page_label")
-"""Metadata that a model is told beside a page's text; the rest stays with the node."""
+logger = logging.getLogger(__name__)
+
+METADATA_FOR_MODELS = ("title", "file_name", "page_label")
+"""The metadata that a model is shown with the text of a page; the node keeps the rest."""
 
 
-def node_of(hit: Hit) -> NodeWithScore:
-    """A page as an ImageNode, with the path of its image; as a TextNode where it has no image any more."""
-    metadata = _metadata(hit)
-    kept_back = [key for key in metadata if key not in FOR_PEOPLE]
-    image = _image(hit)
-    kind = ImageNode if image else TextNode
-    node = kind(
+def page_node(hit: Hit) -> NodeWithScore:
+    """Turn a hit into an ImageNode with the path or address of its image, or a TextNode if it has neither."""
+    metadata = _node_metadata(hit)
+    hidden_keys = [key for key in metadata if key not in METADATA_FOR_MODELS]
+    image_fields = _image_fields(hit)
+    if not image_fields:
+        logger.info("page %s has no image any more: it becomes a TextNode", hit.page_id)
+    node_class = ImageNode if image_fields else TextNode
+    node = node_class(
         id_=hit.page_id,
         text=hit.text,
         metadata=metadata,
-        excluded_llm_metadata_keys=kept_back,
-        excluded_embed_metadata_keys=kept_back,
-        relationships={NodeRelationship.SOURCE: _source(hit)},
-        **image,
+        excluded_llm_metadata_keys=hidden_keys,
+        excluded_embed_metadata_keys=hidden_keys,
+        relationships={NodeRelationship.SOURCE: _document_info(hit)},
+        **image_fields,
     )
     return NodeWithScore(node=node, score=hit.score)
 
 
-def _image(hit: Hit) -> dict[str, str]:
-    """Where the image is; a file before an address, which a model elsewhere may not reach."""
+def _image_fields(hit: Hit) -> dict[str, str]:
+    """Where the image is; a file is preferred to an address, which a remote model may not reach."""
     if hit.image_path is not None and hit.image_path.is_file():
         return {"image_path": str(hit.image_path.absolute()), "image_mimetype": "image/jpeg"}
     if hit.image_url:
@@ -46,7 +51,7 @@ def _image(hit: Hit) -> dict[str, str]:
     return {}
 
 
-def _metadata(hit: Hit) -> dict[str, Any]:
+def _node_metadata(hit: Hit) -> dict[str, Any]:
     return {
         "file_path": hit.file,
         "file_name": hit.metadata["file_name"],
@@ -61,6 +66,6 @@ def _metadata(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _source(hit: Hit) -> RelatedNodeInfo:
-    told = {"file_path": hit.file, "file_name": hit.metadata["file_name"]}
-    return RelatedNodeInfo(node_id=hit.document_id, node_type=ObjectType.DOCUMENT, metadata=told)
+def _document_info(hit: Hit) -> RelatedNodeInfo:
+    metadata = {"file_path": hit.file, "file_name": hit.metadata["file_name"]}
+    return RelatedNodeInfo(node_id=hit.document_id, node_type=ObjectType.DOCUMENT, metadata=metadata)

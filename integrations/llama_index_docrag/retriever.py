@@ -1,7 +1,8 @@
-"""The retriever."""
+"""DocragRetriever for LlamaIndex."""
 
 from __future__ import annotations
 
+import logging
 import os
 from types import TracebackType
 from typing import Any, Self
@@ -17,28 +18,30 @@ from docrag.operations.follow import open_folder
 from docrag.search.filters import Filter
 from docrag.settings import Settings
 from docrag.types import MODES, Hit, Mode
-from llama_index_docrag.filters import docrag_filter
-from llama_index_docrag.nodes import node_of
+from llama_index_docrag.filters import translate_llama_index_filter
+from llama_index_docrag.nodes import page_node
+
+logger = logging.getLogger(__name__)
 
 
 class DocragRetriever(BaseRetriever):
-    """Pages that answer a question, as nodes with their image, best first.
+    """Retrieves the pages that answer a question, as nodes with their images, best first.
 
-    A query is words, an image (`QueryBundle(image_path=...)`, where an encoder of the index sees), or both;
-    custom embedding strings are not looked at. An index that `from_index` or `from_folder` opened is closed
-    by `close`, or at the end of a `with` block; one that was given stays open.
+    A query is words, an image (`QueryBundle(image_path=...)`, if an encoder of the index takes images), or
+    both; `custom_embedding_strs` is ignored. If `from_index` or `from_folder` opened the index, `close` or
+    the end of a `with` block closes it. An index that was passed in stays open.
 
     Args:
         index: An open index.
-        k: How many pages, 1 or more.
+        k: The number of pages, 1 or more.
         mode: hybrid, late, cosine or text.
         filter: MetadataFilters, a mapping of metadata, or a condition of docrag.search.filters.
-        score_threshold: Pages with a lower score are left out; scores of different modes do not compare.
-        callback_manager: Hears of every retrieval.
+        score_threshold: Pages with a lower score are dropped; scores of different modes are not comparable.
+        callback_manager: Notified of every retrieval.
         verbose: As in LlamaIndex.
 
     Raises:
-        QueryError: k, the mode or the filter cannot be used.
+        QueryError: k, the mode or the filter is invalid.
     """
 
     def __init__(
@@ -60,8 +63,8 @@ class DocragRetriever(BaseRetriever):
         self.k = k
         self.mode = mode
         self.score_threshold = score_threshold
-        self._filter = docrag_filter(filter)
-        self._opened: Index | None = None
+        self._filter = translate_llama_index_filter(filter)
+        self._owned_index: Index | None = None
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
     @classmethod
@@ -72,17 +75,18 @@ class DocragRetriever(BaseRetriever):
         settings: Settings | None = None,
         **options: Any,
     ) -> Self:
-        """Open an index that is there.
+        """Open an existing index and retrieve from it; `close` closes it.
 
         Args:
-            uri: A directory, or a collection on a Qdrant server; else DOCRAG_INDEX, else ./docrag-index.
+            uri: A directory, or a collection on a Qdrant server. The default is DOCRAG_INDEX, then
+                ./docrag-index.
             settings: By default from the environment and docrag.toml.
-            options: Of the retriever.
+            options: Arguments of the constructor.
 
         Raises:
             StoreError: There is no index, or it cannot be opened.
         """
-        return cls._over(Index.open(uri, create=False, settings=settings), options)
+        return cls._owning(Index.open(uri, create=False, settings=settings), options)
 
     @classmethod
     def from_folder(
@@ -93,35 +97,40 @@ class DocragRetriever(BaseRetriever):
         settings: Settings | None = None,
         **options: Any,
     ) -> Self:
-        """Bring an index up to date with a folder (or file), and retrieve from it; `close` closes it.
+        """Bring an index up to date with a folder or a file, and retrieve from it; `close` closes it.
 
         Args:
-            path: A folder, a PDF or an image; what changed is read, and files that are gone are forgotten.
-            index: Where the index is; by default one of its own for each path (`index_of`).
+            path: A folder, a PDF or an image. Files that changed are read, and the pages of files that no
+                longer exist are removed.
+            index: Where the index is kept; by default each path has an index of its own
+                (`docrag.operations.follow.index_of`).
             settings: By default from the environment and docrag.toml.
-            options: Of the retriever.
+            options: Arguments of the constructor.
 
         Raises:
             NotFound: The path does not exist.
-            DocumentError: Not one page can be read.
+            DocumentError: No page can be read.
         """
-        return cls._over(open_folder(path, index=index, settings=settings), options)
+        opened = open_folder(path, index=index, settings=settings)
+        logger.info("the index is up to date with %s", path)
+        return cls._owning(opened, options)
 
     @classmethod
-    def _over(cls, index: Index, options: dict[str, Any]) -> Self:
+    def _owning(cls, index: Index, options: dict[str, Any]) -> Self:
+        """A retriever that closes its index."""
         try:
             retriever = cls(index, **options)
         except BaseException:
             index.close()
             raise
-        retriever._opened = index
+        retriever._owned_index = index
         return retriever
 
     def close(self) -> None:
-        """Let go of an index that the retriever opened itself."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        """Close the index if the retriever opened it itself."""
+        if self._owned_index is not None:
+            self._owned_index.close()
+            self._owned_index = None
 
     def __enter__(self) -> Self:
         return self
@@ -132,14 +141,19 @@ class DocragRetriever(BaseRetriever):
         self.close()
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self._nodes(self.index.search(query_bundle.query_str, **self._wanted(query_bundle)))
+        arguments = self._search_arguments(query_bundle)
+        return self._nodes(self.index.search(query_bundle.query_str, **arguments))
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self._nodes(await self.index.asearch(query_bundle.query_str, **self._wanted(query_bundle)))
+        arguments = self._search_arguments(query_bundle)
+        return self._nodes(await self.index.asearch(query_bundle.query_str, **arguments))
 
-    def _wanted(self, query: QueryBundle) -> dict[str, Any]:
+    def _search_arguments(self, query: QueryBundle) -> dict[str, Any]:
         return {"k": self.k, "mode": self.mode, "filter": self._filter, "image": query.image_path}
 
     def _nodes(self, hits: list[Hit]) -> list[NodeWithScore]:
-        least = float("-inf") if self.score_threshold is None else self.score_threshold
-        return [node_of(hit) for hit in hits if hit.score >= least]
+        if self.score_threshold is None:
+            return [page_node(hit) for hit in hits]
+        good_hits = [hit for hit in hits if hit.score >= self.score_threshold]
+        logger.debug("%d of %d pages reach the score threshold", len(good_hits), len(hits))
+        return [page_node(hit) for hit in good_hits]

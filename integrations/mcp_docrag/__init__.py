@@ -1,7 +1,7 @@
-"""docrag for MCP clients: assistants search the pages of an index, and look at them."""
+"""docrag for MCP clients: assistants search the pages of an index and look at them."""
 
 try:
-    import mcp_types  # noqa: F401  the types of the SDK from version 2 on
+    import mcp_types  # noqa: F401  the types of the SDK, a package of their own since version 2
 except ModuleNotFoundError as error:
     raise ImportError(
         "mcp_docrag needs the MCP SDK, version 2: pip install 'docrag-qdrant[mcp]'", name=error.name

@@ -18,119 +18,132 @@ from pydantic import ValidationError
 from docrag import Index
 from docrag.errors import DocragError, DocumentError, NotFound
 from docrag.types import is_page_id
-from mcp_docrag.answers import PAGE_TEXT, PAGE_URI, cut
-from mcp_docrag.arguments import complaint
-from mcp_docrag.pictures import image_of, jpeg
+from mcp_docrag.images import open_page_image, to_jpeg
+from mcp_docrag.schemas import MAX_PAGE_TEXT, PAGE_URI, cut_with_note, describe_invalid
 from mcp_docrag.tools import TOOLS
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-LISTED = {name: tool.listing(name) for name, tool in TOOLS.items()}
-AT_ONCE = 4
-"""Searches side by side; what comes above that waits."""
+TOOL_DESCRIPTIONS = {name: tool.describe(name) for name, tool in TOOLS.items()}
+MAX_CONCURRENT_REQUESTS = 4
+"""Requests that are answered at the same time; further ones wait."""
 FAILED = "docrag failed; the server's log says why"
 INSTRUCTIONS = (
-    "docrag searches the pages of the user's own documents. Call search_pages with the question, read what "
-    "matched, and look at a page with get_page where its text is not enough: it sees tables, charts and "
-    "scans. Answer from the pages only, and name file and page."
+    "docrag searches the pages of the user's own documents. Call search_pages with the question and read "
+    "what matched. If the text of a page is not enough, look at the page with get_page, which shows tables, "
+    "charts and scans. Answer from the pages only, and name file and page."
 )
 
 
 def make_server(index: Index) -> Server[Any]:
-    """A server over an index that somebody else opens and closes; `serve_stdio` and `serve_http` run it.
+    """Make a server for an index; `serve_stdio` and `serve_http` run it.
 
     Args:
-        index: Only read from.
+        index: An open index, which the server only reads and does not close.
     """
-    face = _Face(index)
+    handlers = McpRequestHandlers(index)
     return Server(
         "docrag",
         version=version("docrag-qdrant"),
         title="docrag",
         instructions=INSTRUCTIONS,
-        get_tool_input_schema=lambda name: LISTED[name].input_schema if name in LISTED else None,
-        on_list_tools=face.list_tools,
-        on_call_tool=face.call_tool,
-        on_list_resources=face.list_resources,
-        on_list_resource_templates=face.list_templates,
-        on_read_resource=face.read_resource,
+        get_tool_input_schema=_input_schema,
+        on_list_tools=handlers.list_tools,
+        on_call_tool=handlers.call_tool,
+        on_list_resources=handlers.list_resources,
+        on_list_resource_templates=handlers.list_templates,
+        on_read_resource=handlers.read_resource,
     )
 
 
-class _Face:
-    """Answers requests, in threads: the event loop goes on meanwhile.
+class McpRequestHandlers:
+    """Answers requests in threads, so that the event loop is not blocked.
 
     Args:
-        index: Searches of it are safe side by side.
+        index: The index; several threads may search it at the same time.
     """
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._at_once = CapacityLimiter(AT_ONCE)
+        self._limiter = CapacityLimiter(MAX_CONCURRENT_REQUESTS)
 
     async def list_tools(self, context: Any, params: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=list(LISTED.values()))
+        """Describe the tools."""
+        return types.ListToolsResult(tools=list(TOOL_DESCRIPTIONS.values()))
 
     async def call_tool(self, context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+        """Run a tool."""
         if params.name not in TOOLS:
             raise MCPError(types.INVALID_PARAMS, f"no such tool; there are {', '.join(TOOLS)}")
-        return await self._beside(partial(_called, self._index, params.name, params.arguments or {}))
+        return await self._in_thread(partial(_run_tool, self._index, params.name, params.arguments or {}))
 
     async def list_resources(self, context: Any, params: Any) -> types.ListResourcesResult:
-        """None by name: an index may have thousands of pages; searches link to those that matter."""
+        """List nothing: an index may have thousands of pages, and searches link to those that matter."""
         return types.ListResourcesResult(resources=[])
 
     async def list_templates(self, context: Any, params: Any) -> types.ListResourceTemplatesResult:
+        """Describe the addresses of pages."""
         template = types.ResourceTemplate(
             name="page",
             title="A page of a document",
             uri_template=PAGE_URI,
-            description="Text and JPEG of the page with this page_id, as search_pages gives it.",
+            description="The text and the JPEG of the page with this page_id, which search_pages returns.",
         )
         return types.ListResourceTemplatesResult(resource_templates=[template])
 
     async def read_resource(
         self, context: Any, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
+        """Read a page."""
         try:
-            return await self._beside(partial(_read, self._index, params.uri))
+            return await self._in_thread(partial(_read_page, self._index, params.uri))
         except MCPError:
             raise
         except Exception:
             logger.exception("reading %r failed", params.uri)
             raise MCPError(types.INTERNAL_ERROR, FAILED) from None
 
-    async def _beside(self, answer: Callable[[], T]) -> T:
-        return await to_thread.run_sync(answer, limiter=self._at_once)
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await to_thread.run_sync(function, limiter=self._limiter)
 
 
-def _called(index: Index, name: str, given: dict[str, Any]) -> types.CallToolResult:
-    """What a tool answers; an error is an answer too, for the model to do better."""
+def _input_schema(tool_name: str) -> dict[str, Any] | None:
+    description = TOOL_DESCRIPTIONS.get(tool_name)
+    return description.input_schema if description else None
+
+
+def _run_tool(index: Index, name: str, arguments: dict[str, Any]) -> types.CallToolResult:
+    """Run a tool; an error is an answer too, which lets the model correct its call."""
     tool = TOOLS[name]
     try:
-        answer = tool.run(index, tool.arguments.model_validate(given))
+        answer = tool.run(index, tool.arguments.model_validate(arguments))
     except ValidationError as error:
-        return _failed(complaint(error, tool.arguments))
+        logger.info("%s was refused: %d invalid arguments", name, error.error_count())
+        return _error_result(describe_invalid(error, tool.arguments))
     except DocragError as error:
-        return _failed(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
+        # The message may repeat what was asked for, which is not logged above DEBUG.
+        logger.info("%s failed: %s", name, type(error).__name__)
+        logger.debug("%s failed: %s", name, error)
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        return _error_result(f"error: {error.message}{hint}")
     except Exception:
         logger.exception("%s failed", name)
-        return _failed(f"error: {FAILED}")
+        return _error_result(f"error: {FAILED}")
     return types.CallToolResult(
         content=answer.content, structured_content=answer.data.model_dump(mode="json")
     )
 
 
-def _failed(text: str) -> types.CallToolResult:
+def _error_result(text: str) -> types.CallToolResult:
     return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
 
 
-def _read(index: Index, uri: str) -> types.ReadResourceResult:
-    """A page as a resource: its text, and its image while that stands beside the index.
+def _read_page(index: Index, uri: str) -> types.ReadResourceResult:
+    """Read a page as a resource: its text, and its image if the file still exists.
 
     Raises:
-        MCPError: The address is none of a page, or the page is not in the index.
+        MCPError: The address is not that of a page, or the page is not in the index.
     """
     page_id = uri.removeprefix(PAGE_URI.format(page_id=""))
     try:
@@ -139,12 +152,14 @@ def _read(index: Index, uri: str) -> types.ReadResourceResult:
         page = index.page(page_id)
     except DocragError as error:
         raise MCPError(types.INVALID_PARAMS, str(error)) from error
+    text = cut_with_note(page.text, MAX_PAGE_TEXT)
     contents: list[types.TextResourceContents | types.BlobResourceContents] = [
-        types.TextResourceContents(uri=uri, mime_type="text/plain", text=cut(page.text, PAGE_TEXT))
+        types.TextResourceContents(uri=uri, mime_type="text/plain", text=text)
     ]
     try:
-        blob = base64.b64encode(jpeg(image_of(page))).decode()
-        contents.append(types.BlobResourceContents(uri=uri, mime_type="image/jpeg", blob=blob))
+        blob = base64.b64encode(to_jpeg(open_page_image(page))).decode()
     except DocumentError as error:
-        logger.warning("%s", error)
+        logger.warning("a page is sent without its image: %s", error.message)
+    else:
+        contents.append(types.BlobResourceContents(uri=uri, mime_type="image/jpeg", blob=blob))
     return types.ReadResourceResult(contents=contents)

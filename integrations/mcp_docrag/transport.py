@@ -1,8 +1,9 @@
-"""How clients reach the server: over stdin and stdout, or over HTTP on this machine."""
+"""How clients reach the server: over stdin and stdout, or over HTTP on this machine only."""
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -21,73 +22,77 @@ from starlette.applications import Starlette
 
 from docrag.errors import SettingsError
 
-MOST_REQUEST_BYTES = 256 * 1024
-GRACE = 3
-"""Seconds that requests under way have when the server is told to end."""
+logger = logging.getLogger(__name__)
+
+MAX_REQUEST_BYTES = 256 * 1024
+SHUTDOWN_SECONDS = 3
+"""How long the HTTP server waits for running requests when it is stopped."""
+STDIN_CHUNK = 65536
+"""Bytes that are read from stdin at once."""
 
 
 def serve_stdio(server: Server[Any]) -> signal.Signals | None:
-    """Serve one client, until it closes stdin or a signal comes.
+    """Serve one client until it closes stdin or a signal arrives.
 
     Returns:
-        The signal that ended it, SIGINT or SIGTERM; None where the client did.
+        The signal that stopped the server, SIGINT or SIGTERM; None if the client closed stdin.
     """
-    return anyio.run(_stdio, server)
+    return anyio.run(_run_stdio, server)
 
 
 def serve_http(
     server: Server[Any], host: str, port: int, announce: Callable[[str], None]
 ) -> signal.Signals | None:
-    """Serve clients on this machine, until a signal comes.
+    """Serve clients on this machine until a signal arrives.
 
     Args:
-        server: Of an index.
-        host: An address of this machine that others cannot reach.
-        port: 0 takes a free one.
-        announce: Is told the address when it can be reached.
+        server: What `make_server` returns.
+        host: A loopback address of this machine.
+        port: The port; 0 takes a free one.
+        announce: Called with the URL as soon as the server listens.
 
     Returns:
-        The signal that ended it.
+        The signal that stopped the server.
 
     Raises:
-        SettingsError: Others could reach the host, or the port cannot be had.
+        SettingsError: Other machines could reach the host, or the port is not available.
     """
     require_loopback(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {host}:{port}: {error.strerror}", "give another --port"
         ) from None
-    with listening:
+    with listener:
         name = f"[{host}]" if family == socket.AF_INET6 else host
-        announce(f"http://{name}:{listening.getsockname()[1]}/mcp")
-        return anyio.run(_http, http_app(server, name), listening)
+        announce(f"http://{name}:{listener.getsockname()[1]}/mcp")
+        return anyio.run(_run_http, http_app(server, name), listener)
 
 
 def require_loopback(host: str) -> None:
     """Refuse an address that other machines can reach.
 
-    docrag knows no users and no TLS, so a key of its own would travel in the clear and open all documents to
-    whoever has it. Who shares an index puts something in front that has both.
+    This server has neither user accounts nor TLS: an API key of its own would be sent in the clear, and would
+    open all documents to anyone who sees it. To share an index, put a proxy in front that has both.
 
     Raises:
-        SettingsError: It is not localhost, 127.x.x.x or ::1.
+        SettingsError: The host is not localhost, 127.x.x.x or ::1.
     """
-    own = host == "localhost"
+    is_loopback = host == "localhost"
     with suppress(ValueError):
-        own = own or ipaddress.ip_address(host).is_loopback
-    if not own:
-        hint = "keep 127.0.0.1, and let a proxy with TLS and logins, or ssh -L, lead there"
+        is_loopback = is_loopback or ipaddress.ip_address(host).is_loopback
+    if not is_loopback:
+        hint = "keep 127.0.0.1, and reach it through a proxy with TLS and logins, or through ssh -L"
         raise SettingsError(f"host {host}: others could read all documents there", hint)
 
 
 def http_app(server: Server[Any], host: str) -> Starlette:
-    """The server as an ASGI application.
+    """Make an ASGI application of the server, which keeps no state between requests.
 
-    A web page can make a browser send requests to 127.0.0.1 under a name of its own (DNS rebinding), so every
-    Host and Origin but those of this machine is refused. Nothing is kept between requests.
+    A web page can make a browser send requests to 127.0.0.1 under the page's own host name (DNS rebinding).
+    Every Host and Origin except those of this machine is therefore refused.
     """
     hosts = [f"{name}:*" for name in dict.fromkeys(("127.0.0.1", "localhost", "[::1]", host))]
     security = TransportSecuritySettings(
@@ -96,45 +101,48 @@ def http_app(server: Server[Any], host: str) -> Starlette:
     return server.streamable_http_app(
         stateless_http=True,
         json_response=True,
-        max_request_body_size=MOST_REQUEST_BYTES,
+        max_request_body_size=MAX_REQUEST_BYTES,
         transport_security=security,
     )
 
 
-async def _stdio(server: Server[Any]) -> signal.Signals | None:
+async def _run_stdio(server: Server[Any]) -> signal.Signals | None:
     scope = anyio.CancelScope()
 
     async def serve() -> None:
         with scope:
             try:
-                async with stdio_server(stdin=_Lines(sys.stdin)) as (read, write):
+                async with stdio_server(stdin=_CancellableLines(sys.stdin)) as (read, write):
                     await server.run(read, write, server.create_initialization_options())
-            except* BrokenPipeError:  # the client is gone, and stdin with it
-                pass
+            except* BrokenPipeError:  # the client has ended
+                logger.debug("the client closed the pipe")
 
     return await _until_signal(serve, scope.cancel)
 
 
-async def _http(app: Starlette, listening: socket.socket) -> signal.Signals | None:
+async def _run_http(app: Starlette, listener: socket.socket) -> signal.Signals | None:
     config = uvicorn.Config(
-        app, access_log=False, log_config=None, timeout_graceful_shutdown=GRACE, lifespan="on"
+        app, access_log=False, log_config=None, timeout_graceful_shutdown=SHUTDOWN_SECONDS, lifespan="on"
     )
     server = uvicorn.Server(config)
-    return await _until_signal(
-        partial(server.serve, sockets=[listening]), lambda: setattr(server, "should_exit", True)
-    )
+
+    def stop() -> None:
+        server.should_exit = True
+
+    return await _until_signal(partial(server.serve, sockets=[listener]), stop)
 
 
 async def _until_signal(
     serve: Callable[[], Awaitable[None]], stop: Callable[[], None]
 ) -> signal.Signals | None:
-    """Run a server until it ends, or is stopped by Ctrl-C or SIGTERM."""
-    ended_by: signal.Signals | None = None
+    """Run a server until it ends, or until Ctrl-C or SIGTERM stops it."""
+    stopped_by: signal.Signals | None = None
 
     async def watch() -> None:
-        nonlocal ended_by
+        nonlocal stopped_by
         async for received in signals:
-            ended_by = received
+            logger.info("stopping on %s", received.name)
+            stopped_by = received
             stop()
 
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -142,18 +150,19 @@ async def _until_signal(
             tasks.start_soon(watch)
             await serve()
             tasks.cancel_scope.cancel()
-    return ended_by
+    return stopped_by
 
 
-class _Lines(anyio.AsyncFile[str]):
+class _CancellableLines(anyio.AsyncFile[str]):
     """Lines of stdin; waiting for one can be cancelled.
 
-    The SDK's own reader blocks a thread until a line comes, and a process that is told to end waits with it.
+    The SDK's own reader blocks a thread until a line arrives, and a process that is to stop waits for it.
     """
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        fd, rest = self.wrapped.fileno(), b""
-        while chunk := await _chunk(fd):
+        fd = self.wrapped.fileno()
+        rest = b""
+        while chunk := await _read_chunk(fd):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 yield line.decode(errors="replace")
@@ -161,7 +170,8 @@ class _Lines(anyio.AsyncFile[str]):
             yield rest.decode(errors="replace")
 
 
-async def _chunk(fd: int) -> bytes:
-    with suppress(PermissionError):  # of epoll, for plain files and /dev/null, which never make one wait
+async def _read_chunk(fd: int) -> bytes:
+    # epoll refuses plain files and /dev/null with PermissionError; reading those never blocks.
+    with suppress(PermissionError):
         await anyio.wait_readable(fd)
-    return os.read(fd, 65536)
+    return os.read(fd, STDIN_CHUNK)

@@ -153,14 +153,15 @@ def worker() -> Iterator[Callable[..., Any]]:
 
 def render(side: int, first: int, count: int) -> list[bytes]:
     """Pages of a real document as the readers render them, as JPEG."""
-    from docrag.read.source import encode_jpeg, open_source
+    from docrag.common.images import jpeg_within
+    from docrag.read.opening import open_source
 
     source = open_source(data(*PDF), ())
     longest = max(side, RENDER_SIDE)
     numbers = [(first + i) % source.total_pages + 1 for i in range(count)]
     pictures = [source.picture(number, longest, MOST_PIXELS) for number in numbers]
     source.close()
-    return [encode_jpeg(picture, JPEG_QUALITY).jpeg for picture in pictures]
+    return [jpeg_within(picture, JPEG_QUALITY)[0] for picture in pictures]
 
 
 # What follows runs in the processes that are measured.
@@ -171,7 +172,7 @@ held: dict[str, Any] = {}
 
 def load_docrag(directory: Path, case: Case) -> float:
     """Load docrag's encoder and warm it up; MB in use then."""
-    from docrag.encode.options import EncoderOptions
+    from docrag.encode.base import EncoderOptions
     from docrag.encode.registry import page_encoder
 
     options = EncoderOptions(device="cpu", dtype=case.dtype, resolution=case.side)

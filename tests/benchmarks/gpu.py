@@ -79,7 +79,7 @@ def encode(model: str, directory: Path, args: argparse.Namespace) -> None:
     if "encode" in args.skip:
         return
 
-    from docrag.encode.options import EncoderOptions
+    from docrag.encode.base import EncoderOptions
     from docrag.encode.registry import page_encoder
 
     encoder: Any = page_encoder(str(directory), EncoderOptions(args.device))
@@ -104,7 +104,7 @@ def encode(model: str, directory: Path, args: argparse.Namespace) -> None:
     encoder.encode_pages(pages[:PART])
     forward([decoded(jpeg) for jpeg in jpegs[:2]])
     rates, notes = in_turns(ways, len(jpegs), args.turns)
-    notes["docrag"] += f", batches of {encoder._batches.size}"
+    notes["docrag"] += f", batches of {encoder._page_batches.size}"
     for way, found in rates.items():
         ratio = statistics.median(found) / statistics.median(rates["docrag"])
         told = " ".join(f"{rate:.1f}" for rate in found)
@@ -184,12 +184,13 @@ def watched() -> Iterator[Callable[[], str]]:
 
 def render(folder: Path, side: int, count: int) -> Iterator[bytes]:
     """The first pages of the PDFs of a folder as the readers render them, as JPEG."""
-    from docrag.read.source import encode_jpeg, open_source
+    from docrag.common.images import jpeg_within
+    from docrag.read.opening import open_source
 
     for path in sorted(folder.glob("*.pdf")):
         source = open_source(path, ())
         for number in range(1, min(count, source.total_pages) + 1):
-            yield encode_jpeg(source.picture(number, side, MOST_PIXELS), 85).jpeg
+            yield jpeg_within(source.picture(number, side, MOST_PIXELS), 85)[0]
             count -= 1
         source.close()
 

@@ -24,7 +24,7 @@ import psutil
 from docrag import Index
 from docrag.caption import TextLayerCaptioner
 from docrag.ingest.pipeline import Pipeline
-from docrag.read import Job, ReaderPool, ReadOptions, find_files, sha256
+from docrag.read import ReaderPool, ReadJob, ReadOptions, find_files, sha256
 from docrag.types import Page
 from tests.benchmarks.data import data
 
@@ -139,7 +139,7 @@ def encode_alone(folder: Path, index: Path) -> float:
 def read(folder: Path, pipeline: Pipeline, options: ReadOptions) -> list[list[Page]]:
     """All pages of a folder, each content once, as the pipeline would batch them."""
     by_content = {sha256(path): path for path in find_files([folder])}
-    jobs = [Job(path, id, (str(path),)) for id, path in by_content.items()]
+    jobs = [ReadJob(path, id, (str(path),)) for id, path in by_content.items()]
     with ReaderPool(options) as pool:
         batches = [batch.pages for batch, _ in pipeline._batches(pool.read(jobs), defaultdict(list))]
     if not any(batches):

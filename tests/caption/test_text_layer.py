@@ -2,8 +2,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from docrag.caption import Captioner, NoCaptioner, TextLayerCaptioner, text_layer
-from docrag.caption.text_layer import CAPTION_LIMIT
+from docrag.caption import Captioner, NoCaptioner, TextLayerCaptioner
+from docrag.caption.text_layer import CAPTION_LIMIT, text_layer_caption
 from docrag.types import Block, Document, Page
 
 BODY = "Passengers on the northern line rose by four per cent, which the new timetable explains. " * 4
@@ -21,7 +21,7 @@ def page(*blocks: tuple[str, float], number: int = 1) -> Page:
 
 
 def caption(page: Page) -> str:
-    return text_layer.caption(page).replace("\u203a", ">")
+    return text_layer_caption(page).replace("\u203a", ">")
 
 
 def test_larger_letters_are_headings_in_reading_order() -> None:
@@ -41,7 +41,7 @@ def test_a_numbered_heading_is_cut_from_the_paragraph_behind_it() -> None:
     assert text == "harbour ferries 2023 > 3.1. Repair of hulls"
 
 
-def test_steps_and_sentences_are_no_headings() -> None:
+def test_steps_and_sentences_are_not_headings() -> None:
     text = caption(page(("2. Press the red button, then wait.", 10), (BODY, 10)))
     assert text.startswith("harbour ferries 2023 > 2. Press the red button, then wait. Passengers")
 
@@ -63,23 +63,23 @@ def test_figure_and_table_captions(line: str) -> None:
     assert caption(page((BODY, 10), (line, 9))) == f"harbour ferries 2023. {line}"
 
 
-def test_a_sentence_that_begins_with_a_figure_is_no_caption() -> None:
+def test_a_sentence_that_begins_with_a_figure_is_not_a_caption() -> None:
     assert "Figure 7 shows" not in caption(page((f"4.1 Results\n{BODY}\nFigure 7 shows the rise.", 10)))
 
 
-def test_two_captions_in_one_block_are_told_apart() -> None:
+def test_two_captions_in_one_block_are_separated() -> None:
     text = caption(page(("Table 1: Revenue\nmillion crowns\nTable 2: Crew", 9), (BODY, 10)))
     assert text == "harbour ferries 2023. Table 1: Revenue million crowns. Table 2: Crew"
 
 
-def test_what_the_title_says_already_is_not_repeated() -> None:
+def test_headings_do_not_repeat_the_title() -> None:
     assert (
         caption(page(("Harbour Ferries", 20), ("Freight", 14), (BODY, 10)))
         == "harbour ferries 2023 > Freight"
     )
 
 
-def test_heads_of_columns_are_no_headings() -> None:
+def test_column_headers_of_a_table_are_not_headings() -> None:
     document = Document("0" * 64, ("fares.pdf",), 1)
     left, right = (
         Block("Single Ticket", (0.1, 0.1, 0.3, 0.12), 0.01),
@@ -98,7 +98,7 @@ def test_a_running_head_in_the_same_block_does_not_hide_the_heading() -> None:
     )
 
 
-def test_bullets_are_no_headings() -> None:
+def test_bullets_are_not_headings() -> None:
     text = caption(page(("\u2022 Larger than the rest", 14), (BODY, 10), ("Freight", 13)))
     assert text == "harbour ferries 2023 > Freight"
 
@@ -119,13 +119,13 @@ def test_captions_are_bounded_and_on_one_line() -> None:
     assert "\n" not in text
 
 
-def test_blocks_of_unknown_size_are_no_headings() -> None:
+def test_blocks_of_unknown_size_are_not_headings() -> None:
     assert caption(page((BODY, 0))).startswith("harbour ferries 2023 > Passengers")
 
 
 @pytest.mark.parametrize("captioner", [TextLayerCaptioner(), NoCaptioner()])
-def test_captioners_give_one_caption_a_page_in_order(captioner: Captioner) -> None:
+def test_captioners_give_one_caption_per_page_in_order(captioner: Captioner) -> None:
     pages: Sequence[Page] = [page(number=1), page(number=2)]
-    told = [caption.text for caption in captioner.caption(pages)]
-    assert told == ["harbour ferries 2023, page 1", "harbour ferries 2023, page 2"]
+    texts = [caption.text for caption in captioner.caption(pages)]
+    assert texts == ["harbour ferries 2023, page 1", "harbour ferries 2023, page 2"]
     assert captioner.caption([]) == []

@@ -1,6 +1,6 @@
 import pytest
 
-from docrag.caption.title import TITLE_LIMIT, shorten, title_of
+from docrag.caption.title import TITLE_LIMIT, shorten_to_line, title_of
 from docrag.types import Document
 
 HEADLINE = "Maintenance log of the motor vessel Skua, spring overhaul"
@@ -39,14 +39,14 @@ def test_words_of_the_file_name(name: str, title: str) -> None:
         "20240301.pdf",
     ],
 )
-def test_names_given_by_machines_say_nothing(name: str) -> None:
+def test_file_names_given_by_machines_are_ignored(name: str) -> None:
     assert title_of(document(name, "", HEADLINE)) == HEADLINE
 
 
 @pytest.mark.parametrize(
     "title", ["", "untitled", "Microsoft Word - Document1", "0001018724-18-000005", "Slide 1"]
 )
-def test_metadata_titles_given_by_machines_say_nothing(title: str) -> None:
+def test_metadata_titles_given_by_machines_are_ignored(title: str) -> None:
     assert title_of(document("ferry_report.pdf", title)) == "ferry report"
 
 
@@ -63,7 +63,7 @@ def test_the_metadata_title_is_added_unless_it_repeats_the_name(title: str, expe
     assert title_of(document("ferry_report.pdf", title)) == expected
 
 
-def test_the_headline_says_more_than_the_metadata() -> None:
+def test_the_headline_is_preferred_to_the_metadata() -> None:
     assert title_of(document("ferry.pdf", "Staging 7", HEADLINE)) == f"ferry: {HEADLINE}"
     assert title_of(document("overhaul_of_skua.pdf", "", "Overhaul of Skua")) == "overhaul of skua"
 
@@ -72,7 +72,7 @@ def test_ruled_lines_and_letterspacing_are_dropped_from_the_headline() -> None:
     assert title_of(document("scan1.pdf", "", "R E P O R T ______ Overhaul of Skua")) == "Overhaul of Skua"
 
 
-def test_a_document_about_which_nothing_is_known_is_called_by_its_file_name() -> None:
+def test_without_any_title_a_document_has_its_file_name() -> None:
     assert title_of(document("scan1.pdf", "", "")) == "scan1.pdf"
 
 
@@ -83,5 +83,5 @@ def test_titles_are_short_and_on_one_line() -> None:
 
 
 def test_shorten_cuts_between_words_or_inside_a_word_that_fills_the_line() -> None:
-    assert shorten("one two three", 8) == "one …"
-    assert shorten("x" * 30, 10) == "x" * 9 + "…"
+    assert shorten_to_line("one two three", 8) == "one …"
+    assert shorten_to_line("x" * 30, 10) == "x" * 9 + "…"

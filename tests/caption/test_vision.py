@@ -1,10 +1,11 @@
-"""Captions by a vision model, against a server on this machine that stands in for its address."""
+"""Captions by a vision model, against a local server that stands in for its API."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
+import logging
 import re
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 from PIL import Image
 
 from docrag.caption.cache import CaptionCache
-from docrag.caption.text_layer import caption as text_layer_caption
+from docrag.caption.text_layer import text_layer_caption
 from docrag.caption.vision import PROMPT, VisionCaptioner
 from docrag.errors import RemoteError, SettingsError, StoreError
 from docrag.types import Page
@@ -37,7 +38,7 @@ def say(text: str | None, finish_reason: str = "stop") -> Answer:
 
 
 def sent_image(request: Request) -> bytes:
-    """The image of a request, whose form must be that of the chat API."""
+    """The image in a request, whose form is checked against that of the chat API."""
     [message] = request.body["messages"]
     assert message["role"] == "user"
     text, image = message["content"]
@@ -50,7 +51,7 @@ def sent_image(request: Request) -> bytes:
 
 
 def see(request: Request) -> Answer:
-    """Says something else of each image; the earlier it was asked, the later it answers."""
+    """Gives another answer for each image."""
     return replace(
         say(f"  A picture\n of {len(sent_image(request))} bytes. "), after=0.01 * (hash(PROMPT) % 5)
     )
@@ -61,7 +62,7 @@ def seen(page: Page) -> str:
 
 
 class Desk:
-    """A server and the captioners that ask it, all with one cache."""
+    """A server and captioners that use it, all with the same cache."""
 
     def __init__(self, folder: Path) -> None:
         self.cache = folder / "deep" / "captions.sqlite"
@@ -74,8 +75,8 @@ class Desk:
         return self.captioner()
 
     def captioner(self, **options) -> VisionCaptioner:
-        given = {"model": MODEL, "cache": self.cache, "key": KEY, "sleep": self.waits.append, **options}
-        self._captioners.append(VisionCaptioner(self.server.url, **given))
+        defaults = {"model": MODEL, "cache": self.cache, "key": KEY, "sleep": self.waits.append}
+        self._captioners.append(VisionCaptioner(self.server.url, **{**defaults, **options}))
         return self._captioners[-1]
 
     def close(self) -> None:
@@ -92,7 +93,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     desk.close()
 
 
-def test_a_request_asks_for_one_page_in_the_form_of_the_chat_api(desk: Desk):
+def test_a_request_sends_one_page_in_the_form_of_the_chat_api(desk: Desk):
     page = picture_page(1)
     desk.serve().caption([page])
     [request] = desk.server.requests
@@ -104,11 +105,11 @@ def test_a_request_asks_for_one_page_in_the_form_of_the_chat_api(desk: Desk):
     assert sent_image(request) == page.image.jpeg
 
 
-def test_the_caption_stands_behind_that_of_the_text_layer(desk: Desk):
+def test_the_caption_follows_that_of_the_text_layer(desk: Desk):
     page = picture_page(1)
-    [found] = desk.serve().caption([page])
-    assert found.text == f"{text_layer_caption(page)}\n{seen(page)}"
-    assert found.error is None
+    [described] = desk.serve().caption([page])
+    assert described.text == f"{text_layer_caption(page)}\n{seen(page)}"
+    assert described.error is None
 
 
 @pytest.mark.parametrize(("side", "size"), [(1024, (768, 1024)), (200, (150, 200)), (3000, (1500, 2000))])
@@ -120,18 +121,18 @@ def test_the_image_is_shrunk_to_a_side(desk: Desk, side: int, size: tuple[int, i
     image.load()
 
 
-def test_order_is_kept_while_several_are_asked_at_once(desk: Desk):
+def test_order_is_kept_with_simultaneous_requests(desk: Desk):
     def slow_first(request: Request) -> Answer:
         return replace(see(request), after=0.05 if len(desk.server.requests) % 2 else 0.3)
 
     pages = [picture_page(seed) for seed in range(12)]
     desk.serve(answer=slow_first)
-    found = desk.captioner(concurrency=4).caption(pages)
-    assert [caption.text.splitlines()[-1] for caption in found] == [seen(page) for page in pages]
+    captions = desk.captioner(concurrency=4).caption(pages)
+    assert [caption.text.splitlines()[-1] for caption in captions] == [seen(page) for page in pages]
     assert 2 <= desk.server.most_at_once <= 4
 
 
-def test_a_page_that_comes_twice_is_asked_once(desk: Desk):
+def test_a_page_that_occurs_twice_is_requested_once(desk: Desk):
     page = picture_page(1)
     one, other = desk.serve().caption([page, page])
     assert one == other
@@ -156,7 +157,7 @@ def test_a_second_run_sends_nothing(desk: Desk):
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_another_recipe_is_asked_anew(desk: Desk, other: dict[str, object]):
+def test_other_settings_cause_new_requests(desk: Desk, other: dict[str, object]):
     page = picture_page(1)
     desk.serve().caption([page])
     desk.captioner(**other).caption([page])
@@ -165,14 +166,14 @@ def test_another_recipe_is_asked_anew(desk: Desk, other: dict[str, object]):
     assert len(desk.server.requests) == 2
 
 
-def test_fields_can_be_added_and_left_out(desk: Desk):
+def test_fields_can_be_added_and_removed(desk: Desk):
     desk.serve()
     extra = {"max_tokens": None, "max_completion_tokens": 400, "temperature": None}
     desk.captioner(extra=extra).caption([picture_page(1)])
     assert set(desk.server.requests[0].body) == {"model", "max_completion_tokens", "messages"}
 
 
-def test_busy_and_failing_addresses_are_asked_again(desk: Desk):
+def test_busy_and_failing_servers_are_retried(desk: Desk):
     script = [Answer(429, headers={"Retry-After": "3"}), Answer(429), Answer(500), Answer(drop=True)]
     captioner = desk.serve(*script[:2])
     captioner.caption([picture_page(1)])
@@ -184,13 +185,13 @@ def test_busy_and_failing_addresses_are_asked_again(desk: Desk):
 
 
 def refuse_second(request: Request) -> Answer:
-    """Takes all images but that of picture_page(2)."""
+    """Refuses the image of picture_page(2) and accepts all others."""
     if sent_image(request) == picture_page(2).image.jpeg:
         return Answer(400, {"error": {"message": "cannot identify image file"}})
     return see(request)
 
 
-def test_a_refused_page_is_told_and_the_others_are_kept(desk: Desk):
+def test_a_refused_page_is_reported_and_the_others_are_cached(desk: Desk):
     captioner = desk.serve(answer=refuse_second)
     pages = [picture_page(seed) for seed in range(5)]
     captions = captioner.caption(pages)
@@ -202,36 +203,47 @@ def test_a_refused_page_is_told_and_the_others_are_kept(desk: Desk):
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_refused_page_has_its_text_layer_and_the_reason(desk: Desk, status: int):
+def test_a_refused_page_has_its_text_layer_caption_and_the_reason(desk: Desk, status: int):
     captioner = desk.serve(Answer(status, {"error": "too large"}))
     [described] = captioner.caption([picture_page(2)])
     assert described.text == text_layer_caption(picture_page(2))
     assert described.error.message.endswith(f"answered {status}: too large")
-    [described] = captioner.caption([picture_page(2)])  # was not kept
+    [described] = captioner.caption([picture_page(2)])  # was not cached
     assert described.error is None
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
-        (say(""), r"says nothing \(stop\)"),
-        (say(" \n "), r"says nothing"),
-        (say(None, "content_filter"), r"says nothing \(content_filter\)"),
-        (say("<think>Hmm, a chart", "length"), r"says nothing \(length\)"),
-        (say("<think>Hmm</think>\n", ""), r"says nothing \(no reason given\)"),
+        (say(""), r"answered with no text \(stop\)"),
+        (say(" \n "), r"answered with no text"),
+        (say(None, "content_filter"), r"answered with no text \(content_filter\)"),
+        (say("<think>Hmm, a chart", "length"), r"answered with no text \(length\)"),
+        (say("<think>Hmm</think>\n", ""), r"answered with no text \(no reason given\)"),
     ],
 )
-def test_an_empty_answer_is_an_error_and_not_kept(desk: Desk, answer: Answer, told: str):
+def test_an_empty_answer_is_an_error_and_not_cached(desk: Desk, answer: Answer, message: str):
     captioner = desk.serve(answer)
-    [found] = captioner.caption([picture_page(1)])
-    assert re.search(told, found.error.message)
-    assert ("tokens" in found.error.hint) == ("length" in told)
+    [described] = captioner.caption([picture_page(1)])
+    assert re.search(message, described.error.message)
+    assert ("tokens" in described.error.hint) == ("length" in message)
     assert seen(picture_page(1)) in captioner.caption([picture_page(1)])[0].text
 
 
-def test_what_a_model_thinks_is_left_out(desk: Desk):
+def test_the_reasoning_of_a_model_is_left_out(desk: Desk):
     captioner = desk.serve(say("<think>A bar\nchart?</think>\n\nA bar chart of revenue.\n"))
     assert captioner.caption([picture_page(1)])[0].text.splitlines()[1:] == ["A bar chart of revenue."]
+
+
+def test_cached_requested_and_refused_pages_are_logged(desk: Desk, caplog: pytest.LogCaptureFixture):
+    captioner = desk.serve(answer=refuse_second)
+    captioner.caption([picture_page(1)])
+    with caplog.at_level(logging.INFO, logger="docrag.caption"):
+        captioner.caption([picture_page(1), picture_page(2)])
+    counts, refusal = caplog.messages
+    assert counts == "vision captions: 1 in the cache, 1 to request"
+    assert refusal.startswith("no vision caption for page 3 of report.pdf: ")
+    assert "answered 400: cannot identify image file" in refusal
 
 
 def test_a_page_without_an_image_is_an_error(desk: Desk):
@@ -253,13 +265,13 @@ def test_a_wrong_key_or_model_stops_everything(desk: Desk, status: int):
     assert len(desk.server.requests) < 30
 
 
-def test_answers_that_came_before_a_failure_are_kept(desk: Desk):
+def test_answers_that_came_before_a_failure_are_cached(desk: Desk):
     pages = [picture_page(seed) for seed in range(4)]
     desk.serve(say("One."), say("Two."), answer=lambda request: Answer(401))
     with pytest.raises(RemoteError):
         desk.captioner(concurrency=1).caption(pages)
-    found = desk.captioner(concurrency=1).caption(pages[:2])
-    assert [caption.text.splitlines()[-1] for caption in found] == ["One.", "Two."]
+    captions = desk.captioner(concurrency=1).caption(pages[:2])
+    assert [caption.text.splitlines()[-1] for caption in captions] == ["One.", "Two."]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +285,7 @@ def test_an_answer_of_another_form_is_an_error(desk: Desk, body: dict[str, objec
 
 
 def test_a_killed_run_pays_nothing_twice(desk: Desk):
-    """It is killed while its third request waits; the two answers before that are on the disk."""
+    """The process is killed while its third request waits; the two earlier answers are on disk."""
     desk.serve(say("One."), say("Two."), Answer(after=60))
     code = (
         "from pathlib import Path; from docrag.caption.vision import VisionCaptioner\n"
@@ -286,25 +298,25 @@ def test_a_killed_run_pays_nothing_twice(desk: Desk):
         while len(desk.server.requests) < 3 and killed.poll() is None:
             time.sleep(0.01)
         killed.kill()
-    found = desk.captioner().caption([picture_page(seed) for seed in range(4)])
-    assert [caption.text.splitlines()[-1] for caption in found[:2]] == ["One.", "Two."]
+    captions = desk.captioner().caption([picture_page(seed) for seed in range(4)])
+    assert [caption.text.splitlines()[-1] for caption in captions[:2]] == ["One.", "Two."]
     assert len(desk.server.requests) == 5
 
 
-def test_closing_ends_the_wait_for_another_try(desk: Desk):
+def test_closing_ends_the_wait_for_a_retry(desk: Desk):
     desk.serve(answer=lambda request: Answer(429, headers={"Retry-After": "100"}))
     captioner = VisionCaptioner(desk.server.url, MODEL, cache=desk.cache)
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(captioner.caption, [picture_page(1)])
+        pending = pool.submit(captioner.caption, [picture_page(1)])
         while not desk.server.requests:
             time.sleep(0.01)
         time.sleep(0.1)
         captioner.close()
-        with pytest.raises(RemoteError, match="closed before it answered"):
-            asked.result(timeout=10)
+        with pytest.raises(RemoteError, match="closed before an answer came"):
+            pending.result(timeout=10)
 
 
-def test_nothing_gives_nothing(desk: Desk):
+def test_no_pages_need_no_request(desk: Desk):
     assert desk.serve().caption([]) == []
 
 
@@ -325,7 +337,7 @@ def test_threads_share_a_cache(tmp_path: Path):
     cache.close()
 
 
-def test_a_file_that_is_no_cache_is_an_error(tmp_path: Path):
+def test_a_file_that_is_not_a_cache_is_an_error(tmp_path: Path):
     file = tmp_path / "captions"
     file.write_text(json.dumps("no database") * 500)
     with pytest.raises(StoreError, match="not a database"):

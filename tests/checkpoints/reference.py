@@ -1,4 +1,4 @@
-"""colpali-engine by itself, to compare docrag with: its own processor, model and nothing of docrag's."""
+"""colpali-engine by itself, as a reference for docrag: its own model and processor."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from docrag.encode.models.colpali_families import FAMILIES as ARCHITECTURES
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
+from docrag.encode.models.colpali import ARCHITECTURES, architecture_of
 from docrag.types import MultiVector
 
-FULL = ["colpali", "colqwen2", "colqwen2.5", "colqwen3", "colqwen3.5"]
-FULL += ["colidefics3", "colmodernvbert", "colgemma3"]
-CLASSES = dict(zip(FULL, ARCHITECTURES, strict=True))
-"""Class of the model by the name of its tiny checkpoint."""
+CLASSES = {architecture.name: architecture.model_class for architecture in ARCHITECTURES}
+"""The class of the model, by the name of its tiny checkpoint, which is that of the architecture."""
+FULL = list(CLASSES)
+"""The tiny checkpoints of all architectures of colpali-engine."""
 
 
-def options(**asked: int) -> EncoderOptions:
+def options(**limits: int) -> EncoderOptions:
     """What tests run encoders with."""
-    return EncoderOptions(device="cpu", dtype="float32", batch_size=3, **asked)
+    return EncoderOptions(device="cpu", dtype="float32", batch_size=3, **limits)
 
 
 def engine() -> Any:
@@ -35,11 +35,11 @@ def engine() -> Any:
 
 def reference(family: str, path: str) -> tuple[Any, Any]:
     """Model and processor, straight from the library, with its own kind of attention."""
-    architecture = CLASSES[family]
-    model = getattr(engine(), architecture).from_pretrained(path).eval()
+    architecture = architecture_of(CLASSES[family])
+    model = getattr(engine(), architecture.model_class).from_pretrained(path).eval()
     if family == "colpali":
         model.model.lm_head = torch.nn.Identity()  # it is on the meta device
-    return model, getattr(engine(), ARCHITECTURES[architecture].processor).from_pretrained(path)
+    return model, getattr(engine(), architecture.processor).from_pretrained(path)
 
 
 def straight(model: Any, inputs: Any) -> torch.Tensor:
@@ -57,6 +57,6 @@ def images_of(processor: Any, images: Sequence[Image]) -> Any:
 
 
 def patches(multi: MultiVector) -> NDArray[np.float32]:
-    """(n, 4) boxes of the vectors that stand on the page."""
+    """(n, 4) the boxes of the vectors that have a place on the page."""
     assert multi.boxes is not None
     return multi.boxes[~np.isnan(multi.boxes[:, 0])]

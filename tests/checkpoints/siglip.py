@@ -120,5 +120,5 @@ def _scale_as_trained(model: Any) -> None:
 
 
 def _edit(file: Path, **changes: Any) -> None:
-    told = {**json.loads(file.read_text()), **changes}
-    file.write_text(json.dumps({name: value for name, value in told.items() if value is not None}))
+    settings = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({name: value for name, value in settings.items() if value is not None}))

@@ -144,6 +144,35 @@ def test_demo_answers_its_questions(docrag, tmp_path):
         assert Path(answer["marked"]).is_file()
 
 
+def test_demo_keeps_its_documents(docrag, tmp_path):
+    folder = tmp_path / "new" / "docs"
+    arguments = ("demo", "--index", tmp_path / "demo", "--keep", folder)
+    printed = docrag(*arguments)
+    assert printed.code == 0, printed.err
+    assert f"The example PDFs are in {folder}" in printed.out
+    copies = sorted(folder.iterdir())
+    assert [copy.name for copy in copies] == sorted(path.name for path in documents().iterdir())
+    [shown] = docrag(*arguments, "--json").lines  # again: the copies are the same
+    assert shown["summary"]["unchanged"] == len(copies)
+    assert {Path(answer["hit"]["file"]).parent for answer in shown["answers"]} == {folder}
+    again = docrag("ingest", folder, "--index", tmp_path / "demo", "--json").lines[-1]["summary"]
+    assert again["unchanged"] == len(copies)
+
+
+def test_demo_overwrites_nothing(docrag, tmp_path):
+    own = tmp_path / "docs" / "tarn12_manual.pdf"
+    own.parent.mkdir()
+    own.write_text("mine")
+    (tmp_path / "file").write_text("no folder")
+    for folder, words in ((own.parent, "is another file"), (tmp_path / "file", "cannot write to")):
+        refused = docrag("demo", "--index", tmp_path / "demo", "--keep", folder)
+        assert refused.code == 2
+        assert words in refused.err
+        assert "another folder" in refused.err
+    assert own.read_text() == "mine"
+    assert not (tmp_path / "demo").exists()
+
+
 def test_names_with_brackets_are_printed_as_they_are(docrag, tmp_path):
     path = write_pdf(tmp_path / "a[b] [x].pdf", FERRY)
     index = tmp_path / "index"

@@ -26,9 +26,9 @@ def test_an_index_goes_out_and_in(docrag, demo_copy, tmp_path):
     assert "exported" in docrag("export", folder, "--index", here).out
     assert "0 written" in docrag("import", folder, "--index", there).out
     address = ("--image-base-url", "http://pages.example")
-    assert "pages name the new address" in docrag("import", folder, "--index", there, *address).out
+    assert "pages now have the new URL" in docrag("import", folder, "--index", there, *address).out
     assert (
-        "pages name the new address"
+        "pages now have the new URL"
         in docrag("ingest", documents(), "--index", there, *address[:1], "http://x").out
     )
     assert docrag("import", folder, "--index", there, "--image-base-url", "pages.example").code == 2

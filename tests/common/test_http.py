@@ -1,7 +1,9 @@
-"""The client for models behind an address, against a server on this machine."""
+"""The client for models behind an HTTP API, against a server on this machine."""
 
 from __future__ import annotations
 
+import logging
+import re
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,7 @@ from time import time
 
 import pytest
 
-from docrag.common.http import BUSY_TRIES, TRIES, JsonClient, retry_after
+from docrag.common.http import ATTEMPTS, BUSY_ATTEMPTS, JsonClient, retry_after
 from docrag.errors import RemoteError, SettingsError
 from tests.servers import Answer, ModelServer
 
@@ -20,7 +22,7 @@ Connect = Callable[..., tuple[JsonClient, ModelServer]]
 
 @pytest.fixture
 def waits() -> list[float]:
-    """Seconds that the client wanted to sleep; it does not."""
+    """The waits that the client asked for, in seconds; it does not really wait."""
     return []
 
 
@@ -59,7 +61,7 @@ def test_no_key_sends_no_header_and_a_slash_behind_the_address_does_no_harm(conn
     assert "authorization" not in server.requests[0].headers
 
 
-def test_it_waits_as_long_as_a_busy_address_asks(connect: Connect, waits: list[float]):
+def test_it_waits_as_long_as_a_busy_server_asks(connect: Connect, waits: list[float]):
     busy = [Answer(429, headers={"Retry-After": "7"}), Answer(429, headers={"Retry-After": "0"})]
     client, server = connect(*busy)
     assert client.post("things", {"a": 1}) == {"echo": {"a": 1}}
@@ -68,13 +70,13 @@ def test_it_waits_as_long_as_a_busy_address_asks(connect: Connect, waits: list[f
     assert 0 <= waits[1] <= 1
 
 
-def test_it_waits_until_the_date_that_a_busy_address_names(connect: Connect, waits: list[float]):
+def test_it_waits_until_the_date_that_a_busy_server_names(connect: Connect, waits: list[float]):
     client, _ = connect(Answer(429, headers={"Retry-After": formatdate(time() + 30, usegmt=True)}))
     client.post("things", {})
     assert 28 <= waits[0] <= 31
 
 
-def test_it_waits_longer_each_time_where_nothing_is_asked(connect: Connect, waits: list[float]):
+def test_it_waits_longer_each_time_if_the_server_does_not_say_how_long(connect: Connect, waits: list[float]):
     client, server = connect(*[Answer(429, headers={"Retry-After": "soon"}), Answer(429), Answer(429)])
     client.post("things", {})
     assert len(server.requests) == 4
@@ -90,31 +92,31 @@ def test_a_wait_that_is_too_long_is_an_error_at_once(connect: Connect, waits: li
     assert waits == []
 
 
-def test_a_limit_by_the_minute_is_sat_out(connect: Connect, waits: list[float]):
-    client, server = connect(*BUSY_TRIES * [Answer(429)])
+def test_a_rate_limit_per_minute_is_waited_out(connect: Connect, waits: list[float]):
+    client, server = connect(*BUSY_ATTEMPTS * [Answer(429)])
     with pytest.raises(RemoteError, match="answered 429"):
         client.post("things", {})
-    assert len(server.requests) == BUSY_TRIES
+    assert len(server.requests) == BUSY_ATTEMPTS
     assert sum(waits) > 120
 
 
 @pytest.mark.parametrize(
     "passing", [Answer(500, "oops"), Answer(503), Answer(drop=True)], ids=["500", "503", "dropped"]
 )
-def test_what_may_pass_is_tried_again(connect: Connect, passing: Answer):
+def test_temporary_failures_are_retried(connect: Connect, passing: Answer):
     client, server = connect(passing, passing)
     assert client.post("things", {}) == {"echo": {}}
     assert len(server.requests) == 3
 
 
-def test_a_slow_answer_is_tried_again(connect: Connect):
+def test_a_slow_answer_is_retried(connect: Connect):
     client, server = connect(Answer(after=2), timeout=0.2)
     assert client.post("things", {}) == {"echo": {}}
     assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
-    ("failing", "told"),
+    ("failing", "message"),
     [
         (Answer(500, "oops"), "answered 500: oops"),
         (Answer(drop=True), "disconnected"),
@@ -122,25 +124,25 @@ def test_a_slow_answer_is_tried_again(connect: Connect):
     ],
     ids=["500", "dropped", "slow"],
 )
-def test_trying_ends(connect: Connect, failing: Answer, told: str):
-    client, server = connect(*TRIES * [failing], timeout=0.1 if failing.after else 5)
-    with pytest.raises(RemoteError, match=told) as caught:
+def test_retries_end(connect: Connect, failing: Answer, message: str):
+    client, server = connect(*ATTEMPTS * [failing], timeout=0.1 if failing.after else 5)
+    with pytest.raises(RemoteError, match=message) as caught:
         client.post("things", {})
     assert server.url in caught.value.message
     assert caught.value.hint
-    assert len(server.requests) == TRIES
+    assert len(server.requests) == ATTEMPTS
 
 
-def test_an_address_where_nothing_listens_is_told():
+def test_an_address_where_nothing_listens_is_named():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     waits: list[float] = []
     client = JsonClient(url, KEY, sleep=waits.append)
-    with pytest.raises(RemoteError, match=f"{url}/things: .*is it running"):
+    with pytest.raises(RemoteError, match=f"{url}/things: .*check that the server is running"):
         client.post("things", {})
     client.close()
-    assert len(waits) == TRIES - 1
+    assert len(waits) == ATTEMPTS - 1
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413, 422])
@@ -164,27 +166,27 @@ def test_the_reason_is_found_in_every_form(connect: Connect, body: object):
 
 
 @pytest.mark.parametrize("body", ["<html>Log in</html>", "[1]", ""])
-def test_an_answer_that_is_no_object_is_an_error(connect: Connect, body: str):
+def test_an_answer_that_is_not_an_object_is_an_error(connect: Connect, body: str):
     client, server = connect(Answer(body=body))
-    with pytest.raises(RemoteError, match="no JSON object"):
+    with pytest.raises(RemoteError, match="did not answer with a JSON object"):
         client.post("things", {})
     assert len(server.requests) == 1
 
 
-def test_an_address_is_told_without_password():
+def test_an_address_is_shown_without_password():
     client = JsonClient("http://me:hidden@127.0.0.1:9/v1?token=hidden")
     assert client.address("things") == "http://127.0.0.1:9/v1/things"
     client.close()
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host/v1", "", "http://", "http://[::1"])
-def test_what_is_no_address_is_refused(url: str):
-    with pytest.raises(SettingsError, match="not an address"):
+def test_an_invalid_address_is_refused(url: str):
+    with pytest.raises(SettingsError, match="not a valid"):
         JsonClient(url)
 
 
 @pytest.mark.parametrize("key", ["sk-a\nb", "sk-ü", "sk a", "sk-\x00"])
-def test_what_is_no_key_is_refused_and_not_told(key: str):
+def test_an_invalid_key_is_refused_and_not_shown(key: str):
     with pytest.raises(SettingsError, match="characters") as caught:
         JsonClient("http://127.0.0.1:9", key)
     assert key not in str(caught.value)
@@ -198,8 +200,22 @@ def test_threads_share_a_client(connect: Connect):
     assert len(server.requests) == 43
 
 
+def test_retries_are_logged_without_the_key(connect: Connect, caplog: pytest.LogCaptureFixture):
+    busy = Answer(429, {"detail": f"{KEY} is busy"}, {"Retry-After": "7"})
+    client, server = connect(busy, Answer(503, "starting"))
+    with caplog.at_level(logging.INFO, logger="docrag.common.http"):
+        client.post("things", {"text": "secret question"})
+    first, second = caplog.messages
+    assert re.fullmatch(
+        rf"{server.url}/things answered 429: \*\*\* is busy; retrying in [78]\.\d seconds \(attempt 2 of 8\)",
+        first,
+    )
+    assert re.fullmatch(r".*answered 503: starting; retrying in [23]\.\d seconds \(attempt 3 of 4\)", second)
+    assert "secret question" not in caplog.text
+
+
 @pytest.mark.parametrize("value", ["", "soon", "nan", "inf", "Thu, 99 Foo"])
-def test_a_wait_that_says_nothing_is_none(value: str):
+def test_a_wait_that_cannot_be_parsed_is_none(value: str):
     assert retry_after(value, 0.0) is None
 
 

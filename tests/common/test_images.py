@@ -34,7 +34,7 @@ def test_a_jpeg_has_the_size_of_its_image_where_any_number_of_bytes_will_do():
 
 def test_a_jpeg_of_too_many_bytes_is_made_smaller_until_it_fits():
     whole, _ = jpeg_within(NOISE, quality=90)
-    jpeg, pixels = jpeg_within(NOISE, quality=90, most_bytes=len(whole) // 3)
+    jpeg, pixels = jpeg_within(NOISE, quality=90, max_bytes=len(whole) // 3)
     assert len(jpeg) <= len(whole) // 3
     width, height = opened(jpeg).size
     assert pixels == width * height

@@ -1,4 +1,4 @@
-"""compose.yaml as Compose reads it: variables filled in, and what a container of a service gets."""
+"""compose.yaml as Compose reads it, with its variables filled in."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import yaml
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 KEYS = {"QDRANT_API_KEY": "k" * 64, "DOCRAG_SERVE_KEY": "s" * 64}
 ENV = {**KEYS, "DOCUMENTS": "/srv/documents"}
-"""What .env must say at least."""
-VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?P<how>:[-?])?(?P<word>[^}]*)\})")
+"""The variables that .env must set."""
+VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?P<operator>:[-?])?(?P<word>[^}]*)\})")
 
 IN_CONTAINER = re.compile(
     r"docker (?:compose run --rm ingest|exec docrag docrag|run .*docrag:[\d.]+)(?P<arguments>.*)"
@@ -25,26 +25,26 @@ def interpolated(text: str, env: Mapping[str, str]) -> str:
     """A text with its variables filled in.
 
     Raises:
-        KeyError: One is needed that is not set.
+        KeyError: A required variable is not set.
 
     >>> interpolated("$$1 ${A:-b} ${C:?is needed}", {"C": "d"})
     '$1 b d'
     """
 
-    def value(found: re.Match[str]) -> str:
-        if found["escaped"]:
+    def fill_in(variable: re.Match[str]) -> str:
+        if variable["escaped"]:
             return "$"
-        given = env.get(found["name"], "")
-        if not given and found["how"] != ":-":
-            raise KeyError(found["name"])
-        return given or found["word"]
+        value = env.get(variable["name"], "")
+        if not value and variable["operator"] != ":-":
+            raise KeyError(variable["name"])
+        return value or variable["word"]
 
-    return VARIABLE.sub(value, text)
+    return VARIABLE.sub(fill_in, text)
 
 
 def variables(text: str) -> set[str]:
-    """The variables that a text asks for."""
-    return {found["name"] for found in VARIABLE.finditer(text) if found["name"]}
+    """The names of the variables in a text."""
+    return {variable["name"] for variable in VARIABLE.finditer(text) if variable["name"]}
 
 
 def services(env: Mapping[str, str] = ENV) -> dict[str, dict[str, Any]]:
@@ -53,14 +53,14 @@ def services(env: Mapping[str, str] = ENV) -> dict[str, dict[str, Any]]:
 
 
 def environment(service: Mapping[str, Any], env: Mapping[str, str] = ENV) -> dict[str, str]:
-    """The variables of a container: one without a value has that of .env, or is not there."""
-    given = {
+    """The environment of a container; a variable without a value is taken from .env, or left out."""
+    values = {
         name: env.get(name) if value is None else value for name, value in service["environment"].items()
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def commands(text: str) -> list[list[str]]:
-    """The docrag commands that a shell text runs in containers, as their arguments."""
+    """Arguments of the docrag commands that a shell script runs in containers."""
     lines = re.sub(r"\\\n\s*", "", text).splitlines()
-    return [shlex.split(found["arguments"]) for found in map(IN_CONTAINER.fullmatch, lines) if found]
+    return [shlex.split(match["arguments"]) for match in map(IN_CONTAINER.fullmatch, lines) if match]

@@ -1,4 +1,4 @@
-"""Pictures in Qdrant's dashboard, as README.md of docker/ tells: shown to a browser that has logged in."""
+"""Page images in Qdrant's dashboard are shown to a browser that has logged in, as docker/README.md says."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ pytestmark = [
 
 
 @contextmanager
-def dashboard(picture: str) -> Iterator[int]:
-    """A page of another port that shows a picture as the dashboard does: by its address; its port."""
+def dashboard(image_url: str) -> Iterator[int]:
+    """A page on another port that embeds an image by its address, as the dashboard does; its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            page = f"<!doctype html><title>dashboard</title><img src='{picture}'>".encode()
+            page = f"<!doctype html><title>dashboard</title><img src='{image_url}'>".encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.send_header("Content-Length", str(len(page)))
@@ -51,12 +51,12 @@ def dashboard(picture: str) -> Iterator[int]:
 
 
 def shown(tab: Any, host: str, port: int) -> bool:
-    """Whether the dashboard at a host shows the picture."""
+    """Whether the dashboard at a host shows the image."""
     tab.goto(f"http://{host}:{port}/", wait_until="load")
     return bool(tab.evaluate("document.querySelector('img').naturalWidth"))
 
 
-def test_the_dashboard_shows_pictures_to_who_has_logged_in_at_docrag(tmp_path: Path):
+def test_the_dashboard_shows_page_images_after_a_login(tmp_path: Path):
     write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY)
     index = Index.open(tmp_path / "index")
     index.ingest(tmp_path / "docs")
@@ -74,5 +74,5 @@ def test_the_dashboard_shows_pictures_to_who_has_logged_in_at_docrag(tmp_path: P
         tab.click("button")
         tab.wait_for_selector("#q")
         assert shown(tab, "127.0.0.1", port)
-        assert not shown(tab, "localhost", port)  # the same machine, and for a browser another site
+        assert not shown(tab, "localhost", port)  # the same machine, but another site to a browser
         browser.close()

@@ -1,4 +1,4 @@
-"""What docker/ says is true: no engine runs here, so every line is held to what it speaks of."""
+"""The files in docker/ fit docrag. No engine runs here, so each line is compared with what it refers to."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ STAGES = {
 
 
 def instruction(name: str) -> Any:
-    """The argument of the only instruction of a name, read as JSON."""
-    [found] = re.findall(rf"^{name} (?:--\S+ )*(?:CMD )?(\[.*?\])$", DOCKERFILE, re.M | re.S)
-    return json.loads(re.sub(r"\\\n", "", found))
+    """The JSON argument of an instruction that occurs once."""
+    [argument] = re.findall(rf"^{name} (?:--\S+ )*(?:CMD )?(\[.*?\])$", DOCKERFILE, re.M | re.S)
+    return json.loads(re.sub(r"\\\n", "", argument))
 
 
 def parsed(arguments: list[str]) -> tuple[str, dict[str, Any]]:
-    """A command of docrag and its parameters, as the real parser reads them; nothing is run."""
+    """A docrag command and its parameters, as the real parser reads them; the command is not run."""
     context = CLI.make_context("docrag", list(arguments))
     name, command, rest = CLI.resolve_command(context, [*context._protected_args, *context.args])
     return name, command.make_context(name, rest, parent=context).params
@@ -58,36 +58,36 @@ def run(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)
 
 
-def test_hadolint_has_nothing_to_say():
+def test_hadolint_accepts_the_dockerfile():
     hadolint = shutil.which("hadolint", path=Path(sys.executable).parent)
-    done = run(hadolint, str(DOCKER / "Dockerfile"))
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "DL3007" in run(hadolint, "-", input="FROM python:latest\n").stdout  # it does look
+    result = run(hadolint, str(DOCKER / "Dockerfile"))
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "DL3007" in run(hadolint, "-", input="FROM python:latest\n").stdout  # it does check
 
 
-def schema_fault(file: Path) -> str:
+def schema_error(file: Path) -> str:
     checker = (sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec")
-    done = run(*checker, str(file))
-    return done.stdout if done.returncode else ""
+    result = run(*checker, str(file))
+    return result.stdout if result.returncode else ""
 
 
 @pytest.mark.parametrize("file", COMPOSE_FILES, ids=lambda file: file.name)
-def test_the_schema_of_compose_allows_it(file: Path, tmp_path: Path):
-    assert schema_fault(file) == ""
+def test_compose_files_fit_their_schema(file: Path, tmp_path: Path):
+    assert schema_error(file) == ""
     wrong = tmp_path / file.name
     wrong.write_text(file.read_text().replace("services:\n", "services:\n  wrong:\n    imag: x\n"))
-    assert "imag" in schema_fault(wrong)
+    assert "imag" in schema_error(wrong)
 
 
 @pytest.mark.parametrize("files", [COMPOSE_FILES, [DOCKER / "compose.yaml"]], ids=["cuda", "cpu"])
-def test_compose_itself_takes_it(files: list[Path]):
+def test_compose_accepts_the_files(files: list[Path]):
     if not shutil.which("docker") or run("docker", "compose", "version").returncode:
         pytest.skip("docker has no compose plugin here")
-    named = [flag for file in reversed(files) for flag in ("--file", str(file))]
-    flags = (*named, "--profile", "*", "config", "--format", "json")
-    told = run("docker", "compose", *flags, env={**os.environ, **ENV})
-    assert told.returncode == 0, told.stderr
-    image = json.loads(told.stdout)["services"]["docrag"]["image"]
+    file_flags = [flag for file in reversed(files) for flag in ("--file", str(file))]
+    flags = (*file_flags, "--profile", "*", "config", "--format", "json")
+    result = run("docker", "compose", *flags, env={**os.environ, **ENV})
+    assert result.returncode == 0, result.stderr
+    image = json.loads(result.stdout)["services"]["docrag"]["image"]
     assert image.endswith("-cuda") == (len(files) == 2)
 
 
@@ -104,11 +104,11 @@ ALL_COMMANDS = [
 
 
 @pytest.mark.parametrize("arguments", ALL_COMMANDS, ids=" ".join)
-def test_docrag_takes_the_command(arguments: list[str]):
+def test_docrag_accepts_the_command(arguments: list[str]):
     assert parsed(arguments)[0] == arguments[0]
 
 
-def test_the_readme_has_commands_and_a_wrong_one_would_be_told():
+def test_commands_of_the_readme_are_found_and_wrong_ones_detected():
     assert len(ALL_COMMANDS) == 10
     with pytest.raises(Exception, match="no-such-flag"):
         parsed(["ingest", "/documents", "--no-such-flag"])
@@ -123,9 +123,9 @@ def test_variables_of_docrag_are_settings():
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_settings_of_a_container_are_what_they_should_be(name: str, monkeypatch: pytest.MonkeyPatch):
-    given = environment(services()[name], {**ENV, "DOCRAG_LATE": "colqwen2"})
-    for variable, value in given.items():
+def test_the_environment_of_a_container_gives_the_right_settings(name: str, monkeypatch: pytest.MonkeyPatch):
+    env = environment(services()[name], {**ENV, "DOCRAG_LATE": "colqwen2"})
+    for variable, value in env.items():
         monkeypatch.setenv(variable, value)
     settings = load_settings()
     assert settings.index == "http://qdrant:6333/pages"
@@ -133,18 +133,18 @@ def test_settings_of_a_container_are_what_they_should_be(name: str, monkeypatch:
     assert settings.api_key_in_clear
     assert settings.image_base_url == "http://127.0.0.1:8000"
     assert (settings.late, settings.image) == ("colqwen2", None)
-    assert set(given) - {"DOCRAG_SERVE_KEY"} == {
+    assert set(env) - {"DOCRAG_SERVE_KEY"} == {
         *("DOCRAG_INDEX", "DOCRAG_API_KEY", "DOCRAG_API_KEY_IN_CLEAR", "DOCRAG_IMAGE_BASE_URL", "DOCRAG_LATE")
     }
 
 
 def test_env_example_has_every_variable_and_no_key():
-    asked = set().union(*(variables(file.read_text()) for file in COMPOSE_FILES))
-    asked |= {name for name, value in services()["docrag"]["environment"].items() if value is None}
+    used = set().union(*(variables(file.read_text()) for file in COMPOSE_FILES))
+    used |= {name for name, value in services()["docrag"]["environment"].items() if value is None}
     text = (DOCKER / ".env.example").read_text()
-    told = dict(re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", text, re.M))
-    assert set(told) == asked | {"COMPOSE_FILE", "COMPOSE_PROFILES"}  # these two are Compose's own
-    assert [told[name] for name in (*KEYS, "DOCUMENTS")] == ["", "", ""]
+    examples = dict(re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", text, re.M))
+    assert set(examples) == used | {"COMPOSE_FILE", "COMPOSE_PROFILES"}  # Compose itself reads these two
+    assert [examples[name] for name in (*KEYS, "DOCUMENTS")] == ["", "", ""]
     for name in ENV:
         with pytest.raises(KeyError, match=name):  # no container starts with an empty key
             services({**ENV, name: ""})
@@ -153,11 +153,13 @@ def test_env_example_has_every_variable_and_no_key():
 def test_only_this_machine_reaches_a_port():
     ports = {name: service.get("ports", []) for name, service in services().items()}
     assert ports.pop("ingest") == []
-    assert [len(of) for of in ports.values()] == [1, 1, 1]
-    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for of in ports.values() for port in of)
+    assert [len(published) for published in ports.values()] == [1, 1, 1]
+    assert all(
+        re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for published in ports.values() for port in published
+    )
 
 
-def test_images_have_versions_and_nobody_is_root():
+def test_images_have_versions_and_do_not_run_as_root():
     for name, service in services().items():
         assert re.search(r":v?\d+\.\d+\.\d+(-\w+)?$", service["image"]), name
         assert service["cap_drop"] == ["ALL"]
@@ -170,7 +172,7 @@ def test_images_have_versions_and_nobody_is_root():
         base, body = STAGES[target]
         assert base == "runtime"
         assert "USER" not in body
-    assert list(STAGES)[-1] == "cpu"  # what is built when nothing is asked for
+    assert list(STAGES)[-1] == "cpu"  # the default target
     built = yaml.safe_load((DOCKER / "compose.cuda.yaml").read_text())["services"]["docrag"]["build"][
         "target"
     ]
@@ -178,17 +180,17 @@ def test_images_have_versions_and_nobody_is_root():
 
 
 def ignored(path: str) -> bool:
-    """Whether .dockerignore keeps a path out: the last pattern that fits it, or a folder of it, decides."""
-    kept_out = False
+    """Whether .dockerignore excludes a path: the last pattern that matches it, or a folder of it, decides."""
+    excluded = False
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if line and not line.startswith("#"):
             pattern = re.escape(line.removeprefix("!")).replace(r"\*\*/", "(.*/)?").replace(r"\*", "[^/]*")
             if re.fullmatch(f"{pattern}(/.*)?", path):
-                kept_out = not line.startswith("!")
-    return kept_out
+                excluded = not line.startswith("!")
+    return excluded
 
 
-def test_what_is_copied_is_there_and_nothing_else_is_sent():
+def test_the_build_context_holds_what_is_copied_and_nothing_else():
     copied = [words.split()[:-1] for words in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.M)]
     sources = {source for sources in copied for source in sources}
     for source in sources:
@@ -214,15 +216,15 @@ def test_what_is_copied_is_there_and_nothing_else_is_sent():
 
 def test_the_extras_of_the_images_exist():
     extras = re.findall(r"^ARG EXTRAS=(.*)$", DOCKERFILE, re.M)
-    assert [one.split(",")[0] for one in extras] == ["serve", "serve"]
-    assert {name for one in extras for name in one.split(",")} <= set(
+    assert [names.split(",")[0] for names in extras] == ["serve", "serve"]
+    assert {name for names in extras for name in names.split(",")} <= set(
         PROJECT["project"]["optional-dependencies"]
     )
 
 
 @contextmanager
-def answering(status: int) -> Iterator[int]:
-    """A server that answers everything with a status; its port."""
+def responding(status: int) -> Iterator[int]:
+    """A server that responds to health checks with a status; its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -248,26 +250,26 @@ HEALTH_CHECKS = {
 
 
 @pytest.mark.parametrize("name", HEALTH_CHECKS)
-def test_a_health_check_tells_the_well_from_the_ill(name: str):
+def test_a_health_check_detects_whether_a_service_is_healthy(name: str):
     port, command = HEALTH_CHECKS[name]
 
     def check(at: int) -> int:
-        there = [re.sub(rf"\b{port}\b", str(at), word) for word in command]
-        assert there != command
-        return run(*[sys.executable if word == "python" else word for word in there]).returncode
+        moved = [re.sub(rf"\b{port}\b", str(at), word) for word in command]
+        assert moved != command
+        return run(*[sys.executable if word == "python" else word for word in moved]).returncode
 
-    with answering(200) as at:
+    with responding(200) as at:
         assert check(at) == 0
-    assert check(at) != 0  # nobody is there any more
-    with answering(503) as at:
+    assert check(at) != 0  # the server has ended
+    with responding(503) as at:
         assert check(at) != 0
 
 
-def test_prometheus_may_read_what_it_asks_for(demo_index: Index):
-    told = yaml.safe_load((DOCKER / "prometheus.yml").read_text())["scrape_configs"]
-    jobs = {job["job_name"]: job for job in told}
+def test_prometheus_can_read_the_metrics(demo_index: Index):
+    configs = yaml.safe_load((DOCKER / "prometheus.yml").read_text())["scrape_configs"]
+    jobs = {job["job_name"]: job for job in configs}
     compose = yaml.safe_load(interpolated((DOCKER / "compose.yaml").read_text(), ENV))
-    secrets = {name: ENV[told["environment"]] for name, told in compose["secrets"].items()}
+    secrets = {name: ENV[secret["environment"]] for name, secret in compose["secrets"].items()}
     key_of = {}
     for name, job in jobs.items():
         [[target]] = [config["targets"] for config in job["static_configs"]]
@@ -286,11 +288,11 @@ def test_prometheus_may_read_what_it_asks_for(demo_index: Index):
         allowed_hosts=tuple(flags["allow_host"]),
     )
     client = TestClient(create_app(demo_index, settings), base_url="http://docrag:8000")
-    asked = client.get(
+    response = client.get(
         jobs["docrag"]["metrics_path"], headers={"Authorization": f"Bearer {key_of['docrag']}"}
     )
-    assert asked.status_code == 200
-    assert "docrag_search_seconds" in asked.text
+    assert response.status_code == 200
+    assert "docrag_search_seconds" in response.text
     assert client.get("/metrics").status_code == 401
-    elsewhere = client.get("/healthz", headers={"Host": "pages.example"})
-    assert elsewhere.status_code == 421
+    other_host = client.get("/healthz", headers={"Host": "pages.example"})
+    assert other_host.status_code == 421

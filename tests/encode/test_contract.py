@@ -1,16 +1,16 @@
-"""What every page encoder promises, whichever family it is of."""
+"""What every page encoder promises, whatever family it belongs to."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from docrag.encode.base import PageEncoder
-from docrag.encode.options import EncoderOptions
-from docrag.encode.registry import PAGE_ENCODERS, name_of, page_encoder
-from docrag.encode.stop_words import ASKING_WORDS
+from docrag.encode.base import EncoderOptions, PageEncoder
+from docrag.encode.checkpoints.checkpoint import locate
+from docrag.encode.registry import load_families, name_of, page_encoder
+from docrag.encode.texts import QUESTION_WORDS
 from docrag.errors import WeightsMismatch
-from tests.checkpoints.families import FAMILIES, broken
+from tests.checkpoints.families import PAGE_BUILDERS, broken
 from tests.samples import APPLE, CLOCK, FERRY, make_page, picture_page
 
 WORDS = [
@@ -29,7 +29,7 @@ PICTURES = [
     picture_page(1),
 ]
 LONG = "ferry " * 550
-"""More than any of the models takes with all of its words."""
+"""More words than any of the models takes."""
 QUERIES = [
     "When does the ferry leave?",
     "pendulum",
@@ -42,7 +42,7 @@ QUERIES = [
     "what is <image> here, or <|image_pad|>, <image_soft_token> and <row_1_col_1>?",
     "</s> [SEP] <|endoftext|> <eos>",
 ]
-SAID = {
+WORDS_OF_TEXTS = {
     "When does the ferry leave?": "When does the ferry leave",
     "pendulum": "pendulum",
     "the of and": "the of and",
@@ -57,17 +57,18 @@ SAID = {
     "</s> [SEP] <|endoftext|> <eos>": "s SEP endoftext eos",
     LONG: "ferry",
 }
-"""Texts, and their words as a person would name them; each once."""
-TEXTS = list(dict.fromkeys([*QUERIES, *SAID]))
+"""Texts, and the words that a reader would name, each once."""
+TEXTS = list(dict.fromkeys([*QUERIES, *WORDS_OF_TEXTS]))
 ALONE = 1e-5
-"""How much a value may change with the batch it is computed in, in float32."""
-LOCAL = sorted(name for name in PAGE_ENCODERS if not name.startswith("voyage"))
+"""How much a value may depend on the batch in which it is computed, in float32."""
+LOCAL = sorted(name for family in load_families() for name in family.pages if not name.startswith("voyage"))
+"""Built-in encoders that need no network."""
 
 
-@pytest.fixture(scope="module", params=[*LOCAL, *FAMILIES])
+@pytest.fixture(scope="module", params=[*LOCAL, *PAGE_BUILDERS])
 def encoder(request: pytest.FixtureRequest) -> PageEncoder:
     name = request.param
-    if name in FAMILIES:
+    if name in PAGE_BUILDERS:
         name = request.getfixturevalue("checkpoint")(name)
     return page_encoder(name, EncoderOptions(device="cpu", dtype="float32", batch_size=3))
 
@@ -79,7 +80,7 @@ def pages(encoder):
 
 @pytest.fixture(scope="module")
 def encoded_pages(encoder, pages):
-    """The pages, encoded as they stand."""
+    """The pages, encoded in their order."""
     return encoder.encode_pages(pages)
 
 
@@ -142,14 +143,17 @@ def test_a_query_alone_is_the_query_in_a_batch(encoded_queries):
 def test_the_words_of_a_query_are_those_of_its_text(encoder, encoded_queries):
     if encoder.spec.kind != "late":
         pytest.skip("one vector stands for the whole query")
-    for text, words in SAID.items():
+    for text, words in WORDS_OF_TEXTS.items():
         encoded, alone = encoded_queries[text]
         assert len(encoded.words) == len(encoded.vectors)
-        told = [word for word in dict.fromkeys(encoded.words) if word]
-        lost = [word for word in words.split() if word not in told]
-        assert [word for word in words.split() if word not in lost] == told, text
+        named = [word for word in dict.fromkeys(encoded.words) if word]
+        lost = [word for word in words.split() if word not in named]
+        assert [word for word in words.split() if word not in lost] == named, text
         # minilm drops words that say nothing; a byte-level tokenizer without some bytes leaves them out.
-        assert all(word.lower() in {*ASKING_WORDS, "s"} or not word.isascii() for word in lost), (text, lost)
+        assert all(word.lower() in {*QUESTION_WORDS, "s"} or not word.isascii() for word in lost), (
+            text,
+            lost,
+        )
         assert alone.words == encoded.words
 
 
@@ -159,9 +163,9 @@ def test_nothing_gives_nothing(encoder):
 
 
 def test_the_fingerprint_says_what_was_used(encoder):
-    told = encoder.spec.fingerprint()
-    assert told["family"] == encoder.spec.family
-    assert told["dim"] == encoder.spec.dim
+    fingerprint = encoder.spec.fingerprint()
+    assert fingerprint["family"] == encoder.spec.family
+    assert fingerprint["dim"] == encoder.spec.dim
 
 
 def test_pages_differ_and_equal_pages_do_not(encoder, encoded_pages):
@@ -178,7 +182,7 @@ def test_its_name_finds_it_again(encoder, pages):
     np.testing.assert_allclose(one.vectors, other.vectors, atol=ALONE)
 
 
-def test_a_late_model_says_where_its_patches_stand(encoder, pages, encoded_pages):
+def test_a_late_model_says_where_its_patches_are(encoder, pages, encoded_pages):
     if encoder.spec.kind != "late":
         pytest.skip("one vector stands for the whole page")
     for page, encoded in zip(pages, encoded_pages, strict=True):
@@ -189,6 +193,11 @@ def test_a_late_model_says_where_its_patches_stand(encoder, pages, encoded_pages
             areas = (placed[:, 2] - placed[:, 0]) * (placed[:, 3] - placed[:, 1])
             np.testing.assert_allclose(areas.sum(), 1, atol=1e-4)
             assert len(np.unique(placed.round(5), axis=0)) == len(placed)
+
+
+@pytest.mark.parametrize("name", [name for name, builder in PAGE_BUILDERS.items() if builder.architecture])
+def test_a_tiny_checkpoint_has_the_architecture_that_its_builder_states(checkpoint, name):
+    assert locate(checkpoint(name)).architecture == PAGE_BUILDERS[name].architecture
 
 
 def test_weights_are_never_random(encoder, pages, tmp_path):

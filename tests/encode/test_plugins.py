@@ -16,8 +16,7 @@ from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 from docrag.cli import app
-from docrag.encode.base import ImageQueryEncoder
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions, ImageQueryEncoder
 from docrag.encode.plugins import find_plugins
 from docrag.encode.registry import list_models, name_of, page_encoder
 from docrag.errors import ModelUnavailable
@@ -123,13 +122,13 @@ def test_an_installed_package_is_listed(installed, tmp_path):
 
 def test_an_index_is_filled_and_searched_by_a_single_vector_plugin(docrag, pictures, tmp_path):
     index = tmp_path / "index"
-    said = docrag("ingest", pictures, "--image", "colour-histogram", "--index", index, "--json")
-    assert said["summary"]["added"] == 2
+    report = docrag("ingest", pictures, "--image", "colour-histogram", "--index", index, "--json")
+    assert report["summary"]["added"] == 2
     for colour in ("red", "blue"):  # the fingerprint names the encoder
         found = docrag("search", f"a {colour} sheet", "--mode", "cosine", "--index", index, "--json")
         assert Path(found["hits"][0]["file"]).name == f"{colour}.png"
-    told = docrag("search", "red", "--index", index, there=False, code=1)
-    assert "colour-histogram" in told
+    error = docrag("search", "red", "--index", index, there=False, code=1)
+    assert "colour-histogram" in error
 
 
 def test_an_index_is_searched_by_a_late_plugin_and_says_where(docrag, pictures, tmp_path):

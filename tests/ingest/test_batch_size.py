@@ -1,8 +1,8 @@
 import pytest
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.encoders import Encoders
 from docrag.encode.models.bm25 import Bm25Encoder
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder, text_encoder
 from docrag.ingest.batch_size import CPU_FIRST, MOST, SLOW_SECONDS, WORDS, AdaptiveBatchSize
 

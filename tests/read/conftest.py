@@ -1,4 +1,4 @@
-"""Documents made on the spot, and the real ones beside the repository."""
+"""Fixtures that make documents, and the path of the real ones beside the repository."""
 
 from collections.abc import Callable
 from pathlib import Path

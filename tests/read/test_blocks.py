@@ -1,4 +1,4 @@
-from docrag.read.blocks import HELD_CHARS, JOINED_CHARS, PlacedWord, lay_out
+from docrag.read.blocks import JOINED_CHARS, UNSPLIT_CHARS, PlacedWord, lay_out
 
 
 def line(
@@ -55,7 +55,7 @@ def test_joined_blocks_stay_short():
 def test_a_long_block_is_split_between_rows():
     words = [word for n in range(100) for word in line("some thirty letters in a line", 50, 12 * n, 0, n)]
     found = texts(words)
-    assert sum(map(len, found)) > HELD_CHARS > 2 * max(map(len, found))
+    assert sum(map(len, found)) > UNSPLIT_CHARS > 2 * max(map(len, found))
     assert all(text.startswith("some") and text.endswith("line") for text in found)
 
 

@@ -15,7 +15,7 @@ def touch(folder: Path, *names: str) -> None:
         path.write_bytes(b"")
 
 
-def test_folders_are_walked_in_sorted_order_and_hidden_things_are_left_out(tmp_path):
+def test_folders_are_walked_in_sorted_order_without_hidden_entries(tmp_path):
     touch(tmp_path, "b.PDF", "a/z.jpeg", "a/y.TIF", "a/notes.txt", ".hidden/c.pdf", ".d.pdf", "c.webp")
     found = [str(path.relative_to(tmp_path)) for path in find_files([tmp_path])]
     assert found == ["a/y.TIF", "a/z.jpeg", "b.PDF", "c.webp"]
@@ -46,7 +46,7 @@ def test_sha256_is_that_of_the_content(tmp_path):
 
 @pytest.fixture
 def closed(monkeypatch):
-    """Makes folders and links that nobody may look into; tests run as root, who may look everywhere."""
+    """Makes folders that cannot be listed, without permissions, since tests may run as root."""
     names: set[Path] = set()
     scandir = os.scandir
 
@@ -59,7 +59,7 @@ def closed(monkeypatch):
     return names.add
 
 
-def test_a_folder_that_cannot_be_looked_into_costs_only_itself(tmp_path, closed):
+def test_a_folder_that_cannot_be_listed_is_reported_and_the_others_are_walked(tmp_path, closed):
     touch(tmp_path, "a/one.pdf", "b/two.pdf", "b/deeper/three.pdf", "c.pdf")
     closed(tmp_path / "b")
     refused = {}
@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_looked_into_costs_only_itself(tmp_path, closed)
     assert refused[tmp_path / "b"].hint
 
 
-def test_a_named_folder_that_cannot_be_looked_into_is_refused_like_one_below(tmp_path, closed):
+def test_a_named_folder_that_cannot_be_listed_is_reported_as_well(tmp_path, closed):
     touch(tmp_path, "a/one.pdf", "b.pdf")
     closed(tmp_path / "a")
     refused = {}
@@ -77,29 +77,29 @@ def test_a_named_folder_that_cannot_be_looked_into_is_refused_like_one_below(tmp
     assert list(refused) == [tmp_path / "a"]
 
 
-def test_where_nobody_hears_of_it_an_unreadable_folder_is_an_error(tmp_path, closed):
+def test_without_a_callback_an_unreadable_folder_is_an_error(tmp_path, closed):
     touch(tmp_path, "a/one.pdf")
     closed(tmp_path / "a")
     with pytest.raises(UnreadableDocument, match="Permission denied"):
         find_files([tmp_path])
 
 
-def test_a_path_that_cannot_even_be_asked_about_is_refused(tmp_path, monkeypatch):
+def test_a_path_whose_type_cannot_be_read_is_reported(tmp_path, monkeypatch):
     touch(tmp_path, "b.pdf")
     hidden, is_dir = tmp_path / "locked" / "a.pdf", Path.is_dir
 
-    def asked(path):
+    def denied(path):
         if path == hidden:
             raise PermissionError(13, "Permission denied", str(path))
         return is_dir(path)
 
-    monkeypatch.setattr(Path, "is_dir", asked)
+    monkeypatch.setattr(Path, "is_dir", denied)
     refused = {}
     assert find_files([hidden, tmp_path / "b.pdf"], refused.__setitem__) == [tmp_path / "b.pdf"]
     assert list(refused) == [hidden]
 
 
-def test_a_link_that_cannot_be_followed_costs_only_itself(tmp_path):
+def test_a_link_that_cannot_be_followed_is_reported(tmp_path):
     touch(tmp_path, "a.pdf")
     (tmp_path / "loop.pdf").symlink_to(tmp_path / "loop.pdf")
     (tmp_path / "gone.pdf").symlink_to(tmp_path / "nowhere.pdf")

@@ -9,8 +9,29 @@ import pymupdf
 import pytest
 from PIL import Image
 
-from docrag.read.ocr import Line, OcrReader, lay_out_lines, split_line
+from docrag.read.ocr import Line, OcrReader, decide_ocr, lay_out_lines, split_line
 from docrag.read.pdf import PdfSource
+from docrag.read.source import TextLayer
+from docrag.types import Word
+
+
+@pytest.mark.parametrize(
+    ("words", "share", "ocr"),
+    [
+        (0, 0.0, True),
+        (9, 0.25, True),
+        (9, 0.24, False),
+        (10, 0.89, False),
+        (39, 0.9, True),
+        (40, 1.0, False),
+    ],
+)
+def test_few_words_beside_large_pictures_call_for_ocr(words: int, share: float, ocr: bool):
+    word = Word("word", (0, 0, 1, 1), 0)
+    picture = Image.linear_gradient("L").convert("RGB")
+    layer = TextLayer("1", 500, 800, (word,) * words, (), share)
+    expected = f"it has {words} words, and pictures cover {share:.0%} of it"
+    assert decide_ocr(layer, picture, enabled=True) == (ocr, expected)
 
 
 def upright(text: str, x0: float, y0: float, x1: float, y1: float) -> Line:

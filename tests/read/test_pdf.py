@@ -3,8 +3,9 @@ import pymupdf
 import pytest
 
 from docrag.errors import EmptyDocument, PasswordRequired, UnreadableDocument, UnsupportedFile
+from docrag.read.ocr import is_blank
+from docrag.read.opening import open_source
 from docrag.read.pdf import PdfSource, clean_title, printable, saslprep
-from docrag.read.source import is_blank, open_source
 
 LIMIT = 4_000_000
 
@@ -16,7 +17,7 @@ def two_lines(page: pymupdf.Page) -> None:
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize("cropped", [False, True])
-def test_boxes_stand_on_the_letters_as_displayed(make_pdf, rotation, cropped):
+def test_boxes_cover_the_letters_as_displayed(make_pdf, rotation, cropped):
     def draw(page):
         two_lines(page)
         if cropped:
@@ -84,7 +85,7 @@ def test_labels_title_and_headline(make_pdf):
     assert len(source.headline) <= 200
 
 
-def test_without_labels_a_page_is_called_by_its_number(make_pdf):
+def test_without_labels_the_label_is_the_page_number(make_pdf):
     assert PdfSource(make_pdf("one", "two")).text_layer(2).label == "2"
 
 
@@ -158,14 +159,14 @@ def test_real_files_that_can_be_repaired_open(real, name):
 
 
 @pytest.mark.parametrize(("name", "error"), [("a.pdf", UnreadableDocument), ("a.txt", UnsupportedFile)])
-def test_text_is_no_document(tmp_path, name, error):
+def test_a_text_file_is_refused(tmp_path, name, error):
     (tmp_path / name).write_text("only text\n" * 100)
     with pytest.raises(error):
         open_source(tmp_path / name, ())
 
 
 @pytest.mark.parametrize("side", [3, 500, 4000])
-def test_pictures_have_the_size_asked_whatever_the_page(tmp_path, side):
+def test_pictures_have_the_requested_size_whatever_the_page_size(tmp_path, side):
     with pymupdf.open() as file:
         file.new_page(width=side, height=side / 2)
         file.save(tmp_path / "page.pdf")

@@ -1,4 +1,5 @@
 import itertools
+import logging
 import os
 import signal
 import subprocess
@@ -10,9 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
-import pymupdf
 import pytest
-from PIL import Image
 
 from docrag.read import (
     Closed,
@@ -31,7 +30,7 @@ TEXT = "Eleven words are enough that nobody takes this page for a scan. "
 
 
 def workers() -> list[psutil.Process]:
-    """Worker processes of this process; multiprocessing's resource tracker is none."""
+    """Worker processes of this process, without multiprocessing's resource tracker."""
     children = psutil.Process().children(recursive=True)
     return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
 
@@ -47,7 +46,7 @@ def of(events: list[Any], kind: type) -> list[Any]:
 
 @pytest.fixture
 def helper(tmp_path, monkeypatch):
-    """Puts a function in the place of `read_page`, in a module that workers can import."""
+    """Replaces `read_page` by a function in a module that workers can import, which first runs some code."""
 
     def install(body):
         module = tmp_path / "read_page_helper.py"
@@ -80,64 +79,6 @@ def test_a_document_is_opened_read_and_closed(make_pdf, job):
     assert not workers()
 
 
-def test_pages_to_skip_are_skipped(make_pdf, job):
-    made = make_pdf(TEXT, TEXT, TEXT)
-    events = read_all([job(made, frozenset({1, 3})), job(made, frozenset({1, 2, 3}))])
-    assert Counter(type(event) for event in events) == {Opened: 2, PageRead: 1, Closed: 2}
-    assert of(events, PageRead)[0].page.number == 2
-
-
-def test_a_broken_document_is_refused_and_the_others_go_on(make_pdf, job, tmp_path):
-    (tmp_path / "broken.pdf").write_text("no pdf")
-    vanished = job(make_pdf(TEXT, name="vanished.pdf"))
-    vanished.path.unlink()
-    events = read_all([job(tmp_path / "broken.pdf"), vanished, job(make_pdf(TEXT))])
-    assert [type(event.error).__name__ for event in of(events, DocumentRefused)] == [
-        "UnreadableDocument",
-        "NotFound",
-    ]
-    assert len(of(events, Closed)) == 1
-
-
-def test_scans_are_read_by_ocr_and_blank_pages_are_not(make_pdf, job, tmp_path):
-    printed = make_pdf(
-        lambda page: page.insert_text((60, 100), "Revenue grew", fontsize=30), name="printed.pdf"
-    )
-    with pymupdf.open(printed) as file:
-        file[0].get_pixmap(dpi=150).save(tmp_path / "scan.png")
-    scanned = make_pdf(lambda page: page.insert_image(page.rect, filename=tmp_path / "scan.png"), "")
-    Image.new("RGB", (300, 300), "white").save(tmp_path / "blank.png")
-    files = [scanned, tmp_path / "scan.png", tmp_path / "blank.png"]
-    events = read_all([job(file) for file in files])
-    found = {(event.job.path.name, event.page.number): event.page for event in of(events, PageRead)}
-    assert found["made.pdf", 1].text == found["scan.png", 1].text == "Revenue grew"
-    assert [key for key, page in found.items() if not page.ocr] == [("made.pdf", 2), ("blank.png", 1)]
-    assert len(of(events, Closed)) == 3
-    without = read_all([job(scanned)], ReadOptions(ocr=False))
-    assert not any(event.page.words for event in of(without, PageRead))
-
-
-STAMP = "Case 18-12857 ECF No. 1 filed 09/13/18 PageID.1 Page 1 of 16"
-
-
-@pytest.mark.parametrize(("share", "read"), [(1.0, True), (0.5, False)], ids=["whole page", "half a page"])
-def test_a_scan_with_a_stamp_on_it_is_read_and_a_page_with_a_picture_is_not(
-    make_pdf, job, tmp_path, share, read
-):
-    printed = make_pdf(lambda page: page.insert_text((60, 400), "Revenue grew", fontsize=30))
-    with pymupdf.open(printed) as file:
-        file[0].get_pixmap(dpi=150).save(tmp_path / "scan.png")
-
-    def draw(page):
-        page.insert_image((0, 0, 500, 800 * share), filename=tmp_path / "scan.png", keep_proportion=False)
-        page.insert_text((60, 40), STAMP, fontsize=10)
-
-    [event] = of(read_all([job(make_pdf(draw, name="stamped.pdf"))]), PageRead)
-    assert event.page.ocr == read
-    assert ("Revenue grew" in event.page.text) == read
-    assert "filed" in event.page.text
-
-
 def test_a_page_keeps_its_picture_where_ocr_takes_too_long(make_pdf, job):
     def draw(page):
         page.draw_rect((0, 0, 500, 400), fill=(0, 0, 0.2))
@@ -149,14 +90,17 @@ def test_a_page_keeps_its_picture_where_ocr_takes_too_long(make_pdf, job):
     assert not events[2].page.ocr
 
 
-def test_a_stuck_page_costs_only_itself(make_pdf, job, helper):
+def test_a_stuck_page_costs_only_itself(make_pdf, job, helper, caplog):
     helper("if number == 2:\n    time.sleep(600)")
+    path = make_pdf(TEXT, TEXT, TEXT)
     begun = time.monotonic()
-    events = read_all([job(make_pdf(TEXT, TEXT, TEXT))], ReadOptions(page_timeout=1.5))
+    with caplog.at_level(logging.INFO, logger="docrag.read"):
+        events = read_all([job(path)], ReadOptions(page_timeout=1.5))
     assert {event.page.number for event in of(events, PageRead)} == {1, 3}
     [lost] = of(events, PageLost)
     assert lost.number == 2
     assert "longer than 1.5 s" in lost.error.message
+    assert f"page 2 of {path} is lost: it took longer than 1.5 s" in caplog.messages
     assert time.monotonic() - begun < 30
     assert not workers()
 
@@ -182,7 +126,7 @@ def test_a_crash_costs_only_its_page(make_pdf, job, helper):
 
 
 def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job, monkeypatch):
-    monkeypatch.setattr("docrag.read.pool._PATIENCE", 5)  # where pebble does not notice, the pool does
+    monkeypatch.setattr("docrag.read.pool._PATIENCE", 5)  # if pebble does not notice, the pool does
     paths = [make_pdf(TEXT, name=f"{n}.pdf") for n in range(30)]
 
     def kill_first() -> Iterator[ReadJob]:
@@ -193,7 +137,7 @@ def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job, monkeypat
             yield job(path)
 
     events = read_all(kill_first(), ReadOptions(page_timeout=5, ocr_timeout=5))
-    # The worker may have been at work after all: then that one document is lost, with the reason.
+    # If the worker was busy after all, the document that it was reading is lost, with the reason.
     assert len(of(events, Closed)) + len(of(events, DocumentRefused)) == 30
     assert len(of(events, PageLost)) + len(of(events, DocumentRefused)) <= 1
 
@@ -201,7 +145,7 @@ def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job, monkeypat
 def test_errors_of_a_page_come_with_their_reason(make_pdf, job, helper):
     helper("if number == 1:\n    raise worker.PageFailed('page 1 is odd')")
     [lost] = of(read_all([job(make_pdf(TEXT, TEXT))]), PageLost)
-    assert lost.error.message == "it cannot be read: page 1 is odd"
+    assert lost.error.message == "cannot be read: page 1 is odd"
 
 
 def test_jobs_are_taken_as_they_are_needed(make_pdf, job):
@@ -239,10 +183,15 @@ def test_an_exception_of_the_caller_ends_the_workers(make_pdf, job, helper):
     assert not workers()
 
 
-def test_a_pool_can_read_again(make_pdf, job):
+def test_a_pool_can_read_again_even_after_its_processes_ended(make_pdf, job, caplog):
     made = job(make_pdf(TEXT))
     with ReaderPool(workers=1) as pool:
         assert len(list(pool.read([made]))) == len(list(pool.read([made]))) == 3
+        assert "ended unexpectedly" not in caplog.text
+        pool._processes._pool.stop()
+        assert len(list(pool.read([made]))) == 3
+    assert "the reader processes ended unexpectedly; starting new ones" in caplog.messages
+    assert not workers()
 
 
 def test_nothing_to_read_starts_nothing():
@@ -252,8 +201,8 @@ def test_nothing_to_read_starts_nothing():
 
 @pytest.mark.slow
 def test_every_nasty_file_ends_with_closed_or_a_reason(real, job):
-    # Most pages of this one hang in C code; three are enough.
-    skipped = {"test_2548.pdf": frozenset(range(4, 16))}
+    # Most pages of this one hang in C code; one is enough, since another test reads more of them.
+    skipped = {"test_2548.pdf": frozenset(range(2, 16))}
     jobs = [job(path, skipped.get(path.name, frozenset())) for path in find_files([real("nasty")])]
     options = ReadOptions(page_timeout=3, passwords=("view", "SªSL\u00adprep"))
     events = read_all(jobs, options, 2)
@@ -293,8 +242,10 @@ def test_a_script_needs_no_main_guard_since_workers_do_not_run_it(make_pdf, tmp_
 def test_ctrl_c_brings_no_tracebacks_of_workers(make_pdf, tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
-        "from pathlib import Path\nfrom docrag.read import *\n"
+        "import signal\nfrom pathlib import Path\nfrom docrag.read import *\n"
         "if __name__ == '__main__':\n"
+        # A shell that runs the tests in the background starts them with Ctrl-C ignored.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"    job = ReadJob(Path({str(make_pdf(*[TEXT] * 500))!r}), '0' * 64, ('a',))\n"
         "    with ReaderPool(workers=2) as pool:\n"
         "        print('begun', flush=True)\n"
@@ -306,7 +257,7 @@ def test_ctrl_c_brings_no_tracebacks_of_workers(make_pdf, tmp_path):
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "begun\n"
-        time.sleep(0.15)  # workers are starting: they import until far later
+        time.sleep(0.15)  # the workers are starting: their imports take much longer
         os.killpg(parent.pid, signal.SIGINT)
         _, errors = parent.communicate(timeout=30)
     assert errors.count("Traceback") == 1
@@ -327,7 +278,7 @@ def test_no_worker_outlives_a_parent_that_was_killed(real, tmp_path):
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "opened\n"
-        time.sleep(1.5)  # pages 1 and 2 are being rendered, without end
+        time.sleep(1.5)  # pages 1 and 2 are being rendered, which never ends
         children = psutil.Process(parent.pid).children(recursive=True)
         assert len(children) >= 2
         parent.kill()

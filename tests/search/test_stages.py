@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from docrag.encode.maxsim import maxsim
 from docrag.index.index import RECOUNT_SECONDS, PageCount
 from docrag.search.plan import plan_queries
 from docrag.search.stages import PREFETCH, SIEVE, Stages, shortened
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
+from tests.encode.maxsim import maxsim
 
 
 def unit(vectors):

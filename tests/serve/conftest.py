@@ -20,13 +20,13 @@ KEY = "a key of more than sixteen letters"
 
 @pytest.fixture(scope="session")
 def client(demo_index: Index) -> TestClient:
-    """Asks a server over the demo's documents, which only reads."""
+    """A client of a read-only server over the demo's documents."""
     return TestClient(create_app(demo_index), base_url=HERE, raise_server_exceptions=False)
 
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Iterator[TestClient]:
-    """Asks a server over an index without a document."""
+    """A client of a server over an empty index."""
     with Index.open(tmp_path / "empty") as index:
         yield TestClient(create_app(index), base_url=HERE, raise_server_exceptions=False)
 
@@ -43,18 +43,18 @@ def two_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(two_pages: Path, tmp_path: Path) -> Path:
-    """An index of a few pages, closed."""
+    """The directory of an index of two pages, which is closed."""
     return copy_index(two_pages, tmp_path / "index")
 
 
 @pytest.fixture
 def started(folder: Path) -> Iterator[Callable[..., TestClient]]:
-    """Starts a server over the few pages that takes uploads, with its lifespan; all end with the test."""
+    """Starts servers over the two pages, with uploads and with their lifespan; all end with the test."""
     clients: list[TestClient] = []
 
     def start(**settings: Any) -> TestClient:
-        given = ServeSettings(**{"allow_ingest": True, "folder": folder, **settings})
-        app = create_app(Index.open(folder, create=False), given)
+        serve_settings = ServeSettings(**{"allow_ingest": True, "folder": folder, **settings})
+        app = create_app(Index.open(folder, create=False), serve_settings)
         client = TestClient(app, base_url=HERE, raise_server_exceptions=False)
         client.__enter__()
         clients.append(client)

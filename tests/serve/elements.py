@@ -11,31 +11,38 @@ from docrag.serve.search_form import SearchForm
 from docrag.types import page_id
 
 QUESTION = demo.QUESTIONS[0]
-PARTS = {"HX-Request": "true"}
+PARTIAL = {"HX-Request": "true"}
+"""Headers with which htmx asks for a part of a page."""
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
 
 
 class Elements(HTMLParser):
-    """The elements of a page with their attributes, and the texts within."""
+    """The elements of a page with their attributes, and its texts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str]]] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
         self.texts: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, {name: value or "" for name, value in attributes}))
+        self.elements.append((tag, {name: value or "" for name, value in attributes}))
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
 
-    def all(self, tag: str, kind: str = "") -> list[dict[str, str]]:
-        """Attributes of the elements of a kind."""
-        found = [given for name, given in self.found if name == tag]
-        return [given for given in found if not kind or kind in given.get("class", "").split()]
+    def all(self, tag: str, css_class: str = "") -> list[dict[str, str]]:
+        """Attributes of all elements with a tag and, if one is given, a CSS class."""
+        matching = [attributes for name, attributes in self.elements if name == tag]
+        return [
+            attributes
+            for attributes in matching
+            if not css_class or css_class in attributes.get("class", "").split()
+        ]
 
 
-def page_url(client: TestClient, number: int, **asked: str) -> str:
-    document = next(one for one in client.app.state.index.documents() if one.file.endswith(QUESTION.file))
-    return SearchForm(**asked).url(f"/page/{page_id(document.id, number)}")
+def page_url(client: TestClient, number: int, **fields: str) -> str:
+    """The address of a page of the document that answers the demo's first question."""
+    documents = client.app.state.index.documents()
+    document = next(document for document in documents if document.file.endswith(QUESTION.file))
+    return SearchForm(**fields).url(f"/page/{page_id(document.id, number)}")

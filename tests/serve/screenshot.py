@@ -1,4 +1,4 @@
-"""Make docrag/serve/screenshot.png, which the README shows: `python -m tests.serve.screenshot`."""
+"""Make docrag/serve/screenshot.png for the README: `python -m tests.serve.screenshot`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUESTION = demo.QUESTIONS[0]
 
 
 def main() -> None:
-    """Ask the demo's first question, and keep what the page shows."""
+    """Search for the demo's first question, and save a screenshot of the results."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         index = Index.open(folder)
         index.ingest(demo.documents())
@@ -28,7 +28,7 @@ def main() -> None:
             page.screenshot(path=TARGET)
             page.close()
         chromium.close()
-    with Image.open(TARGET) as shot:  # flat colours: a palette takes a third of the bytes
+    with Image.open(TARGET) as shot:  # a palette takes a third of the bytes
         shot.convert("RGB").quantize(255, dither=Image.Dither.NONE).save(TARGET, optimize=True)
 
 

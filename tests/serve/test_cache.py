@@ -1,7 +1,8 @@
-"""What was answered is given again only while it is still true."""
+"""Cached search results are used only while they are still true."""
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from fastapi.testclient import TestClient
 
 from docrag import Index, demo
 from docrag.serve.app import create_app
-from docrag.serve.cache import AnswerCache
-from docrag.serve.document_list import Documents
+from docrag.serve.cache import SearchCache
+from docrag.serve.document_list import DocumentList
 from docrag.serve.metrics import Metrics
 from docrag.serve.searches import Searches
 from docrag.serve.settings import ServeSettings
@@ -27,50 +28,52 @@ def hits(demo_index: Index) -> list[Hit]:
     return demo_index.search(QUESTION, 3)
 
 
-def test_an_answer_comes_back_whole(hits: list[Hit]):
-    answered, version = AnswerCache(math.inf), object()
-    answered.keep("asked", version, hits)
-    assert answered.get("asked", version) == hits
-    assert answered.get("another", version) is None
+def test_cached_hits_come_back_whole(hits: list[Hit]):
+    cache, version = SearchCache(math.inf), object()
+    cache.put("key", version, hits)
+    assert cache.get("key", version) == hits
+    assert cache.get("another key", version) is None
 
 
-def test_an_answer_ends_with_a_change_and_with_its_time(hits: list[Hit], monkeypatch: pytest.MonkeyPatch):
+def test_an_entry_ends_with_a_change_and_with_its_age(hits: list[Hit], monkeypatch: pytest.MonkeyPatch):
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    answered, version = AnswerCache(5.0), object()
-    answered.keep("asked", version, hits)
-    assert answered.get("asked", object()) is None
+    cache, version = SearchCache(max_age=5.0), object()
+    cache.put("key", version, hits)
+    assert cache.get("key", object()) is None
     now = 104.9
-    assert answered.get("asked", version) == hits
+    assert cache.get("key", version) == hits
     now = 105.0
-    assert answered.get("asked", version) is None
+    assert cache.get("key", version) is None
 
 
-def test_the_oldest_make_room(hits: list[Hit]):
-    answered, version = AnswerCache(math.inf), object()
-    answered.keep(0, version, hits)
-    one = AnswerCache(math.inf, most=answered._size * 3)
-    for number in range(3):
-        one.keep(number, version, hits)
-    assert one.get(0, version) == hits  # used, so that 1 is the oldest
-    one.keep(3, version, hits)
-    one.keep(3, version, hits)
-    assert [number for number in range(4) if one.get(number, version)] == [0, 2, 3]
+def test_the_least_recently_used_entries_make_room(hits: list[Hit]):
+    cache, version = SearchCache(math.inf), object()
+    cache.put(0, version, hits)
+    cache = SearchCache(math.inf, max_bytes=cache._size * 3)
+    for key in range(3):
+        cache.put(key, version, hits)
+    assert cache.get(0, version) == hits  # used now, so that 1 is the oldest
+    cache.put(3, version, hits)
+    cache.put(3, version, hits)
+    assert [key for key in range(4) if cache.get(key, version)] == [0, 2, 3]
 
 
-def test_the_index_is_asked_once_until_documents_change(demo_index: Index, monkeypatch: pytest.MonkeyPatch):
-    asked = []
+def test_the_index_is_searched_once_until_documents_change(
+    demo_index: Index, monkeypatch: pytest.MonkeyPatch
+):
+    calls = []
 
-    def search(*given, **more):
-        asked.append(given)
-        return Index.search(demo_index, *given, **more)
+    def search(*arguments, **options):
+        calls.append(arguments)
+        return Index.search(demo_index, *arguments, **options)
 
-    documents = Documents(demo_index)
+    documents = DocumentList(demo_index)
     searches = Searches(demo_index, documents, ServeSettings(), Metrics())
     monkeypatch.setattr(demo_index, "search", search)
     first = searches.search({}, QUESTION, 3, "hybrid")
     again = searches.search({}, QUESTION, 3, "hybrid")
-    assert (again.hits, len(asked)) == (first.hits, 1)
+    assert (again.hits, len(calls)) == (first.hits, 1)
     for different in (
         (QUESTION, 2, "hybrid"),
         (QUESTION, 3, "late"),
@@ -79,14 +82,25 @@ def test_the_index_is_asked_once_until_documents_change(demo_index: Index, monke
         ("ferry", 3, "hybrid"),
     ):
         searches.search({}, *different)
-    assert len(asked) == 6
-    documents.changed()
+    assert len(calls) == 6
+    documents.invalidate()
     searches.search({}, QUESTION, 3, "hybrid")
-    assert len(asked) == 7
+    assert len(calls) == 7
 
 
-def test_what_else_this_process_ingests_is_found_at_once(tmp_path: Path):
-    """A program that serves its index may change it by itself, of which the server is not told."""
+def test_a_cache_hit_is_logged_without_the_query(demo_index: Index, caplog: pytest.LogCaptureFixture):
+    searches = Searches(demo_index, DocumentList(demo_index), ServeSettings(), Metrics())
+    with caplog.at_level(logging.DEBUG, logger="docrag.serve"):
+        searches.search({}, QUESTION, 3, "hybrid")
+        assert "cache hit" not in caplog.text
+        searches.search({}, QUESTION, 3, "hybrid")
+    assert "search cache hit" in caplog.text
+    assert "hybrid search: 3 of 3 pages" in caplog.text
+    assert QUESTION not in caplog.text
+
+
+def test_documents_that_this_process_ingests_by_itself_are_found_at_once(tmp_path: Path):
+    """A program may serve its index and change it without telling the server."""
     question = {"query": "pendulum of a clock", "k": 1}
     with Index.open(tmp_path / "index") as index:
         client = TestClient(create_app(index), base_url=HERE)

@@ -1,80 +1,82 @@
-"""The documents of an index, read once while they stay the same."""
+"""The documents of an index, read once as long as they stay the same."""
+
+from __future__ import annotations
 
 import threading
 import time
 from typing import Any
 
-from docrag.serve.document_list import Documents
+from docrag.serve.document_list import DocumentList
 from docrag.types import IndexedDocument
 from tests.threads import at_once
 
 
-def named(name: str) -> IndexedDocument:
+def document(name: str) -> IndexedDocument:
     return IndexedDocument(id=name * 64, files=(f"{name}.pdf",), title=name, pages=1, total_pages=1)
 
 
-class Slow:
+class FakeIndex:
     """An index whose documents can be changed, and that counts how often they are read."""
 
     def __init__(self) -> None:
-        self.there = [named("a")]
+        self.stored = [document("a")]
         self.reads = 0
-        self.reading = lambda: None
+        self.while_reading = lambda: None
 
     def documents(self) -> list[IndexedDocument]:
         self.reads += 1
-        found = list(self.there)
-        self.reading()
-        return found
+        documents = list(self.stored)
+        self.while_reading()
+        return documents
 
 
 def test_documents_are_read_once_until_they_change():
-    index: Any = Slow()
-    documents = Documents(index, fresh=60)
+    index: Any = FakeIndex()
+    documents = DocumentList(index, max_age=60)
     assert [one.id for one in documents.all()] == ["a" * 64]
-    index.there.append(named("b"))
+    index.stored.append(document("b"))
     assert documents.get("b" * 64) is None
     assert index.reads == 1
-    documents.changed()
-    assert documents.get("b" * 64) == named("b")
+    documents.invalidate()
+    assert documents.get("b" * 64) == document("b")
     assert index.reads == 2
 
 
 def test_documents_that_another_process_changes_are_seen_after_a_moment():
-    index: Any = Slow()
-    documents = Documents(index, fresh=0.05)
+    index: Any = FakeIndex()
+    documents = DocumentList(index, max_age=0.05)
     documents.all()
-    index.there.clear()
+    index.stored.clear()
     time.sleep(0.06)
     assert documents.all() == ()
 
 
-def test_what_changes_while_it_is_read_is_read_again():
-    index: Any = Slow()
-    documents = Documents(index, fresh=60)
-    index.reading = lambda: (index.there.append(named("b")), documents.changed())
+def test_a_change_while_documents_are_read_makes_them_be_read_again():
+    index: Any = FakeIndex()
+    documents = DocumentList(index, max_age=60)
+    index.while_reading = lambda: (index.stored.append(document("b")), documents.invalidate())
     assert len(documents.all()) == 1
-    index.reading = lambda: None
+    index.while_reading = lambda: None
     assert len(documents.all()) == 2
 
 
-def test_many_who_ask_at_once_are_answered_by_one_reading():
-    index: Any = Slow()
-    index.reading = lambda: time.sleep(0.05)
-    documents = Documents(index, fresh=60)
+def test_threads_that_ask_at_the_same_time_share_one_reading():
+    index: Any = FakeIndex()
+    index.while_reading = lambda: time.sleep(0.05)
+    documents = DocumentList(index, max_age=60)
     assert at_once(8, lambda _: len(documents.all())) == [1] * 8
     assert index.reads == 1
 
 
-def test_a_change_waits_for_no_reader():
-    index: Any = Slow()
-    documents = Documents(index, fresh=60)
+def test_a_change_does_not_wait_for_a_reader():
+    index: Any = FakeIndex()
+    documents = DocumentList(index, max_age=60)
     began, go_on = threading.Event(), threading.Event()
-    index.reading = lambda: (began.set(), go_on.wait(10))
+    index.while_reading = lambda: (began.set(), go_on.wait(10))
     reader = threading.Thread(target=documents.all)
     reader.start()
     assert began.wait(10)
-    documents.changed()
-    assert reader.is_alive()  # and still reading: the change did not wait for it
+    documents.invalidate()
+    assert reader.is_alive()  # it still reads: the change did not wait for it
     go_on.set()
     reader.join()

@@ -1,4 +1,4 @@
-"""Pages hold no script of others, and errors are pages that help."""
+"""Pages run no foreign scripts, and errors are pages that help."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 from fastapi.testclient import TestClient
 
 from docrag import Index
-from docrag.serve import template_helpers as shown
 from docrag.serve.app import create_app
+from docrag.serve.rendering import STATIC
 from docrag.serve.search_form import SearchForm
 from docrag.types import page_id
 from tests.serve.conftest import HERE
-from tests.serve.elements import HOSTILE, PARTS, QUESTION, Elements
+from tests.serve.elements import HOSTILE, PARTIAL, QUESTION, Elements
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A server over a document whose name, title and text try to be markup."""
+    """A client of a server over a document whose name, title and text are markup."""
     folder = tmp_path_factory.mktemp("hostile")
     path = folder / "docs" / f"{HOSTILE.replace('/', '')}.pdf"
     path.parent.mkdir()
@@ -59,7 +59,7 @@ def visited(client: TestClient) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("server", ["client", "hostile", "empty"])
-def test_no_page_holds_what_the_content_policy_forbids(server: str, request: pytest.FixtureRequest):
+def test_no_page_contains_what_the_content_policy_forbids(server: str, request: pytest.FixtureRequest):
     client: TestClient = request.getfixturevalue(server)
     if server == "empty":
         pages = {"/": client.get("/").text, "/?q=ferry": client.get("/?q=ferry").text}
@@ -67,15 +67,15 @@ def test_no_page_holds_what_the_content_policy_forbids(server: str, request: pyt
         pages = visited(client)
     for address, page in pages.items():
         elements = Elements(page)
-        assert elements.found, address
+        assert elements.elements, address
         assert not elements.all("style"), address
-        for tag, given in elements.found:
-            assert tag != "script" or given.get("src", "").startswith("/static/"), address
-            assert not {name for name in given if name.startswith(("on", "hx-on")) or name == "style"}, (
+        for tag, attributes in elements.elements:
+            assert tag != "script" or attributes.get("src", "").startswith("/static/"), address
+            assert not {name for name in attributes if name.startswith(("on", "hx-on")) or name == "style"}, (
                 address
             )
             for name in ("src", "href", "action", "hx-get", "hx-post", "data-heat", "poster", "srcset"):
-                assert re.match(r"[/#](?!/)|$", given.get(name, "")), (address, given)
+                assert re.match(r"[/#](?!/)|$", attributes.get(name, "")), (address, attributes)
         assert "://" not in re.sub(r"<mark>|</mark>", "", page), address
 
 
@@ -86,12 +86,11 @@ def test_every_page_comes_with_a_strict_policy(client: TestClient):
         assert "unsafe" not in policy
 
 
-def test_own_scripts_and_styles_name_no_address():
-    folder = Path(shown.__file__).parent / "static"
+def test_scripts_and_styles_load_nothing_from_other_sites():
     for name in ("docrag.js", "upload.js", "docrag.css"):
-        assert "://" not in (folder / name).read_text()
-        assert "eval(" not in (folder / name).read_text()
-    assert "Zero-Clause BSD" in (folder / "htmx.LICENSE").read_text()
+        assert "://" not in (STATIC / name).read_text()
+        assert "eval(" not in (STATIC / name).read_text()
+    assert "Zero-Clause BSD" in (STATIC / "htmx.LICENSE").read_text()
 
 
 def test_hostile_names_titles_texts_and_questions_are_text(hostile: TestClient):
@@ -99,54 +98,54 @@ def test_hostile_names_titles_texts_and_questions_are_text(hostile: TestClient):
         elements = Elements(page)
         assert "onerror=alert(1)>" not in page, address
         assert "alert(2)</script>" not in page, address
-        assert all(given["src"].startswith("/pages/") for given in elements.all("img")), address
+        assert all(image["src"].startswith("/pages/") for image in elements.all("img")), address
     results = Elements(hostile.get(SearchForm(f"ferry {HOSTILE}").url()).text)
-    assert [given["value"] for given in results.all("input") if given.get("id") == "q"] == [
+    assert [field["value"] for field in results.all("input") if field.get("id") == "q"] == [
         f"ferry {HOSTILE}"
     ]
-    assert any(HOSTILE in text for text in results.texts)  # the file's name, as it is
+    assert any(HOSTILE in text for text in results.texts)  # the name of the file, unchanged
     assert "49" not in "".join(results.texts)
 
 
 @pytest.mark.parametrize(
-    ("address", "status", "said"),
+    ("address", "status", "text"),
     [
-        ("/?q=a&mode=fuzzy", 400, "one of hybrid, late, cosine, text"),
-        ("/?q=a&k=0", 400, "a number from 1 to 100"),
-        ("/?q=a&k=%C2%B2", 400, "a number from 1 to 100"),
+        ("/?q=a&mode=fuzzy", 400, "use one of hybrid, late, cosine, text"),
+        ("/?q=a&k=0", 400, "use a number from 1 to 100"),
+        ("/?q=a&k=%C2%B2", 400, "use a number from 1 to 100"),
         ("/?q=a&in=zz", 400, "choose documents in the list"),
-        ("/?q=a&in=abcdef012345", 400, "search in all"),
+        ("/?q=a&in=abcdef012345", 400, "search in all documents"),
         (f"/?q={'a' * 2001}", 400, "at most 2000"),
         (f"/page/{page_id('ab' * 32, 1)}", 404, "take the id of a hit"),
         ("/page/nothing", 404, "take the id of a hit"),
     ],
 )
-def test_errors_say_what_to_do(client: TestClient, address: str, status: int, said: str):
+def test_errors_say_what_to_do(client: TestClient, address: str, status: int, text: str):
     whole = client.get(address)
-    assert (whole.status_code, said in whole.text) == (status, True)
-    assert Elements(whole.text).all("input")  # a person can go on from there
-    part = client.get(address, headers=PARTS)
-    assert (part.status_code, said in part.text) == (status, True)
+    assert (whole.status_code, text in whole.text) == (status, True)
+    assert Elements(whole.text).all("input")  # one can search again from there
+    part = client.get(address, headers=PARTIAL)
+    assert (part.status_code, text in part.text) == (status, True)
     assert not Elements(part.text).all("header")
-    back = client.get(address, headers={**PARTS, "HX-History-Restore-Request": "true"})
+    back = client.get(address, headers={**PARTIAL, "HX-History-Restore-Request": "true"})
     assert Elements(back.text).all("header")
 
 
-def test_an_address_that_leads_nowhere(client: TestClient):
+def test_an_unknown_address(client: TestClient):
     page = client.get("/nothing", headers={"Accept": "text/html,*/*;q=0.8"})
     assert (page.status_code, "there is nothing at this address" in page.text) == (404, True)
     assert Elements(page.text).all("input")
-    told = client.get("/v1/nothing")
-    assert (told.status_code, told.json()["error"]["hint"]) == (404, "see /openapi.json")
+    response = client.get("/v1/nothing")
+    assert (response.status_code, response.json()["error"]["hint"]) == (404, "see /openapi.json")
 
 
-def test_what_fails_here_is_logged_and_shown(folder: Path, caplog: pytest.LogCaptureFixture):
+def test_a_failure_of_the_server_is_logged_and_shown(folder: Path, caplog: pytest.LogCaptureFixture):
     index = Index.open(folder, create=False)
     client = TestClient(create_app(index), base_url=HERE, raise_server_exceptions=False)
     index.close()
-    answer = client.get("/?q=lamp")
-    assert answer.status_code == 500
-    assert "closed" in answer.text
+    response = client.get("/?q=lamp")
+    assert response.status_code == 500
+    assert "closed" in response.text
     [line] = [record.getMessage() for record in caplog.records if record.name == "docrag.serve.errors"]
     assert line.startswith("GET '/': ")
     assert "lamp" not in line

@@ -1,14 +1,18 @@
-import time
+"""Access control: keys, host names and other sites."""
+
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from docrag import Index
-from docrag.errors import SettingsError
+from docrag.errors import StoreError
 from docrag.serve.app import create_app
 from docrag.serve.security import COOKIE
 from docrag.serve.settings import ServeSettings
+from docrag.store.images import PageImages
 from tests.serve.conftest import HERE, KEY
 
 SEARCH = {"query": "water", "k": 1}
@@ -17,18 +21,9 @@ BEARER = {"Authorization": f"Bearer {KEY}"}
 
 @pytest.fixture(scope="module")
 def keyed(demo_index: Index) -> TestClient:
-    """Asks a server with a key that others can reach."""
+    """A client of a server with a key, which other machines can reach."""
     app = create_app(demo_index, ServeSettings(host="0.0.0.0", api_key=KEY, allowed_hosts=("docs.example",)))
     return TestClient(app, base_url=HERE, follow_redirects=False)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
-def test_an_address_that_others_reach_needs_a_key(host: str):
-    with pytest.raises(SettingsError, match="others could read all documents"):
-        ServeSettings(host=host)
-    assert ServeSettings(host=host, api_key=KEY).api_key == KEY
-    with pytest.raises(SettingsError, match="shorter than 16"):
-        ServeSettings(host=host, api_key="short")
 
 
 @pytest.mark.parametrize(
@@ -48,18 +43,18 @@ def test_an_address_that_others_reach_needs_a_key(host: str):
         "127.0.0.1#",
     ],
 )
-def test_another_name_is_refused_lest_a_page_makes_its_own_lead_here(client: TestClient, host: str):
-    answer = client.post("/v1/search", json=SEARCH, headers={"Host": host})
-    assert answer.status_code == 421
-    assert "--allow-host" in answer.json()["error"]["hint"]
+def test_another_host_name_is_refused_against_dns_rebinding(client: TestClient, host: str):
+    response = client.post("/v1/search", json=SEARCH, headers={"Host": host})
+    assert response.status_code == 421
+    assert "--allow-host" in response.json()["error"]["hint"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000", "127.9.9.9"])
-def test_this_machines_names_are_taken(client: TestClient, host: str):
+def test_names_of_this_machine_are_accepted(client: TestClient, host: str):
     assert client.get("/healthz", headers={"Host": host}).status_code == 200
 
 
-def test_a_server_that_others_reach_knows_the_names_that_it_was_given(keyed: TestClient):
+def test_a_server_that_others_reach_accepts_its_configured_names(keyed: TestClient):
     for host, status in (("docs.example", 200), ("192.168.1.7:8000", 200), ("evil.example", 421)):
         assert keyed.get("/healthz", headers={"Host": host}).status_code == status
 
@@ -77,24 +72,24 @@ def test_a_server_that_others_reach_knows_the_names_that_it_was_given(keyed: Tes
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
     ],
 )
-def test_what_another_sites_page_sends_is_refused(client: TestClient, headers: dict[str, str]):
+def test_requests_from_pages_of_other_sites_are_refused(client: TestClient, headers: dict[str, str]):
     assert client.post("/v1/search", json=SEARCH, headers=headers).status_code == 403
     assert client.delete(f"/v1/documents/{'ab' * 32}", headers=headers).status_code == 403
 
 
-def test_our_own_page_and_programs_may_ask(client: TestClient):
+def test_our_own_page_and_programs_are_accepted(client: TestClient):
     own = {"Origin": HERE, "Sec-Fetch-Site": "same-origin"}
     assert client.post("/v1/search", json=SEARCH, headers=own).status_code == 200
     assert client.post("/v1/search", json=SEARCH).status_code == 200
 
 
-def test_another_site_may_link_here_and_show_pictures_and_nothing_else(client: TestClient, demo_index: Index):
-    elsewhere = {"Sec-Fetch-Site": "cross-site"}
-    picture = demo_index.search("water", k=1)[0].image_url.removeprefix(HERE)
-    answer = client.get(picture, headers=elsewhere)
-    assert (answer.status_code, answer.headers["cross-origin-resource-policy"]) == (200, "cross-origin")
-    assert client.get("/", headers={**elsewhere, "Sec-Fetch-Mode": "navigate"}).status_code == 200
-    assert client.get("/v1/documents", headers=elsewhere).status_code == 403
+def test_another_site_may_only_link_here_and_embed_page_images(client: TestClient, demo_index: Index):
+    other_site = {"Sec-Fetch-Site": "cross-site"}
+    image_url = demo_index.search("water", k=1)[0].image_url.removeprefix(HERE)
+    response = client.get(image_url, headers=other_site)
+    assert (response.status_code, response.headers["cross-origin-resource-policy"]) == (200, "cross-origin")
+    assert client.get("/", headers={**other_site, "Sec-Fetch-Mode": "navigate"}).status_code == 200
+    assert client.get("/v1/documents", headers=other_site).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -115,7 +110,7 @@ def test_another_site_may_link_here_and_show_pictures_and_nothing_else(client: T
     ],
 )
 @pytest.mark.parametrize(
-    "given",
+    "credentials",
     [
         {},
         {"Authorization": "Bearer wrong"},
@@ -128,22 +123,22 @@ def test_another_site_may_link_here_and_show_pictures_and_nothing_else(client: T
         {"Cookie": f"{COOKIE}={KEY}"},
     ],
 )
-def test_without_the_key_nothing_is_answered(keyed: TestClient, method: str, path: str, given: dict):
-    headers = {name: value.encode() for name, value in given.items()}
-    answer = keyed.request(method, path, json=SEARCH if method == "POST" else None, headers=headers)
-    assert answer.status_code in (401, 404, 421)  # a path below /static/ is one of no file
-    assert "documents" not in answer.json()
+def test_nothing_is_returned_without_the_key(keyed: TestClient, method: str, path: str, credentials: dict):
+    headers = {name: value.encode() for name, value in credentials.items()}
+    response = keyed.request(method, path, json=SEARCH if method == "POST" else None, headers=headers)
+    assert response.status_code in (401, 404, 421)  # there is no such file below /static/
+    assert "documents" not in response.json()
 
 
-def test_with_the_key_all_is_answered(keyed: TestClient):
+def test_the_key_opens_everything(keyed: TestClient):
     assert keyed.post("/v1/search", json=SEARCH, headers=BEARER).json()["hits"]
     assert keyed.get("/metrics", headers=BEARER).text.startswith("# HELP")
     assert keyed.get("/healthz").status_code == 200
 
 
-def test_a_browser_gives_the_key_in_a_form(keyed: TestClient):
-    asked = keyed.get("/", headers={"Accept": "text/html,*/*"})
-    assert (asked.status_code, asked.headers["location"]) == (303, "/login")
+def test_a_browser_logs_in_with_a_form(keyed: TestClient):
+    redirect = keyed.get("/", headers={"Accept": "text/html,*/*"})
+    assert (redirect.status_code, redirect.headers["location"]) == (303, "/login")
     form = keyed.get("/login")
     assert 'type="password"' in form.text
     assert "script" not in form.text
@@ -161,26 +156,14 @@ def test_a_browser_gives_the_key_in_a_form(keyed: TestClient):
     assert keyed.get("/", headers={"HX-Request": "true"}).headers["hx-redirect"] == "/login"
 
 
-@pytest.mark.parametrize("path", ["/login", "/by-image", "/v1/ingest"])
-@pytest.mark.parametrize("letters", ["unicode_escape", "punycode", "undefined"])
-def test_a_form_in_odd_letters_is_refused(keyed: TestClient, path: str, letters: str):
-    body = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\n\\ud800 \xff\r\n--x--\r\n'
-    kind = f"multipart/form-data; boundary=x; charset={letters}"
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": kind}
-    answer = keyed.post(path, content=body, headers=headers)
-    assert (answer.status_code, "UTF-8" in answer.json()["error"]["hint"]) == (415, True)
-    plain = keyed.post(path, content=body, headers=headers | {"Content-Type": kind.partition("; charset")[0]})
-    assert plain.status_code in (400, 401, 403, 422)
-
-
-def test_the_login_of_another_site_is_refused(keyed: TestClient):
+def test_a_login_from_another_site_is_refused(keyed: TestClient):
     assert (
         keyed.post("/login", data={"key": KEY}, headers={"Origin": "http://evil.example"}).status_code == 403
     )
 
 
-def test_every_answer_says_what_browsers_may_do(client: TestClient, keyed: TestClient):
-    answers = [
+def test_every_response_has_the_security_headers(client: TestClient, keyed: TestClient):
+    responses = [
         client.get("/"),
         client.get("/v1/nothing"),
         client.get("/healthz", headers={"Host": "evil.example"}),
@@ -188,96 +171,13 @@ def test_every_answer_says_what_browsers_may_do(client: TestClient, keyed: TestC
         keyed.get("/v1/documents"),
         keyed.get("/login"),
     ]
-    for answer in answers:
-        policy = answer.headers["content-security-policy"]
+    for response in responses:
+        policy = response.headers["content-security-policy"]
         assert "default-src 'self'" in policy
         assert "unsafe" not in policy
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["x-frame-options"] == "DENY"
-        assert "server" not in answer.headers
-
-
-def test_a_slow_body_is_given_up(demo_index: Index):
-    import anyio
-
-    app = create_app(demo_index, ServeSettings(body_seconds=0.3))
-
-    async def receive():
-        await anyio.sleep(3600)
-
-    sent = []
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/v1/search",
-        "raw_path": b"/v1/search",
-        "query_string": b"",
-        "headers": [
-            (b"host", b"127.0.0.1"),
-            (b"content-type", b"application/json"),
-            (b"content-length", b"9"),
-        ],
-        "http_version": "1.1",
-        "scheme": "http",
-        "server": ("127.0.0.1", 8000),
-        "client": ("127.0.0.1", 1),
-        "root_path": "",
-    }
-    started = time.monotonic()
-    anyio.run(app, scope, receive, send)
-    assert time.monotonic() - started < 5
-    assert sent[0]["status"] == 408
-    assert (b"connection", b"close") in sent[0]["headers"]
-
-
-@pytest.mark.parametrize("path", ["/by-image", "/v1/search", "/login"])
-def test_a_client_that_goes_within_its_request_is_no_failure(demo_index: Index, path: str, caplog):
-    import anyio
-
-    app, sent = create_app(demo_index, ServeSettings(api_key=KEY)), []
-    coming = [{"type": "http.request", "body": b"--x\r\n", "more_body": True}, {"type": "http.disconnect"}]
-
-    async def receive():
-        return coming.pop(0)
-
-    async def send(message):
-        sent.append(message)
-
-    headers = {
-        "host": "127.0.0.1",
-        "authorization": f"Bearer {KEY}",
-        "content-type": "multipart/form-data; boundary=x" if path != "/v1/search" else "application/json",
-    }
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": path,
-        "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-    }
-    anyio.run(app, scope, receive, send)
-    assert not coming
-    assert not [record for record in caplog.records if record.levelname == "ERROR"]
-    assert all(message.get("status", 400) == 400 for message in sent)
-
-
-def test_a_large_body_is_refused_whatever_it_says_of_its_length(demo_index: Index):
-    client = TestClient(create_app(demo_index, ServeSettings(most_body=10_000)), base_url=HERE)
-    headers = {"Content-Type": "application/json"}
-
-    def endless():
-        yield b'{"query": "'
-        for _ in range(10_000):
-            yield b"x" * 1000
-
-    for content in (b" " * 10_001, endless()):
-        answer = client.post("/v1/search", content=content, headers=headers)
-        assert answer.status_code == 413
-        assert answer.json()["error"]["hint"]
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-frame-options"] == "DENY"
+        assert "server" not in response.headers
 
 
 TRAVERSALS = [
@@ -293,7 +193,7 @@ TRAVERSALS = [
     "file:///etc/passwd",
     "..%c0%af" * 8 + "etc/passwd",
 ]
-PLACES = [
+PATHS = [
     "/pages/{}",
     "/pages/{}/1.jpg",
     "/pages/" + "ab" * 32 + "/{}",
@@ -312,21 +212,18 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_no_path_leads_out_of_the_index(client: TestClient, place: str):
-    root = Path("/etc/passwd").read_bytes()[:20]
-    for bad in TRAVERSALS:
+@pytest.mark.parametrize("path", PATHS)
+def test_no_path_leads_out_of_the_index(client: TestClient, path: str):
+    secret = Path("/etc/passwd").read_bytes()[:20]
+    for traversal in TRAVERSALS:
         for method in ("GET", "DELETE"):
-            answer = client.request(method, place.replace("{}", bad))
-            assert 300 <= answer.status_code < 500, (method, place, bad)
-            assert root not in answer.content
-            assert b"Traceback" not in answer.content
+            response = client.request(method, path.replace("{}", traversal))
+            assert 300 <= response.status_code < 500, (method, path, traversal)
+            assert secret not in response.content
+            assert b"Traceback" not in response.content
 
 
-def test_a_page_whose_payload_leads_elsewhere_shows_nothing(client: TestClient):
-    """Whoever writes into a shared Qdrant server must not make docrag read other files."""
-    from docrag.errors import StoreError
-    from docrag.store.images import PageImages
-
+def test_a_payload_cannot_name_a_file_outside_the_index():
+    """Someone who can write to a shared Qdrant server must not make docrag read other files."""
     with pytest.raises(StoreError):
         PageImages(Path("/tmp")).path("../../etc", 1)

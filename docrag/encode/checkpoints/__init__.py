@@ -1,1 +1,1 @@
-"""A checkpoint on this disk: what it is, which library reads it, and how its weights are loaded."""
+"""Checkpoints on this disk: what they are, which family reads them, and how their weights are loaded."""

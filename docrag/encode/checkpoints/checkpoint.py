@@ -1,10 +1,11 @@
-"""A checkpoint on this disk: where it lies, what it is, and the digest that makes its vectors comparable."""
+"""A checkpoint on this disk: where it is, what it is, and the digest that makes its vectors comparable."""
 
 from __future__ import annotations
 
 import glob
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ WEIGHTS = {".safetensors", ".bin", ".pt", ".pth"}
 CONFIGURATION = {".json", ".txt", ".model", ".jinja"}
 NOT_NEEDED = ["*.onnx*", "*.h5", "*.msgpack", "*.ot", "*.gguf", "*openvino*", "*.png", "*.jpg", "*.gif"]
 NOT_NEEDED += ["checkpoint-*/*"]
-"""Files of hub repositories that encoders never read; vidore's hold states of the training as well."""
+"""Files of hub repositories that encoders never read; those of vidore also contain training states."""
 OLDER = {"model.safetensors": "pytorch_model*.bin*", "adapter_model.safetensors": "adapter_model.bin"}
-"""Weights, and the same in an older format, which no library reads where the former lie beside them."""
+"""Weight files, and the same weights in an older format, which no library reads if the newer file exists."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,15 @@ class Checkpoint:
 
     path: Path
     model: str
-    """What it was asked for as: a hub id, else its absolute path."""
+    """The hub id by which it was asked for, else its absolute path."""
     revision: str = ""
-    """Commit on the hub; empty for a directory."""
+    """The commit on the hub; empty for a directory."""
 
     def json(self, name: str) -> Any:
-        """The content of one of its JSON files; None where it has no such file.
+        """The content of one of its JSON files; None if it has no such file.
 
         Raises:
-            ModelUnavailable: The file is not JSON, or not the kind of JSON that it should be.
+            ModelUnavailable: The file is not JSON, or has another structure than it should.
         """
         file = self.path / name
         if not file.is_file():
@@ -51,15 +54,17 @@ class Checkpoint:
         except ValueError as error:
             raise ModelUnavailable(f"{file} is damaged: {error}", "download the checkpoint again") from error
         if not isinstance(content, kind):
-            raise ModelUnavailable(f"{file} is damaged: no {kind.__name__}", "download the checkpoint again")
+            raise ModelUnavailable(
+                f"{file} is damaged: it is no {kind.__name__}", "download the checkpoint again"
+            )
         return content
 
     @cached_property
     def base(self) -> Checkpoint | None:
-        """The checkpoint that a LoRA adapter sits on; None where this is no adapter.
+        """The checkpoint that a LoRA adapter was trained on; None if this is no adapter.
 
         Raises:
-            ModelUnavailable: It names none that is to be had.
+            ModelUnavailable: The adapter names no base, or one that cannot be found.
         """
         adapter = self.json("adapter_config.json")
         if adapter is None:
@@ -67,7 +72,7 @@ class Checkpoint:
         name = str(adapter.get("base_model_name_or_path") or "")
         try:
             return locate(_pinned(name, adapter.get("revision")))
-        except UnknownModel as error:  # often a path on the machine that it was trained on
+        except UnknownModel as error:  # often a path on the machine where it was trained
             raise ModelUnavailable(
                 f"{self.model} is an adapter of {name or 'a model that it does not name'}, which is not here",
                 f"set base_model_name_or_path in {self.path / 'adapter_config.json'}",
@@ -75,27 +80,28 @@ class Checkpoint:
 
     @cached_property
     def architecture(self) -> str:
-        """Class of the model that config.json names, of the base for an adapter; empty where none does."""
+        """The class that config.json names, for an adapter that of its base; empty if none is named."""
         adapter = self.json("adapter_config.json") or {}
-        told = (adapter.get("auto_mapping") or {}).get("base_model_class")
-        if told:
-            return str(told)
+        base_class = (adapter.get("auto_mapping") or {}).get("base_model_class")
+        if base_class:
+            return str(base_class)
         if self.base:
             return self.base.architecture
-        named = (self.json("config.json") or {}).get("architectures") or [""]
-        return str(named[0])
+        architectures = (self.json("config.json") or {}).get("architectures") or [""]
+        return str(architectures[0])
 
     @cached_property
     def digest(self) -> str:
         """sha256 over the names and contents of its weights and configuration, and those of its base.
 
-        Files that would not be fetched from the hub do not count: however it came here, it is the same.
+        Files that would not be fetched from the hub are left out, so that the digest does not depend on how
+        the checkpoint was obtained.
         """
         total = hashlib.sha256()
         files = {file.relative_to(self.path).as_posix(): file for file in sorted(self.path.rglob("*"))}
-        unread = [*NOT_NEEDED, *older(files)]
+        ignored = [*NOT_NEEDED, *older(files)]
         for name, file in files.items():
-            if any(fnmatchcase(name, pattern) for pattern in unread):
+            if any(fnmatchcase(name, pattern) for pattern in ignored):
                 continue
             if file.is_file() and file.suffix in WEIGHTS | CONFIGURATION:
                 total.update(f"{name} {_sha256(file)}\n".encode())
@@ -105,37 +111,37 @@ class Checkpoint:
 
 
 def older(names: Collection[str]) -> list[str]:
-    """Patterns of weights that a repository has in a newer format too.
+    """Patterns of the weight files that a repository also has in a newer format.
 
     Args:
-        names: Of all its files.
+        names: The names of all its files.
 
     >>> older(["model.safetensors.index.json", "2_Dense/model.safetensors", "2_Dense/pytorch_model.bin"])
     ['pytorch_model*.bin*', '2_Dense/pytorch_model*.bin*']
     """
-    found = []
+    patterns = []
     for name in names:
         folder, slash, file = name.rpartition("/")
         pattern = OLDER.get(file.removesuffix(".index.json"))
         if pattern:
-            found.append(f"{glob.escape(folder)}{slash}{pattern}")
-    return found
+            patterns.append(f"{glob.escape(folder)}{slash}{pattern}")
+    return patterns
 
 
 def _pinned(name: str, revision: str | None) -> str:
-    """A base as an adapter names it, at the revision that it was trained on."""
+    """The name of an adapter's base, with the revision that the adapter was trained on."""
     return f"{name}@{revision}" if revision and not Path(name).expanduser().is_dir() else name
 
 
 def locate(name: str) -> Checkpoint:
-    """The checkpoint of a name, fetched from the hub where it is not on this disk yet.
+    """The checkpoint of a name, downloaded from the hub if it is not on this disk yet.
 
     Args:
         name: A directory, or a hub id with or without a revision: organisation/model@revision.
 
     Raises:
-        UnknownModel: It is neither.
-        ModelUnavailable: The hub cannot be reached or does not have it.
+        UnknownModel: The name is neither.
+        ModelUnavailable: The hub cannot be reached, or does not have it.
     """
     directory = Path(name).expanduser()
     if name and directory.is_dir():
@@ -155,28 +161,29 @@ def _fetch(model: str, revision: str) -> Checkpoint:
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
         GatedRepoError,
         HFValidationError,
-        HTTPError,  # of its HTTP library, which differs from version to version
+        HTTPError,  # the error of its HTTP library, which differs between versions
     )
 
     try:
-        unread = [*NOT_NEEDED, *older(_listed(model, revision))]
-        found = Path(snapshot_download(model, revision=revision or None, ignore_patterns=unread))
+        ignored = [*NOT_NEEDED, *older(_files_on_hub(model, revision))]
+        path = Path(snapshot_download(model, revision=revision or None, ignore_patterns=ignored))
     except HFValidationError as error:
         raise UnknownModel(f"no model {model!r}: {_first_line(error)}", "a directory that exists") from error
     except GatedRepoError as error:
         raise ModelUnavailable(
-            f"{model} is for those who accepted its terms", "accept them on its page, then: hf auth login"
+            f"{model} requires that you accept its terms", "accept them on its page, then: hf auth login"
         ) from error
-    except (OSError, HTTPError) as error:  # the latter where a proxy or a broken connection is to blame
+    except (OSError, HTTPError) as error:  # HTTPError: a proxy or a broken connection
         raise ModelUnavailable(
             f"{model} is not on this disk and cannot be downloaded: {_first_line(error)}",
-            f"where there is a network: hf download {model} --local-dir DIR, then give DIR as the model",
+            f"on a machine with a network: hf download {model} --local-dir DIR, then give DIR as the model",
         ) from error
-    return Checkpoint(found, model, found.name)
+    logger.debug("%s: snapshot %s", model, path)
+    return Checkpoint(path, model, path.name)
 
 
-def _listed(model: str, revision: str) -> list[str]:
-    """Its files on the hub; none where the hub does not say: the download tells better why."""
+def _files_on_hub(model: str, revision: str) -> list[str]:
+    """Its files on the hub; none if the hub cannot list them: the download then explains better why."""
     from huggingface_hub import list_repo_files
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
@@ -191,7 +198,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _sha256(file: Path) -> str:
-    """Of a file's content; the hub's cache names large files by it."""
+    """The sha256 of a file's content; in the hub's cache it is the name of a large file."""
     blob = file.resolve().name
     if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob):
         return blob

@@ -1,125 +1,92 @@
-"""Which library reads which checkpoint: the layout of its directory decides, and nothing is guessed.
+"""Which family reads a checkpoint: its configuration files decide, and nothing is guessed.
 
-The same weights give other vectors in another library (prompts, positions of patches), and a library that
-reads a layout which is not its own fills the gaps with random weights, so that a wrong pairing is refused.
+The same weights give different vectors in another library (prompts, positions of patches), and a library that
+reads a format that is not its own fills the gaps with random weights. So a wrong pairing is refused.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal
 
+from docrag.encode.base import Family
 from docrag.encode.checkpoints.checkpoint import Checkpoint
 from docrag.errors import WeightsMismatch
 
-Library = Literal["colpali-engine", "sentence-transformers", "transformers"]
-LIBRARIES: tuple[Library, ...] = ("colpali-engine", "sentence-transformers", "transformers")
+Claim = Literal["pages", "texts", "checkpoints", "architectures", "model_types", "saved_by"]
+"""The fields of Family in which each name belongs to one family only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A layout of checkpoints, and what reads it."""
-
-    library: Library
-    opens: str
-    """module:function that makes an encoder of (checkpoint, options)."""
-    why: str
-    """Why this library, in a few words for people."""
-
-
-COLPALI_ENGINE = Format(
-    "colpali-engine", "docrag.encode.models.colpali:open_colpali", "weights as colpali-engine saves them"
-)
-MULTI_VECTOR = Format(
-    "sentence-transformers",
-    "docrag.encode.models.multi_vector:open_multi_vector",
-    "transformers' own class or modules.json; needs no torchvision",
-)
-CLIP = Format("transformers", "docrag.encode.models.clip:open_clip", "CLIPModel of transformers")
-SIGLIP = Format("transformers", "docrag.encode.models.siglip:open_siglip", "SiglipModel of transformers")
-SENTENCES = Format(
-    "sentence-transformers", "docrag.encode.models.sentences:open_sentences", "a text model with modules.json"
-)
-
-ARCHITECTURES: dict[str, Format] = {
-    **dict.fromkeys(
-        (
-            "ColPali",
-            "ColQwen2",
-            "ColQwen2_5",
-            "ColQwen3",
-            "ColQwen3_5",
-            "ColIdefics3",
-            "ColModernVBert",
-            "ColGemma3",
-        ),
-        COLPALI_ENGINE,
-    ),
-    **dict.fromkeys(
-        ("ColPaliForRetrieval", "ColQwen2ForRetrieval", "ColModernVBertForRetrieval"), MULTI_VECTOR
-    ),
-    "CLIPModel": CLIP,
-    "SiglipModel": SIGLIP,
-    "Siglip2Model": SIGLIP,
-}
-"""Format by the class that config.json names."""
-
-SAVED_BY: dict[str, Format] = {
-    "MultiVectorEncoder": MULTI_VECTOR,
-    "ColBERT": MULTI_VECTOR,
-    "SentenceTransformer": SENTENCES,
-}
-"""Format by the class that config_sentence_transformers.json names; others give no such vectors."""
-MODEL_TYPES: dict[str, Format] = {"clip": CLIP, "siglip": SIGLIP, "siglip2": SIGLIP}
-"""Format by model_type, for config.json that names no class, as that of SigLIP 2 on the hub."""
-
-
-def recognise(checkpoint: Checkpoint, library: str = "") -> Format:
-    """The format of a checkpoint; of those that fit, modules.json comes first since it says everything.
+def recognise(checkpoint: Checkpoint, families: Sequence[Family], library: str = "") -> Family:
+    """The family that reads a checkpoint; if several do, modules.json decides since it says the most.
 
     Args:
         checkpoint: A directory.
-        library: The one that the user insists on; empty for the best.
+        families: All families.
+        library: The library that the user insists on; empty for the best one.
 
     Raises:
-        WeightsMismatch: No library reads it, or not the one asked for; the message names the right one.
+        WeightsMismatch: No family reads it, or none with that library; the hint names the right one.
     """
-    fitting = _fitting(checkpoint)
-    if not fitting:
+    candidates = _candidates(checkpoint, families)
+    if not candidates:
+        architectures = [name for family in families for name in family.architectures]
+        savers = [name for family in families for name in family.saved_by]
         raise WeightsMismatch(
             f"{checkpoint.model}: no encoder reads {checkpoint.architecture or 'a model of no named class'}",
-            f"checkpoints may be {', '.join(ARCHITECTURES)}, "
-            f"or have a modules.json of {' or '.join(SAVED_BY)}",
+            f"a checkpoint must be one of {', '.join(architectures)}, "
+            f"or have a modules.json of {' or '.join(savers)}",
         )
-    for one in fitting:
-        if library in ("", one.library):
-            return one
-    right = " or ".join(one.library for one in fitting)
+    for family in candidates:
+        if library in ("", family.library):
+            return family
+    best = candidates[0]
+    readers = " or ".join(family.library for family in candidates)
     raise WeightsMismatch(
-        f"{checkpoint.model} is a checkpoint of {right} ({fitting[0].why}), not of {library}",
-        f"ask for {fitting[0].library}:{checkpoint.model}",
+        f"{checkpoint.model} is a checkpoint of {readers} ({best.reads}), not of {library}",
+        f"ask for {best.library}:{checkpoint.model}",
     )
 
 
-def _fitting(checkpoint: Checkpoint) -> list[Format]:
+def only_family(families: Sequence[Family], field: Claim, name: str) -> Family | None:
+    """The one family that declares a name in a field; None if none does.
+
+    Raises:
+        ValueError: Several families declare it: a defect of docrag.
+    """
+    declaring = [family for family in families if name in getattr(family, field)]
+    if len(declaring) > 1:
+        libraries = " and ".join(family.library for family in declaring)
+        raise ValueError(f"{name} is declared under {field} by families of {libraries}; it must be in one")
+    return declaring[0] if declaring else None
+
+
+def _candidates(checkpoint: Checkpoint, families: Sequence[Family]) -> list[Family]:
+    """The families that read a checkpoint, the best one first."""
     modules = [str(module.get("type", "")) for module in checkpoint.json("modules.json") or []]
-    by_class = ARCHITECTURES.get(checkpoint.architecture)
-    if not checkpoint.architecture:
-        by_class = MODEL_TYPES.get((checkpoint.json("config.json") or {}).get("model_type", ""))
-    if any(module.endswith("CLIPModel") for module in modules):
-        return [CLIP]
-    if by_class in (CLIP, SIGLIP):  # sentence-transformers only wraps these
+    for family in families:
+        if any(module.endswith(tuple(family.modules)) for module in modules):
+            return [family]
+    by_class = _by_class(checkpoint, families)
+    if by_class and by_class.wrapped:
         return [by_class]
-    found = [_by_modules(checkpoint, modules)] if modules else []
-    if by_class not in found:
-        found.append(by_class)
-    return [one for one in found if one]
+    by_modules = _by_modules(checkpoint, families, modules) if modules else None
+    return [family for family in dict.fromkeys((by_modules, by_class)) if family]
 
 
-def _by_modules(checkpoint: Checkpoint, modules: list[str]) -> Format | None:
-    """By the class that sentence-transformers saved; files older than MultiVectorEncoder name none."""
-    told = (checkpoint.json("config_sentence_transformers.json") or {}).get("model_type")
-    if not told:
-        masked = any("MultiVector" in module for module in modules)
-        told = "MultiVectorEncoder" if masked else "SentenceTransformer"
-    return SAVED_BY.get(told)
+def _by_class(checkpoint: Checkpoint, families: Sequence[Family]) -> Family | None:
+    """By the class that config.json names, or by its model_type if it names none."""
+    if checkpoint.architecture:
+        return only_family(families, "architectures", checkpoint.architecture)
+    config = checkpoint.json("config.json") or {}
+    return only_family(families, "model_types", config.get("model_type", ""))
+
+
+def _by_modules(checkpoint: Checkpoint, families: Sequence[Family], modules: list[str]) -> Family | None:
+    """By the class of sentence-transformers that saved it; files older than MultiVectorEncoder name none."""
+    config = checkpoint.json("config_sentence_transformers.json") or {}
+    saved_by = config.get("model_type")
+    if not saved_by:
+        is_multi_vector = any("MultiVector" in module for module in modules)
+        saved_by = "MultiVectorEncoder" if is_multi_vector else "SentenceTransformer"
+    return only_family(families, "saved_by", saved_by)

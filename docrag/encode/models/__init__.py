@@ -1,1 +1,1 @@
-"""The model families: one file each."""
+"""The model families, one module each; encode/registry.py lists them."""

@@ -1,4 +1,4 @@
-"""BM25 term weights (Robertson & Zaragoza 2009) as sparse vectors; Qdrant multiplies the IDF in."""
+"""BM25 term weights (Robertson & Zaragoza 2009) as sparse vectors; Qdrant multiplies them by the IDF."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from qdrant_edge import Bm25, Bm25Config
 from qdrant_edge import SparseVector as EdgeSparseVector
 
-from docrag.encode.years import split_years
+from docrag.encode.texts import split_years
 from docrag.errors import SettingsError
 from docrag.types import SparseVector
 
 K, B, AVERAGE_LENGTH = 1.5, 0.9, 400.0
-"""Saturation, length normalisation, and terms of an average page: 0.659 nDCG@10 on the development set, where
-Qdrant's 1.2, 0.75, 256 gave 0.651."""
+"""Saturation, length normalisation, and the number of terms of an average page: 0.659 nDCG@10 on the
+development set, where Qdrant's defaults 1.2, 0.75 and 256 gave 0.651."""
 
 
 class Bm25Encoder:
-    """Tokenises, stems and weighs terms with the ids that a Qdrant server's own `qdrant/bm25` gives.
+    """Tokenises, stems and weighs terms, with the same term ids as a Qdrant server's own `qdrant/bm25`.
 
     Args:
-        language: Of the stemmer and the stop words, as Qdrant names it.
+        language: Language of the stemmer and the stop words, as Qdrant names it.
+
+    Raises:
+        SettingsError: Qdrant does not know the language.
     """
 
     def __init__(self, language: str = "english") -> None:
@@ -29,7 +32,7 @@ class Bm25Encoder:
             self._bm25 = Bm25(Bm25Config(language=language, k=K, b=B, avg_len=AVERAGE_LENGTH))
         except ValueError as error:
             raise SettingsError(
-                f"language {language!r}: {error}", "an English name, such as german"
+                f"language {language!r}: {error}", "use an English name, such as german"
             ) from None
 
     def fingerprint(self) -> dict[str, str]:
@@ -42,12 +45,12 @@ class Bm25Encoder:
 
     def encode_passages(self, texts: Sequence[str]) -> list[SparseVector]:
         """Saturated, length-normalised term weights of each text."""
-        return [_sparse(self._bm25.embed_document(split_years(text))) for text in texts]
+        return [_as_sparse_vector(self._bm25.embed_document(split_years(text))) for text in texts]
 
     def encode_queries(self, texts: Sequence[str]) -> list[SparseVector]:
         """Weight 1 for each term of each query."""
-        return [_sparse(self._bm25.embed_query(split_years(text))) for text in texts]
+        return [_as_sparse_vector(self._bm25.embed_query(split_years(text))) for text in texts]
 
 
-def _sparse(vector: EdgeSparseVector) -> SparseVector:
+def _as_sparse_vector(vector: EdgeSparseVector) -> SparseVector:
     return SparseVector(tuple(vector.indices), tuple(vector.values))

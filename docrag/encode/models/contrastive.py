@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from docrag.encode.base import ModelSpec
+from docrag.encode.base import EncoderOptions, ModelSpec, refuse_vision_options
 from docrag.encode.checkpoints.checkpoint import Checkpoint
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.options import EncoderOptions, refuse_knobs
-from docrag.encode.page_images import threads
+from docrag.encode.page_images import image_threads
 from docrag.encode.runtime.once import guard
 from docrag.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+LIBRARY = "transformers"
+WHY = "reads CLIP and SigLIP as they were trained, the padding of texts included"
 
 Inputs = Mapping[str, Any]
 """Tensors by the names that the model gives them."""
@@ -28,18 +30,20 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the inputs and outputs of a family are made."""
+    """How a family prepares the inputs of its models and reads their outputs."""
 
     model_class: str
-    """In transformers."""
+    """Its class in transformers."""
     image_inputs: Callable[[Any, Sequence[Image]], Inputs]
     """(image processor, RGB images) -> inputs of the image tower."""
     text_inputs: Callable[[Any, Sequence[str]], Inputs]
     """(tokenizer, texts) -> inputs of the text tower."""
     probabilities: Callable[[Scores, float, float], Scores]
-    """(cosines, scale, bias) -> what the model was trained to say of them."""
+    """(cosines, scale, bias) -> the probabilities that the model was trained to give."""
     tokenizer_type: str | None = None
-    """Which tokenizer reads the files, where the checkpoint names the wrong one."""
+    """The tokenizer that reads the files, if the checkpoint names the wrong one."""
+    flash_attention: bool = True
+    """Whether transformers offers flash attention for the model."""
 
 
 class ContrastiveModel:
@@ -47,9 +51,9 @@ class ContrastiveModel:
 
     Args:
         checkpoint: Its weights.
-        recipe: Of its family.
+        recipe: The recipe of its family.
         options: Device and precision.
-        processors: Where its image processor and tokenizer lie; None for beside the weights.
+        processors: Where its image processor and tokenizer are; None for beside the weights.
     """
 
     def __init__(
@@ -67,40 +71,43 @@ class ContrastiveModel:
 
         self._torch = torch
         self._recipe = recipe
-        self._images, self._tokenizer = _processors(processors or checkpoint, recipe.tokenizer_type)
+        self._images, self._tokenizer = _load_processors(processors or checkpoint, recipe.tokenizer_type)
         guard(self._tokenizer)
-        self._model: Any = load_model(getattr(transformers, recipe.model_class), checkpoint, options)
+        model_class = getattr(transformers, recipe.model_class)
+        self._model: Any = load_model(
+            model_class, checkpoint, options, flash_attention=recipe.flash_attention
+        )
         self.device = to_device(self._model, options)
 
     def encode_images(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """(n, dim), of any length."""
+        """(n, dim), the rows may have any length."""
         inputs = self._recipe.image_inputs(self._images, images)
         return self._run(self._model.get_image_features, inputs)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(n, dim), of any length; texts too long for the model are cut."""
+        """(n, dim), the rows may have any length; texts too long for the model are cut."""
         inputs = self._recipe.text_inputs(self._tokenizer, texts)
         return self._run(self._model.get_text_features, inputs)
 
     def probabilities(self, cosines: Scores) -> Scores:
-        """(n, labels) for the cosines of images and texts."""
+        """(n, labels) from the cosines of images and texts."""
         bias = getattr(self._model, "logit_bias", None)
         scale = math.exp(float(self._model.logit_scale))
         return self._recipe.probabilities(cosines, scale, 0.0 if bias is None else float(bias))
 
     def _run(self, tower: Callable[..., Any], inputs: Inputs) -> NDArray[np.float32]:
-        moved = {name: self._moved(values) for name, values in inputs.items()}
+        on_device = {name: self._to_device(tensor) for name, tensor in inputs.items()}
         with self._torch.inference_mode():
-            found: NDArray[np.float32] = tower(**moved).pooler_output.float().cpu().numpy()
-        return found
+            output: NDArray[np.float32] = tower(**on_device).pooler_output.float().cpu().numpy()
+        return output
 
-    def _moved(self, values: Any) -> Any:
-        """On the device, numbers with a point in the precision of the weights."""
-        return values.to(self.device, self._model.dtype if values.is_floating_point() else None)
+    def _to_device(self, tensor: Any) -> Any:
+        """The tensor on the device; floating-point numbers in the precision of the weights."""
+        return tensor.to(self.device, self._model.dtype if tensor.is_floating_point() else None)
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
-    """The configuration of a model, with what config.json leaves to the defaults of its class.
+    """The configuration of a model, including what config.json leaves to the defaults of its class.
 
     Raises:
         ModelUnavailable: It cannot be read.
@@ -119,13 +126,13 @@ def read_config(checkpoint: Checkpoint) -> Any:
 def single_spec(
     checkpoint: Checkpoint, options: EncoderOptions, *, family: str, dim: int, image_side: int, recipe: str
 ) -> ModelSpec:
-    """What is known of a two-tower model before its weights are loaded."""
+    """What is known about a two-tower model before its weights are loaded."""
     return ModelSpec(
         family=family,
         model=checkpoint.model,
         revision=checkpoint.revision,
         digest=checkpoint.digest,
-        library="transformers",
+        library=LIBRARY,
         dim=dim,
         kind="single",
         needs="image",
@@ -137,26 +144,26 @@ def single_spec(
 
 
 def refuse_resolution(checkpoint: Checkpoint, options: EncoderOptions, side: int) -> None:
-    """Refuse options that a model of one resolution cannot follow.
+    """Refuse options that a model with a fixed resolution does not have.
 
     Raises:
         SettingsError: One of them is set.
     """
-    refuse_knobs(
+    refuse_vision_options(
         options,
         f"{checkpoint.model} sees {side} by {side} pixels and nothing else",
-        "take siglip2-base-naflex, which sees as many patches as you say",
+        "use siglip2-base-naflex, which takes any number of patches",
     )
 
 
 def pixel_inputs(processor: Any, images: Sequence[Image]) -> Inputs:
-    """Images of the one size that a model has.
+    """Images at the one size that a model has.
 
-    Pillow resizes them here and on all cores, to the pixels that the processor would give, which first copies
-    the whole picture twice: 8 ms of CPU instead of 14 for a page of 1,280 pixels.
+    Pillow resizes them here, on all cores, to the same pixels as the processor, which would first copy the
+    whole picture twice: 8 ms of CPU instead of 14 for a page of 1,280 pixels.
     """
-    if processor.do_resize and _target(processor.size, (1, 1)):
-        resized = list(threads().map(lambda image: _resize(processor, image), images))
+    if processor.do_resize and _target_size(processor.size, (1, 1)):
+        resized = list(image_threads().map(lambda image: _resize(processor, image), images))
         inputs: Inputs = processor(images=resized, do_resize=False, return_tensors="pt")
     else:
         inputs = processor(images=list(images), return_tensors="pt")
@@ -164,32 +171,34 @@ def pixel_inputs(processor: Any, images: Sequence[Image]) -> Inputs:
 
 
 def _resize(processor: Any, image: Image) -> Image:
-    target = _target(processor.size, image.size)
+    target = _target_size(processor.size, image.size)
     return image.resize(target, processor.resample) if target else image
 
 
-def _target(size: Mapping[str, int | None], image: tuple[int, int]) -> tuple[int, int] | None:
-    """Width and height that a processor gives an image; None for rules that only CLIP's relatives have."""
-    told = {name: value for name, value in dict(size).items() if value}
-    if set(told) == {"height", "width"}:
-        return told["width"], told["height"]
-    if set(told) != {"shortest_edge"}:
+def _target_size(size: Mapping[str, int | None], image: tuple[int, int]) -> tuple[int, int] | None:
+    """Width and height that a processor gives an image; None for rules that only relatives of CLIP have."""
+    rules = {name: value for name, value in dict(size).items() if value}
+    if set(rules) == {"height", "width"}:
+        return rules["width"], rules["height"]
+    if set(rules) != {"shortest_edge"}:
         return None
     short, long = sorted(image)
-    pair = told["shortest_edge"], int(told["shortest_edge"] * long / short)
-    return pair if image[0] <= image[1] else pair[::-1]
+    new_short = rules["shortest_edge"]
+    new_long = int(new_short * long / short)
+    is_portrait = image[0] <= image[1]
+    return (new_short, new_long) if is_portrait else (new_long, new_short)
 
 
 def side_of(size: Any) -> int:
-    """Pixels on the long side, of a size that configurations tell as a number or as height and width."""
+    """Pixels on the long side, of a size that configurations state as a number or as height and width."""
     return int(size) if isinstance(size, int) else max(int(side) for side in size)
 
 
-def _processors(checkpoint: Checkpoint, tokenizer_type: str | None) -> tuple[Any, Any]:
+def _load_processors(checkpoint: Checkpoint, tokenizer_type: str | None) -> tuple[Any, Any]:
     """The image processor and the tokenizer.
 
-    Pillow resizes the images whether torchvision is there or not: the two differ a little, and vectors must
-    not depend on what else is installed.
+    Pillow resizes the images even if torchvision is installed: the two differ a little, and vectors must not
+    depend on what else is installed.
 
     Raises:
         ModelUnavailable: A file or a package is missing.
@@ -203,5 +212,5 @@ def _processors(checkpoint: Checkpoint, tokenizer_type: str | None) -> tuple[Any
     except (OSError, ValueError, ImportError) as error:
         raise ModelUnavailable(
             f"the image processor or tokenizer of {checkpoint.model} cannot be loaded: {error}",
-            "check that preprocessor_config.json and the tokenizer's files lie there",
+            "check that preprocessor_config.json and the tokenizer's files are there",
         ) from error

@@ -8,32 +8,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from docrag.encode.base import ModelSpec
+from docrag.encode.base import CheckpointCard, EncoderOptions, Family, ModelSpec
 from docrag.encode.checkpoints.checkpoint import Checkpoint
-from docrag.encode.checkpoints.sentence_modules import dimension, load_modules
-from docrag.encode.options import EncoderOptions
+from docrag.encode.checkpoints.sentence_modules import LIBRARY, WHY, dimension, load_modules
 from docrag.encode.runtime.once import once
-from docrag.encode.texts import plain, special_tokens
+from docrag.encode.texts import special_tokens, without_special_tokens
 from docrag.encode.vectors.norms import normalised
 
 if TYPE_CHECKING:
     from docrag.encode.runtime.batches import Batches
 
-AT_ONCE = 32
+TEXTS_AT_ONCE = 32
 
 
 def open_sentences(checkpoint: Checkpoint, options: EncoderOptions) -> SentenceEncoder:
-    """An encoder of a text model with modules.json; weights are loaded when needed.
+    """An encoder of a text model with a modules.json; weights are loaded when they are needed.
 
     Raises:
-        ModelUnavailable: Nothing says how long its vectors are.
+        ModelUnavailable: Nothing states the length of its vectors.
     """
     spec = ModelSpec(
         family=checkpoint.architecture or "SentenceTransformer",
         model=checkpoint.model,
         revision=checkpoint.revision,
         digest=checkpoint.digest,
-        library="sentence-transformers",
+        library=LIBRARY,
         dim=dimension(checkpoint),
         kind="text",
         needs="words",
@@ -43,12 +42,30 @@ def open_sentences(checkpoint: Checkpoint, options: EncoderOptions) -> SentenceE
     return SentenceEncoder(spec, checkpoint, options)
 
 
+FAMILY = Family(
+    library=LIBRARY,
+    why=WHY,
+    opens=open_sentences,
+    reads="a text model with modules.json",
+    saved_by=("SentenceTransformer",),
+    checkpoints={
+        "all-mpnet-base-v2": CheckpointCard(
+            "text", "sentence-transformers/all-mpnet-base-v2", "Apache-2.0", 768
+        ),
+        "multilingual-minilm": CheckpointCard(
+            "text", "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2", "Apache-2.0", 384
+        ),
+        "bge-m3": CheckpointCard("text", "BAAI/bge-m3", "MIT", 1024),
+    },
+)
+
+
 class SentenceEncoder:
     """A text encoder around a model that is loaded when it is first needed.
 
     Args:
-        spec: What the model is.
-        checkpoint: Where it lies.
+        spec: What is known about the model.
+        checkpoint: Where it is.
         options: How it is run.
     """
 
@@ -65,10 +82,10 @@ class SentenceEncoder:
     def _batches(self) -> Batches:
         from docrag.encode.runtime.batches import Batches
 
-        return Batches(self._options.batch_size, str(self._model.device), AT_ONCE)
+        return Batches(self._options.batch_size, str(self._model.device), TEXTS_AT_ONCE)
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(len(texts), dim), rows L2-normalised, with the prompt for documents where the model has one.
+        """(len(texts), dim), rows L2-normalised, with the model's prompt for documents if it has one.
 
         Raises:
             ModelError: A single text does not fit into memory.
@@ -76,19 +93,19 @@ class SentenceEncoder:
         return self._encode(texts, self._model.encode_document)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(len(texts), dim), rows L2-normalised, with the prompt for queries where the model has one."""
+        """(len(texts), dim), rows L2-normalised, with the model's prompt for queries if it has one."""
         return self._encode(texts, self._model.encode_query)
 
     def _encode(self, texts: Sequence[str], encode: Callable[..., Any]) -> NDArray[np.float32]:
         def forward(batch: Sequence[str]) -> list[NDArray[np.float32]]:
-            return list(encode(self._as_texts(batch), batch_size=len(batch), show_progress_bar=False))
+            return list(encode(self._inputs(batch), batch_size=len(batch), show_progress_bar=False))
 
         rows = self._batches.run(texts, forward)
         return normalised(np.array(rows, np.float32).reshape(len(texts), self.spec.dim))
 
-    def _as_texts(self, texts: Sequence[str]) -> list[Any]:
-        """As they are for a model of texts; one that sees images would open files, and look for images."""
+    def _inputs(self, texts: Sequence[str]) -> list[Any]:
+        """The texts, in a form in which a model that also sees images takes none for a file or an image."""
         if list(self._model.modalities) == ["text"]:
             return list(texts)
         special = special_tokens(self._model.processor)
-        return [{"text": plain(text, special)} for text in texts]
+        return [{"text": without_special_tokens(text, special)} for text in texts]

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docrag.common.images import to_rgb
-from docrag.encode.base import ModelSpec
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions, ModelSpec
 from docrag.encode.page_images import page_images
 from docrag.encode.runtime.once import once
 from docrag.encode.vectors.norms import normalised
@@ -24,23 +23,24 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 WHOLE_PAGE = np.array([[0, 0, 1, 1]], np.float32)
+"""The box of a vector that stands for a whole page."""
 
 
 class Towers(Protocol):
-    """A loaded model: one call is one pass through it."""
+    """A loaded model: each call is one forward pass."""
 
     device: str
 
     def encode_images(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """(n, dim), of any length; RGB images."""
+        """(n, dim) of RGB images; the rows may have any length."""
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(n, dim), of any length; texts too long for the model are cut."""
+        """(n, dim), the rows may have any length; texts too long for the model are cut."""
         ...
 
     def probabilities(self, cosines: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, labels) of what the model was trained to say for the cosines of images and texts."""
+        """(n, labels) the probabilities that the model was trained to give, from its cosines."""
         ...
 
 
@@ -48,7 +48,7 @@ class TwoTowerEncoder:
     """A page encoder, single vector, around two towers that are loaded when they are first needed.
 
     Args:
-        spec: What the model is.
+        spec: What is known about the model.
         load: Loads it.
         options: How it is run.
     """
@@ -60,7 +60,7 @@ class TwoTowerEncoder:
 
     @once
     def towers(self) -> Towers:
-        """The model, loaded when it is first asked for."""
+        """The model, loaded when it is first used."""
         return self._load()
 
     @once
@@ -70,37 +70,37 @@ class TwoTowerEncoder:
         return Batches(self._options.batch_size, self.towers.device)
 
     def encode_pages(self, pages: Sequence[Page]) -> list[MultiVector]:
-        """One row a page, in order, that stands for all of it.
+        """One row per page, in order, which stands for the whole page.
 
         Raises:
             PageFailed: A page has no image.
-            ModelError: One page does not fit into memory.
+            ModelError: A single page does not fit into memory.
         """
         rows = self._run(pages, lambda batch: self.towers.encode_images(page_images(batch)))
         return [MultiVector(row[None], WHOLE_PAGE) for row in rows]
 
     def encode_queries(self, texts: Sequence[str]) -> list[MultiVector]:
-        """One row a text, in order."""
+        """One row per text, in order."""
         return [MultiVector(row[None]) for row in self.encode(texts)]
 
     def encode_query_images(self, images: Sequence[Image]) -> list[MultiVector]:
-        """One row an image, in order."""
+        """One row per image, in order."""
         return [MultiVector(row[None]) for row in self.encode(images)]
 
     def encode(self, items: Sequence[Image | str]) -> NDArray[np.float32]:
-        """Images and texts, mixed as they come.
+        """Images and texts, mixed in any order.
 
         Returns:
-            (len(items), dim) in the order given, rows L2-normalised; a string is always a text.
+            (len(items), dim) in the order given, rows L2-normalised; a string is always taken as text.
         """
-        found = np.empty((len(items), self.spec.dim), np.float32)
+        rows = np.empty((len(items), self.spec.dim), np.float32)
         texts = {i: item for i, item in enumerate(items) if isinstance(item, str)}
         images = {i: to_rgb(item) for i, item in enumerate(items) if not isinstance(item, str)}
         if texts:
-            found[list(texts)] = self._run(list(texts.values()), self.towers.encode_texts)
+            rows[list(texts)] = self._run(list(texts.values()), self.towers.encode_texts)
         if images:
-            found[list(images)] = self._run(list(images.values()), self.towers.encode_images)
-        return found
+            rows[list(images)] = self._run(list(images.values()), self.towers.encode_images)
+        return rows
 
     def label(self, images: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float32]:
         """Zero-shot classification.
@@ -110,7 +110,7 @@ class TwoTowerEncoder:
             labels: Texts that may describe them.
 
         Returns:
-            (n, len(labels)) probabilities: for CLIP over the labels, for SigLIP of each label by itself.
+            (n, len(labels)) probabilities: CLIP's sum to 1 over the labels, SigLIP's are independent.
         """
         cosines = images @ self.encode(list(labels)).T
         return self.towers.probabilities(cosines) if cosines.size else cosines

@@ -1,1 +1,1 @@
-"""How models are run: devices, batches, replicas, and requests of many threads."""
+"""How models are run: devices, batches, replicas, and the requests of many threads."""

@@ -1,9 +1,10 @@
-"""Batches that fit into memory: they grow while there is room, and halve when there is none."""
+"""Batches that fit into memory: they grow while memory is left, and are halved when it runs out."""
 
 from __future__ import annotations
 
 import errno
 import gc
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol, TypeVar
@@ -16,12 +17,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 FIRST = 4
-"""Items in the first batch, before anything is known of their size."""
+"""Items in the first batch, before anything is known about their size."""
 MOST = 32
-"""Items in any batch whose size is found out. ColQwen2.5-3B on an H100 took 35 ms a page in batches of 16 and
-37 in batches of 64, which held 20 GiB more."""
+"""The most items in a batch whose size is chosen automatically. ColQwen2.5-3B on an H100 took 35 ms per page
+in batches of 16 and 37 ms in batches of 64, which used 20 GiB more."""
 ROOM = 0.85
-"""Share of the memory at hand that a batch may be expected to use; the rest is for larger pages and gaps."""
+"""Share of the available memory that a batch is expected to use; the rest allows for larger pages and
+fragmentation."""
 OUT_OF_MEMORY = (
     "can't allocate memory",  # torch on a CPU
     "MPS backend out of memory",
@@ -30,22 +32,25 @@ OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""What a RuntimeError says when memory ran out; only torch's allocator for CUDA has a class of its own."""
+"""What the message of a RuntimeError contains if memory ran out; only torch's CUDA allocator raises a class
+of its own."""
+
+logger = logging.getLogger(__name__)
 
 
 class Memory(Protocol):
-    """The memory of a device, in bytes, as this process sees it."""
+    """The memory of a device in bytes, from the point of view of this process."""
 
     def held(self) -> int:
-        """In use now; the peak starts from here."""
+        """In use now; also resets the peak."""
         ...
 
     def peak(self) -> int:
-        """Most that was in use since `held` was asked."""
+        """The most that was in use since `held` was called."""
         ...
 
     def limit(self) -> int:
-        """Most that this process can have beside the others that use the device."""
+        """The most that this process can use, given what other processes use."""
         ...
 
 
@@ -56,37 +61,38 @@ class CudaMemory:
         self._device = device
 
     def held(self) -> int:
-        """In use by tensors."""
+        """In use by tensors; also resets the peak."""
         torch.cuda.reset_peak_memory_stats(self._device)
         return torch.cuda.memory_allocated(self._device)
 
     def peak(self) -> int:
-        """Most that was in use by tensors."""
+        """The most that tensors used."""
         return torch.cuda.max_memory_allocated(self._device)
 
     def limit(self) -> int:
-        """What is free, and what torch's allocator has already."""
+        """What is free, plus what torch's allocator has reserved."""
         free, _ = torch.cuda.mem_get_info(self._device)
         return free + torch.cuda.memory_reserved(self._device)
 
 
 class _TooLarge(NamedTuple):
-    """Why a batch did not fit: the words only, since the error itself would hold its tensors."""
+    """Why a batch did not fit: only the message, since the error itself would keep its tensors alive."""
 
     reason: str
 
 
 class Batches:
-    """Runs a forward pass over as many items at a time as the device holds.
+    """Runs a forward pass over as many items at a time as fit into the device's memory.
 
-    Once a batch did not fit, its half is the most for good: a size that was too large is not tried again.
+    After a batch did not fit, half of it is the limit from then on: a size that was too large is not tried
+    again.
 
     Args:
-        size: Items in a batch; 0 finds it out.
+        size: Items in a batch; 0 chooses it automatically.
         device: Where the model is.
-        first: Items in the first batch, where size is 0; and in all where the memory cannot be asked, as on
-            a CPU, which has little to gain.
-        memory: That of the device; by default CUDA is asked, and nothing else can be.
+        first: Items in the first batch if size is 0; and in all batches if the memory cannot be measured, as
+            on a CPU, which has little to gain from larger ones.
+        memory: The memory of the device; by default it is measured on CUDA only.
     """
 
     def __init__(self, size: int, device: str, first: int = FIRST, memory: Memory | None = None) -> None:
@@ -99,17 +105,17 @@ class Batches:
     def run(
         self, items: Sequence[Item], forward: Callable[[Sequence[Item]], Sequence[Result]]
     ) -> list[Result]:
-        """What `forward` gives for each item, in order.
+        """The result of `forward` for each item, in order.
 
-        A batch that does not fit is tried again in halves; none of its items is lost.
+        A batch that does not fit is tried again in halves; no item is lost.
 
         Raises:
             ModelError: A single item does not fit.
-            ValueError: `forward` does not give one result an item.
+            ValueError: `forward` does not return one result per item.
         """
-        done: list[Result] = []
-        while len(done) < len(items):
-            batch = items[len(done) : len(done) + self.size]
+        finished: list[Result] = []
+        while len(finished) < len(items):
+            batch = items[len(finished) : len(finished) + self.size]
             held = self._memory.held() if self._memory else 0
             results = self._try(batch, forward)
             if isinstance(results, _TooLarge):
@@ -117,15 +123,15 @@ class Batches:
                 continue
             if len(results) != len(batch):
                 raise ValueError(f"{len(results)} results for {len(batch)} items")
-            done += results
+            finished += results
             if len(batch) == self.size:
                 self._grow(held)
-        return done
+        return finished
 
     def _try(
         self, batch: Sequence[Item], forward: Callable[[Sequence[Item]], Sequence[Result]]
     ) -> Sequence[Result] | _TooLarge:
-        """The results, or why memory ran out: the error is gone when this returns, and its frames with it."""
+        """The results, or why memory ran out; the error and its frames are released when this returns."""
         try:
             return forward(batch)
         except (RuntimeError, MemoryError) as error:
@@ -134,32 +140,36 @@ class Batches:
             return _TooLarge(_reason(error))
 
     def _shrink(self, failed: int, reason: str) -> None:
-        """Free what the failed batch left, and take half of it from now on."""
-        gc.collect()  # errors of libraries may be part of cycles
+        """Free the memory of the failed batch, and use half of its size from now on."""
+        gc.collect()  # errors of libraries may be part of reference cycles
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         elif self._device.type == "mps":
             torch.mps.empty_cache()
         if failed == 1:
             raise ModelError(
-                f"one item alone does not fit into the memory of {self._device}: {reason}",
-                "take a smaller --resolution or --max-patches, --dtype bfloat16, or --device cpu",
+                f"a single item does not fit into the memory of {self._device}: {reason}",
+                "use a smaller --resolution or --max-patches, --dtype bfloat16, or --device cpu",
             )
         self.size = failed // 2
         self._memory = None
+        logger.info("out of memory with %d items on %s: batches of %d now", failed, self._device, self.size)
 
     def _grow(self, held: int) -> None:
-        """Take as many items as should fit by what a full batch took, twice as many at most."""
+        """Choose the next size by the memory that a full batch took; at most twice the size."""
         if self._memory is None:
             return
-        each = max(1, (self._memory.peak() - held) // self.size)
-        fitting = int((ROOM * self._memory.limit() - held) // each)
-        self.size = max(self.size, min(2 * self.size, fitting, MOST))
+        bytes_per_item = max(1, (self._memory.peak() - held) // self.size)
+        fitting = int((ROOM * self._memory.limit() - held) // bytes_per_item)
+        size = max(self.size, min(2 * self.size, fitting, MOST))
+        if size > self.size:
+            logger.debug("%d bytes per item on %s: batches of %d now", bytes_per_item, self._device, size)
+        self.size = size
 
 
 @contextmanager
 def must_fit(model: str, device: str) -> Iterator[None]:
-    """Around what loads a model: say what to do where it is too large.
+    """A context for loading a model that turns a lack of memory into an error with advice.
 
     Raises:
         ModelError: Memory ran out.
@@ -171,7 +181,7 @@ def must_fit(model: str, device: str) -> Iterator[None]:
             raise
         raise ModelError(
             f"{model} does not fit into the memory of {device}: {_reason(error)}",
-            "take --dtype bfloat16, another --device, or a smaller model",
+            "use --dtype bfloat16, another --device, or a smaller model",
         ) from None
 
 
@@ -180,7 +190,7 @@ def _reason(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
+    """Whether an error means that memory ran out."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -1,153 +1,166 @@
-"""One model on several devices: a process for each, which encodes its share of the pages."""
+"""One model on several devices: one process per device, each of which encodes its share of the pages."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from typing import Any
 
 from docrag.common import spawn
-from docrag.encode.base import PageEncoder
-from docrag.encode.options import EncoderOptions
-from docrag.encode.registry import page_encoder
+from docrag.encode.base import EncoderOptions, PageEncoder
 from docrag.errors import DocragError, ModelError
 from docrag.types import MultiVector, Page
 
+OpenEncoder = Callable[[str, EncoderOptions], PageEncoder]
+"""Makes the encoder of a name on one device; a module-level function, since other processes must find it."""
+
 PASSED_ON = ("encode_query_images", "encode_query_audio", "encode", "label")
-"""What encoders can do beside pages and texts; done in this process, by those that can."""
+"""Methods that only some encoders have; if the encoder has them, they run in this process."""
 WATCH_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class Replicas:
     """A page encoder on several devices.
 
-    Processes start with the first pages and hold the model until `close`, an error, or the end of this
-    process. Queries are few and need no process: they are answered here, by a model on the first device that
-    is only loaded for them, so that an index that is searched starts none, and one that is filled holds none.
+    The processes start with the first pages and keep the model until `close`, an error, or the end of this
+    process. Queries are few and need no process of their own: this process encodes them, with a model on the
+    first device that is loaded for the first query. So searching an index starts no process, and filling one
+    loads no model here.
 
     Args:
-        name: Of the encoder, as the registry knows it; a new process must find it too.
-        options: With two devices or more; one may be named twice.
+        open_encoder: Makes the encoder of one device, in this process and in the others.
+        name: The encoder's name; the other processes must be able to find it too.
+        options: With two devices or more; one device may be named twice.
 
     Raises:
-        UnknownModel: No encoder goes by that name; and whatever else page_encoder raises.
+        UnknownModel: No encoder has this name; open_encoder may raise other errors.
     """
 
-    def __init__(self, name: str, options: EncoderOptions) -> None:
+    def __init__(self, open_encoder: OpenEncoder, name: str, options: EncoderOptions) -> None:
+        self._open_encoder = open_encoder
         self._name = name
         self._options = options
-        self._here: PageEncoder = page_encoder(name, options.on(options.devices[0]))
-        self.spec = self._here.spec
+        self._local: PageEncoder = open_encoder(name, options.on(options.devices[0]))
+        self.spec = self._local.spec
         self._pools: dict[int, Any] = {}
-        vars(self).update({can: getattr(self._here, can) for can in PASSED_ON if hasattr(self._here, can)})
+        for method in PASSED_ON:
+            if hasattr(self._local, method):
+                setattr(self, method, getattr(self._local, method))
 
     def encode_pages(self, pages: Sequence[Page]) -> list[MultiVector]:
-        """One multi-vector a page, in order.
+        """One multi-vector per page, in order.
 
         Raises:
-            ModelError: A process ended, or failed in a way that docrag has no name for.
-            DocragError: What the encoder of a process raised; all processes are ended then.
+            ModelError: A process ended, or failed with an error that is not docrag's.
+            DocragError: The error that the encoder of a process raised; all processes are ended then.
         """
         count = min(len(self._options.devices), len(pages))
         try:
-            futures = [self._submit(place, pages[place::count]) for place in range(count)]
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                _raise(future)
+            futures = [self._submit(device, pages[device::count]) for device in range(count)]
+            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in finished:
+                _raise_error(future)
         except BaseException:
-            self.close()  # what the others still do is of no use
+            self.close()  # the results of the other processes are of no use now
             raise
         shares = [future.result() for future in futures]
         return [shares[i % count][i // count] for i in range(len(pages))]
 
     def encode_queries(self, texts: Sequence[str]) -> list[MultiVector]:
-        """One multi-vector a query, in order, without boxes."""
-        return self._here.encode_queries(texts)
+        """One multi-vector per query, in order, without boxes."""
+        return self._local.encode_queries(texts)
 
     def close(self) -> None:
         """End all processes; the next pages start them again."""
         for pool in self._pools.values():
             pool.stop()
         while self._pools:
-            _join(self._pools.popitem()[1])
+            _, pool = self._pools.popitem()
+            _stop_and_join(pool)
 
-    def _submit(self, place: int, pages: Sequence[Page]) -> Future[list[MultiVector]]:
-        """Have the process of a device encode pages."""
-        options = self._options.on(self._options.devices[place])
-        args = (self._name, options, len(self._options.devices), list(pages))
+    def _submit(self, device: int, pages: Sequence[Page]) -> Future[list[MultiVector]]:
+        """Let the process of a device, given by its position, encode pages."""
+        options = self._options.on(self._options.devices[device])
+        args = (self._open_encoder, self._name, options, len(self._options.devices), list(pages))
         try:
-            future: Future[list[MultiVector]] = self._pool(place).schedule(_encode, args=args)
-        except RuntimeError as error:  # it ended just now
-            raise _lost(error) from error
+            future: Future[list[MultiVector]] = self._pool(device).schedule(_encode, args=args)
+        except RuntimeError as error:  # the process has just ended
+            raise _lost_process(error) from error
         return future
 
-    def _pool(self, place: int) -> Any:
-        """The running process of a device; each is a pool of its own, since a pool's tasks go to any worker.
+    def _pool(self, device: int) -> Any:
+        """The running process of a device: a pool of its own, since a pool gives its tasks to any worker.
 
-        Processes start with Ctrl-C blocked, so that none dies of it with a traceback: this one ends them.
+        The process starts with Ctrl-C blocked, so that it does not die of it with a traceback; this process
+        ends it instead.
         """
-        if place in self._pools and self._pools[place].active:
-            return self._pools[place]
+        if device in self._pools and self._pools[device].active:
+            return self._pools[device]
         from pebble import ProcessPool
 
-        if place in self._pools:
-            _join(self._pools.pop(place))
-        context = spawn.context()
-        pool = ProcessPool(1, initializer=_start, initargs=(os.getpid(),), context=context)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        if device in self._pools:
+            _stop_and_join(self._pools.pop(device))
+        pool = ProcessPool(1, initializer=_initialise, initargs=(os.getpid(),), context=spawn.context())
+        previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self._pools[place] = pool
-            if not pool.active:  # asking starts it
-                raise ModelError("no process can be started for a device", "take a single --device")
+            self._pools[device] = pool
+            if not pool.active:  # reading `active` starts the process
+                raise ModelError("no process can be started for a device", "use a single --device")
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
+        logger.info("started a process for %s on %s", self._name, self._options.devices[device])
         return pool
 
 
-def _join(pool: Any) -> None:
-    """End a pool and wait until it has."""
+def _stop_and_join(pool: Any) -> None:
+    """End a pool and wait until it has ended."""
     pool.stop()
     try:
         pool.join()
-    except KeyError:  # pebble: its process ended of itself meanwhile
+    except KeyError:  # raised by pebble if the process ended by itself in the meantime
         pool.join()
 
 
-def _raise(future: Future[Any]) -> None:
-    """Raise what a finished task raised, if anything."""
+def _raise_error(future: Future[Any]) -> None:
+    """Raise the error of a finished task, if it has one."""
     from pebble import ProcessExpired
 
     error = future.exception()
     if isinstance(error, ProcessExpired | BrokenProcessPool):
-        raise _lost(error) from error
+        raise _lost_process(error) from error
     if error is not None:
         raise error
 
 
-def _lost(error: BaseException) -> ModelError:
-    """What to say of a process that is gone."""
-    code = getattr(error, "exitcode", None)
-    if code is None:
+def _lost_process(error: BaseException) -> ModelError:
+    """The error to raise for a process that has ended."""
+    exit_code = getattr(error, "exitcode", None)
+    if exit_code is None:
+        logger.info("lost the process of a device before it took any pages")
         return ModelError(
             "the process of a device ended before it took any pages",
-            "see what the process printed; --device with one name needs no process",
+            "see what the process printed; a single --device needs no process",
         )
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+    how = f"was killed by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with {exit_code}"
+    logger.info("lost the process of a device: it %s", how)
     return ModelError(
         f"the process of a device {how} while it encoded pages",
-        "SIGKILL often means that memory ran out: fewer devices, a smaller --batch-size or --resolution",
+        "SIGKILL often means that memory ran out: use fewer devices, a smaller --batch-size or --resolution",
     )
 
 
-def _start(parent: int) -> None:
-    """Make this process one that ends when it is told to, or with its parent; the pool's initializer."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also within C code
+def _initialise(parent: int) -> None:
+    """Let this process end on SIGTERM, and with its parent; the initializer of the pool."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # takes effect at once, even within C code
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
@@ -158,22 +171,24 @@ def _end_with(parent: int) -> None:
 
 
 @cache
-def _replica(name: str, options: EncoderOptions, replicas: int) -> PageEncoder:
-    """The encoder of this process, which shares the cores with the others."""
+def _replica(open_encoder: OpenEncoder, name: str, options: EncoderOptions, replicas: int) -> PageEncoder:
+    """The encoder of this process, which shares the cores with the other replicas."""
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // replicas))
-    return page_encoder(name, options)
+    return open_encoder(name, options)
 
 
-def _encode(name: str, options: EncoderOptions, replicas: int, pages: Sequence[Page]) -> list[MultiVector]:
-    """Encode pages in a process of its own.
+def _encode(
+    open_encoder: OpenEncoder, name: str, options: EncoderOptions, replicas: int, pages: Sequence[Page]
+) -> list[MultiVector]:
+    """Encode pages in the process of a device.
 
     Raises:
-        DocragError: Whatever goes wrong, as an error that can cross to the parent; not all others can.
+        DocragError: Every error is raised as one, since not all others can be sent to the parent process.
     """
     try:
-        return _replica(name, options, replicas).encode_pages(pages)
+        return _replica(open_encoder, name, options, replicas).encode_pages(pages)
     except DocragError:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Do together what several threads ask for at the same time."""
+"""Batches the requests that several threads make at the same time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class _Call(Generic[Item, Result]):
-    """What one thread waits for."""
+class _Request(Generic[Item, Result]):
+    """The request of one waiting thread."""
 
     def __init__(self, item: Item) -> None:
         self.item = item
@@ -21,15 +21,15 @@ class _Call(Generic[Item, Result]):
 
 
 class RequestBatcher(Generic[Item, Result]):
-    """A function of one item that is computed for many at once.
+    """A function of one item that is computed for many items at once.
 
-    A caller who comes while nothing is computed does so at once, for itself alone. Those who come meanwhile
-    wait; then one of them computes what all of them want. What fails for several is computed for each by
-    itself, so that an error reaches the caller whose item it is and no other.
+    A request that arrives while nothing is being computed is computed immediately, by itself. Requests that
+    arrive in the meantime wait; then one of the waiting threads computes all of them. If a batch fails, each
+    of its items is computed by itself, so that an error reaches only the caller whose item caused it.
 
     Args:
-        work: Gives a result for each item, in order; it is never called by two threads at a time.
-        most: Items that it is given at once.
+        work: Gives a result for each item, in order; two threads never call it at the same time.
+        most: The most items that it is given at once.
 
     >>> RequestBatcher(lambda numbers: [2 * number for number in numbers], 8)(21)
     42
@@ -38,7 +38,7 @@ class RequestBatcher(Generic[Item, Result]):
     def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], most: int) -> None:
         self._work = work
         self._most = most
-        self._waiting: list[_Call[Item, Result]] = []
+        self._waiting: list[_Request[Item, Result]] = []
         self._busy = False
         self._changed = threading.Condition()
 
@@ -46,51 +46,53 @@ class RequestBatcher(Generic[Item, Result]):
         """The result for one item.
 
         Raises:
-            Exception: What `work` raised for it.
+            Exception: The error that `work` raised for it.
         """
-        mine: _Call[Item, Result] = _Call(item)
+        own: _Request[Item, Result] = _Request(item)
         with self._changed:
-            self._waiting.append(mine)
+            self._waiting.append(own)
         try:
-            while batch := self._next(mine):
+            while batch := self._next_batch(own):
                 self._compute(batch)
-        except BaseException:  # this thread is told to stop: the others go on without it
+        except BaseException:  # this thread is interrupted: the others go on without its request
             with self._changed:
-                self._waiting = [call for call in self._waiting if call is not mine]
+                self._waiting = [request for request in self._waiting if request is not own]
             raise
-        if mine.error is not None:
-            raise mine.error
-        return mine.result
+        if own.error is not None:
+            raise own.error
+        return own.result
 
-    def _next(self, mine: _Call[Item, Result]) -> list[_Call[Item, Result]]:
-        """What this thread has to compute; nothing once its own is done."""
+    def _next_batch(self, own: _Request[Item, Result]) -> list[_Request[Item, Result]]:
+        """The requests that this thread has to compute; none once its own is done."""
         with self._changed:
-            self._changed.wait_for(lambda: mine.done or not self._busy)
-            if mine.done:
+            self._changed.wait_for(lambda: own.done or not self._busy)
+            if own.done:
                 return []
             self._busy = True
-            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            batch = self._waiting[: self._most]
+            self._waiting = self._waiting[self._most :]
             return batch
 
-    def _compute(self, batch: Sequence[_Call[Item, Result]]) -> None:
+    def _compute(self, batch: Sequence[_Request[Item, Result]]) -> None:
+        """Compute a batch, then wake the other threads; requests that are not done wait again."""
         try:
             self._try(batch)
         finally:
             with self._changed:
-                self._waiting = [call for call in batch if not call.done] + self._waiting
+                self._waiting = [request for request in batch if not request.done] + self._waiting
                 self._busy = False
                 self._changed.notify_all()
 
-    def _try(self, batch: Sequence[_Call[Item, Result]]) -> None:
+    def _try(self, batch: Sequence[_Request[Item, Result]]) -> None:
         try:
-            results = self._work([call.item for call in batch])
-            for call, result in zip(batch, results, strict=True):
-                call.result = result
-                call.done = True
-        except Exception as error:  # noqa: BLE001 (raised again by the thread that asked)
+            results = self._work([request.item for request in batch])
+            for request, result in zip(batch, results, strict=True):
+                request.result = result
+                request.done = True
+        except Exception as error:  # noqa: BLE001 (raised again in the thread whose request it is)
             if len(batch) > 1:
-                for call in batch:
-                    self._try([call])
+                for request in batch:
+                    self._try([request])
             else:
                 batch[0].error = error
                 batch[0].done = True

@@ -1,7 +1,8 @@
-"""Attention within the windows of an image tower: all windows of one length at once, not one after the other.
+"""Attention within the windows of a vision tower, computed for all windows of the same length at once.
 
-Qwen2.5-VL cuts a page into some sixty windows. Without flash attention transformers attends within each by
-itself, in every layer: so many small steps that an H100 was idle for most of the time.
+Qwen2.5-VL divides a page into about sixty windows. Without flash attention, transformers computes the
+attention of each window separately in every layer: so many small operations that an H100 was idle most of the
+time.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 WINDOWED = ("qwen2_5_vl_vision",)
-"""Types of the image towers that have windows."""
+"""The model types of vision towers that have windows."""
 NAME = "docrag_in_place_of_flash"
-"""Of `attend` among the kinds of attention; transformers tells windows to those named after flash alone."""
+"""The name under which transformers knows `attend`. It must contain "flash": transformers passes the windows
+only to implementations with that in their name."""
 
 
 def attend_by_length(model: torch.nn.Module) -> None:
-    """Have the image towers of a model with windows attend within all windows of a length at once.
+    """Let the windowed vision towers of a model compute all windows of the same length at once.
 
-    The vectors stay the same. Those that have flash attention are left as they are: it knows windows.
+    The vectors stay the same. Towers that use flash attention are left as they are, since it handles windows.
     """
     from transformers import AttentionInterface
 
@@ -44,46 +46,46 @@ def attend(
     *,
     scaling: float,
     cu_seq_lens_q: torch.Tensor,
-    **others: Any,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of each token to those of its window, as transformers asks flash attention for it.
+    """Attention of each token to those of its window, with the interface of flash attention in transformers.
 
     Args:
-        module: Of transformers.
+        module: The attention module.
         query: (1, heads, tokens, width), as are key and value.
-        key: Compared with the query.
-        value: What is mixed.
-        attention_mask: There is none.
-        scaling: Of the products.
-        cu_seq_lens_q: (windows + 1,) where each window begins, and where the last one ends.
-        others: What flash attention wants to know beside.
+        key: The keys.
+        value: The values.
+        attention_mask: Always None.
+        scaling: Factor of the dot products.
+        cu_seq_lens_q: (windows + 1,) the first token of each window, and the end of the last one.
+        kwargs: Other arguments of flash attention, which are not needed.
 
     Returns:
-        (1, tokens, heads, width), and no weights.
+        (1, tokens, heads, width), and None in place of the attention weights.
     """
-    rows = [each[0].transpose(0, 1) for each in (query, key, value)]
-    mixed = torch.empty_like(rows[2], memory_format=torch.contiguous_format)
-    for at in places(tuple(cu_seq_lens_q.tolist()), query.device):
-        asks, keys, values = (each[at].transpose(1, 2) for each in rows)
-        mixed[at] = scaled_dot_product_attention(asks, keys, values, scale=scaling).transpose(1, 2)
-    return mixed[None], None
+    queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    output = torch.empty_like(values, memory_format=torch.contiguous_format)
+    for tokens in windows_by_length(tuple(cu_seq_lens_q.tolist()), query.device):
+        q, k, v = (rows[tokens].transpose(1, 2) for rows in (queries, keys, values))
+        output[tokens] = scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2)
+    return output[None], None
 
 
 @lru_cache(maxsize=4)
-def places(bounds: Sequence[int], device: torch.device) -> list[torch.Tensor]:
-    """For each length of window, (windows, length) the tokens in those that have it.
+def windows_by_length(bounds: Sequence[int], device: torch.device) -> list[torch.Tensor]:
+    """The tokens of the windows: one tensor (windows, length) for each length that occurs.
 
     Args:
-        bounds: Where each window begins, and where the last one ends.
+        bounds: The first token of each window, and the end of the last one.
         device: Where the tokens are.
 
-    >>> [at.tolist() for at in places((0, 2, 3, 5), torch.device("cpu"))]
+    >>> [tokens.tolist() for tokens in windows_by_length((0, 2, 3, 5), torch.device("cpu"))]
     [[[0, 1], [3, 4]], [[2]]]
     """
-    begins = defaultdict(list)
-    for begin, end in pairwise(bounds):
-        begins[end - begin].append(begin)
+    starts_by_length = defaultdict(list)
+    for start, end in pairwise(bounds):
+        starts_by_length[end - start].append(start)
     return [
-        (torch.tensor(of_length)[:, None] + torch.arange(length)).to(device)
-        for length, of_length in begins.items()
+        (torch.tensor(starts)[:, None] + torch.arange(length)).to(device)
+        for length, starts in starts_by_length.items()
     ]

@@ -1,1 +1,1 @@
-"""What is done with vectors once a model has made them; numpy alone."""
+"""Operations on vectors after a model has computed them; numpy alone."""

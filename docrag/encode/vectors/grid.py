@@ -1,4 +1,4 @@
-"""Where patches stand on a page: boxes of grids, in the order in which models give them."""
+"""Where patches are on a page: the boxes of grids, in the order in which models give them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def grid_boxes(columns: int, rows: int) -> NDArray[np.float32]:
-    """Boxes of a grid of equal patches over the whole page, row by row.
+    """The boxes of a grid of equal patches over the whole page, row by row.
 
     Returns:
         (rows * columns, 4) in page units.
@@ -23,7 +23,7 @@ def grid_boxes(columns: int, rows: int) -> NDArray[np.float32]:
 
 
 def tile_boxes(tile_columns: int, tile_rows: int, side: int) -> NDArray[np.float32]:
-    """Boxes of the patches of an image cut into tiles: tile by tile, within a tile row by row (Idefics3).
+    """The boxes of patches in tiles: tile by tile, and row by row within a tile (Idefics3).
 
     Args:
         tile_columns: Tiles side by side.
@@ -38,18 +38,19 @@ def tile_boxes(tile_columns: int, tile_rows: int, side: int) -> NDArray[np.float
     return boxes.transpose(0, 2, 1, 3, 4).reshape(-1, 4)
 
 
-def place(boxes: NDArray[np.float32], at: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Boxes for all vectors of a page, NaN for those that stand nowhere.
+def place_boxes(boxes: NDArray[np.float32], is_patch: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The boxes of all vectors of a page, NaN for those without a place on it.
 
     Args:
         boxes: (patches, 4), in the order of the vectors.
-        at: (n,) which of the n vectors of the page are patches.
+        is_patch: (n,) which of the n vectors of the page are patches.
 
     Raises:
-        ValueError: There are not as many patches as boxes.
+        ValueError: The number of patches differs from the number of boxes.
     """
-    if int(at.sum()) != len(boxes):
-        raise ValueError(f"{int(at.sum())} patches, but the grid has {len(boxes)}")
-    placed = np.full((len(at), 4), np.nan, np.float32)
-    placed[at] = boxes
+    patches = int(is_patch.sum())
+    if patches != len(boxes):
+        raise ValueError(f"{patches} patches, but the grid has {len(boxes)}")
+    placed = np.full((len(is_patch), 4), np.nan, np.float32)
+    placed[is_patch] = boxes
     return placed

@@ -1,8 +1,8 @@
-"""Leave out the vectors of patches that lie on blank paper: margins, the space under a last line.
+"""Leaves out the vectors of patches on blank paper: margins, the space under the last line.
 
-A patch is blank where the grey of the page image hardly varies within its box. On filings and papers that are
-44 % of a grid of 32 x 32; to keep a rim of one patch around ink would leave only 21 % to save. Whether the
-vector of a blank patch still says something of the page depends on the model: so the user asks for this.
+A patch is blank if the grey of the page image hardly varies within its box. On filings and papers this is
+true of 44 % of a 32 x 32 grid; keeping a margin of one patch around ink would save only 21 %. Whether the
+vector of a blank patch still carries information about the page depends on the model, so this is an option.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from numpy.typing import NDArray
 from docrag.types import MultiVector, Page, PageImage
 
 BLANK = 6.0
-"""Standard deviation of grey, of 255, under which a box is blank. On printed pages of filings and papers
-anything between 1 and 12 divides alike (42 to 47 % of a grid of 32 x 32); on scans noise comes up to 4."""
+"""The standard deviation of grey (0 to 255) below which a box is blank. On printed pages of filings and
+papers every value between 1 and 12 gives about the same result (42 to 47 % of a 32 x 32 grid is blank); on
+scans, noise reaches 4."""
 LEAST = 16
-"""Patches that a page keeps whatever they show: those with most on them."""
+"""The fewest patches that a page keeps: those with the most ink, if too few are inked."""
 SIDE = 640
-"""Pixels on the long side of the image that is judged, where it has as many: half of a rendered page's."""
+"""The most pixels on the long side of the grey image that is examined: half of those of a rendered page."""
 
 
 def keep_inked(vectors: MultiVector, page: Page) -> MultiVector:
-    """The page without its blank patches; vectors without a box stay, in their order.
+    """The page without its blank patches; vectors without a box are kept, in their order.
 
     Args:
-        vectors: With boxes, else all are kept.
-        page: With its image, else all are kept.
+        vectors: The page's vectors; all are kept if they have no boxes.
+        page: The page; all vectors are kept if it has no image.
     """
     if vectors.boxes is None or page.image is None:
         return vectors
@@ -38,44 +39,46 @@ def keep_inked(vectors: MultiVector, page: Page) -> MultiVector:
 
 
 def inked(boxes: NDArray[np.float32], image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which boxes show something, with those that stand nowhere, and never fewer than LEAST.
+    """Which boxes to keep: those with ink, those without a place on the page, and at least LEAST.
 
     Args:
-        boxes: (n, 4) in page units, NaN for nowhere.
+        boxes: (n, 4) in page units, NaN for a vector without a place on the page.
         image: (height, width) grey.
 
     Returns:
         (n,) whether to keep each.
     """
-    placed = ~np.isnan(boxes).any(axis=1)
+    has_place = ~np.isnan(boxes).any(axis=1)
     spread = np.full(len(boxes), np.inf, np.float32)
-    spread[placed] = _spread(boxes[placed], image)
+    spread[has_place] = _spread(boxes[has_place], image)
     keep = spread > BLANK
-    if keep[placed].sum() < LEAST:
-        most = np.flatnonzero(placed)[np.argsort(-spread[placed], kind="stable")[:LEAST]]
-        keep[most] = True
+    if keep[has_place].sum() < LEAST:
+        by_ink = np.argsort(-spread[has_place], kind="stable")
+        keep[np.flatnonzero(has_place)[by_ink[:LEAST]]] = True
     return keep
 
 
 def grey(image: PageImage) -> NDArray[np.uint8]:
-    """(height, width) the page in grey, at about SIDE pixels."""
+    """(height, width) the page in grey, with about SIDE pixels on the long side."""
     from PIL import Image as pillow
 
     with pillow.open(io.BytesIO(image.jpeg)) as opened:
-        share = SIDE / max(opened.size)
-        # The decoder leaves out colours, and pixels down to this size.
-        opened.draft("L", (int(opened.width * share), int(opened.height * share)))
+        scale = SIDE / max(opened.size)
+        # The JPEG decoder skips the colours, and reduces the image to about this size.
+        opened.draft("L", (int(opened.width * scale), int(opened.height * scale)))
         return np.asarray(opened.convert("L"))
 
 
 def _spread(boxes: NDArray[np.float32], image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(n,) standard deviation of grey in each box; a box is one pixel at least."""
+    """(n,) the standard deviation of grey in each box; a box is at least one pixel large."""
     height, width = image.shape
-    x0, y0 = (np.clip(boxes[:, i] * side, 0, side - 1).astype(int) for i, side in ((0, width), (1, height)))
-    x1, y1 = (np.ceil(boxes[:, i] * side).astype(int) for i, side in ((2, width), (3, height)))
-    x1, y1 = np.clip(x1, x0 + 1, width), np.clip(y1, y0 + 1, height)
-    pixels, areas = image.astype(np.float64), (x1 - x0) * (y1 - y0)
-    moments = []
+    x0 = np.clip(boxes[:, 0] * width, 0, width - 1).astype(int)
+    y0 = np.clip(boxes[:, 1] * height, 0, height - 1).astype(int)
+    x1 = np.clip(np.ceil(boxes[:, 2] * width).astype(int), x0 + 1, width)
+    y1 = np.clip(np.ceil(boxes[:, 3] * height).astype(int), y0 + 1, height)
+    areas = (x1 - x0) * (y1 - y0)
+    pixels = image.astype(np.float64)
+    moments = []  # means of the values and of their squares, from summed-area tables
     for values in (pixels, pixels * pixels):
         sums = np.zeros((height + 1, width + 1))
         np.cumsum(np.cumsum(values, axis=0), axis=1, out=sums[1:, 1:])

@@ -1,6 +1,8 @@
-"""Fewer vectors a page: means of rows, columns or like ones, which the first stage of a search compares.
+"""Pooling: fewer vectors per page, which the first stage of a search compares.
 
-Rows are those of Qdrant's tutorial. Means of neighbours are stored where a page has more than Qdrant takes.
+The vectors of a row, of a column, or of a cluster of similar vectors are replaced by their mean; pooling by
+rows is that of Qdrant's tutorial. If a page has more vectors than Qdrant takes, means of neighbours are
+stored.
 """
 
 from __future__ import annotations
@@ -15,62 +17,66 @@ from docrag.errors import PageFailed
 from docrag.types import MAX_FLOATS, MultiVector, Pooling
 
 ROW_GAP = 0.5
-"""Two vectors stand in one row when their middles differ by less than this share of the median height."""
-MOST_ROWS = 32
-"""Rows of a page, at most: the prefetch finds as much as with one for each line (0.970 of the exact ten best
-against 0.973 on the development set) at half the cost."""
+"""Two vectors are in the same row if their centres differ by less than this share of the median height."""
+MAX_ROWS = 32
+"""The most rows of a page: the prefetch finds almost as much as with one for each line (0.970 of the exact
+ten best against 0.973 on the development set) at half the cost."""
+MAX_HEIGHT_RATIO = 1.5
+"""Neighbours whose heights differ by a larger factor belong to different lines: another tile, or the whole
+page after its tiles."""
 
-LIKE_HEIGHT = 1.5
-"""Neighbours whose heights differ by a larger factor are of different lines: another tile, or the whole page
-beside its tiles."""
 
+def pool_rows(page: MultiVector, most: int = MAX_ROWS) -> NDArray[np.float32]:
+    """The normalised mean of each row of the page; vectors without a place on the page are kept as they are.
 
-def pool_rows(page: MultiVector, most: int = MOST_ROWS) -> NDArray[np.float32]:
-    """The normalised mean of each row of the page, vectors that stand nowhere kept as they are.
-
-    Rows follow from the boxes alone, so that grids of patches and words of a text are pooled alike.
+    The boxes alone determine the rows, so that grids of patches and words of a text are pooled in the same
+    way.
 
     Args:
-        page: (n, dim) vectors, with boxes or not (then all are kept).
-        most: Rows are joined with their neighbours until there are no more than these.
+        page: (n, dim) vectors; all are kept if they have no boxes.
+        most: The most rows; more rows are joined with their neighbours.
 
     Returns:
         (rows + vectors without a box, dim), rows L2-normalised.
     """
-    placed, boxes, others = _parts(page)
-    return page.vectors if boxes is None else np.concatenate([_means(placed, rows_of(boxes), most), others])
+    placed, boxes, unplaced = _split_by_place(page)
+    if boxes is None:
+        return page.vectors
+    return np.concatenate([_group_means(placed, rows_of(boxes), most), unplaced])
 
 
-def pool_rows_and_columns(page: MultiVector, most: int = MOST_ROWS) -> NDArray[np.float32]:
-    """The same, with the mean of each column beside those of the rows.
+def pool_rows_and_columns(page: MultiVector, most: int = MAX_ROWS) -> NDArray[np.float32]:
+    """The same, with the mean of each column after those of the rows.
 
     Returns:
         (rows + columns + vectors without a box, dim), L2-normalised.
     """
-    placed, boxes, others = _parts(page)
+    placed, boxes, unplaced = _split_by_place(page)
     if boxes is None:
         return page.vectors
-    columns = rows_of(boxes[:, [1, 0, 3, 2]])
-    return np.concatenate([_means(placed, rows_of(boxes), most), _means(placed, columns, most), others])
+    rows = _group_means(placed, rows_of(boxes), most)
+    columns = _group_means(placed, rows_of(boxes[:, [1, 0, 3, 2]]), most)  # x and y exchanged
+    return np.concatenate([rows, columns, unplaced])
 
 
-def pool_tokens(page: MultiVector, most: int = MOST_ROWS) -> NDArray[np.float32]:
-    """The normalised mean of each cluster of vectors that are alike, those that stand nowhere kept.
+def pool_tokens(page: MultiVector, most: int = MAX_ROWS) -> NDArray[np.float32]:
+    """The normalised mean of each cluster of similar vectors; vectors without a place on the page are kept.
 
     The clusters are those of colpali-engine's HierarchicalTokenPooler. A page of 1030 x 128 takes about a
-    hundred times as long as with rows.
+    hundred times as long as pooling by rows.
 
     Args:
-        page: (n, dim) vectors; without boxes all are pooled.
-        most: Clusters, at most.
+        page: (n, dim) vectors; all are pooled if they have no boxes.
+        most: The most clusters.
 
     Returns:
         (clusters + vectors without a box, dim), L2-normalised.
     """
-    placed, boxes, others = _parts(page)
+    placed, boxes, unplaced = _split_by_place(page)
     if boxes is None:
-        placed, others = page.vectors, page.vectors[:0]
-    return np.concatenate([_means(placed, clusters(placed, most), most), others])
+        placed = page.vectors
+        unplaced = page.vectors[:0]
+    return np.concatenate([_group_means(placed, clusters(placed, most), most), unplaced])
 
 
 POOLINGS: Mapping[Pooling, Callable[[MultiVector], NDArray[np.float32]]] = {
@@ -78,72 +84,78 @@ POOLINGS: Mapping[Pooling, Callable[[MultiVector], NDArray[np.float32]]] = {
     "rows+columns": pool_rows_and_columns,
     "tokens": pool_tokens,
 }
-"""The kinds, by the name that a fingerprint gives them."""
+"""The kinds of pooling by their name in a fingerprint."""
 
 
 def fitted(page: MultiVector, floats: int = MAX_FLOATS) -> MultiVector:
-    """The page as Qdrant takes it: where it has too many vectors, neighbours in a line become their mean.
+    """The page as Qdrant takes it: if it has too many vectors, neighbours are replaced by their mean.
 
-    Two, three or more of them, whatever is enough, in the order in which the encoder gave them; a vector that
-    stands nowhere stays as it is, and where it is. What this costs in quality was not measured.
+    Two, three or more neighbours are joined, as few as suffice, in the order in which the encoder gave them.
+    A vector without a place on the page keeps its value and its position. The cost in quality was not
+    measured.
 
     Args:
         page: (n, dim) vectors, with boxes or not.
-        floats: The page gets fewer than these.
+        floats: The page gets fewer numbers than this.
 
     Returns:
-        The same page where it fits, else (m, dim) vectors of length 1 with boxes around what they stand for.
+        The same page if it fits, else (m, dim) vectors of length 1, with boxes around those that they
+        replace.
 
     Raises:
-        PageFailed: There are still too many when every line is one vector, or nothing says where they stand.
+        PageFailed: There are still too many when every line is one vector, or the vectors have no boxes.
     """
     most = (floats - 1) // page.vectors.shape[1]
     if len(page.vectors) <= most:
         return page
     if page.boxes is not None:
-        for many in (2, 3, 4, 6, 8, 12, 16, 32, 64, 128):
-            group = _neighbours(page.boxes, many)
+        for count in (2, 3, 4, 6, 8, 12, 16, 32, 64, 128):
+            group = _group_neighbours(page.boxes, count)
             if group[-1] < most:
-                return _joined(page, page.boxes, group)
+                return _join_groups(page, page.boxes, group)
     raise PageFailed(
         f"{len(page.vectors)} vectors of {page.vectors.shape[1]} floats, and Qdrant takes {most} at most",
-        "take fewer: --max-patches or --resolution",
+        "use fewer: --max-patches or --resolution",
     )
 
 
-def _neighbours(boxes: NDArray[np.float32], many: int) -> NDArray[np.int64]:
-    """(n,) a number for each vector, rising by 1 where one does not go with those before it."""
-    x0, height = boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+def _group_neighbours(boxes: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """(n,) the group of each vector: up to `count` neighbours in a line."""
+    x0 = boxes[:, 0]
+    height = boxes[:, 3] - boxes[:, 1]
     middle = (boxes[:, 1] + boxes[:, 3]) / 2
-    smaller, larger = np.minimum(height[1:], height[:-1]), np.maximum(height[1:], height[:-1])
-    # NaN, of a vector that stands nowhere, follows nothing and is followed by nothing.
-    follows = (
-        (np.abs(np.diff(middle)) < ROW_GAP * smaller) & (np.diff(x0) > 0) & (larger < LIKE_HEIGHT * smaller)
-    )
+    smaller = np.minimum(height[1:], height[:-1])
+    larger = np.maximum(height[1:], height[:-1])
+    # A vector without a place has NaN, which compares as false: it follows nothing, and nothing follows it.
+    is_same_line = np.abs(np.diff(middle)) < ROW_GAP * smaller
+    is_similar_height = larger < MAX_HEIGHT_RATIO * smaller
+    follows = is_same_line & is_similar_height & (np.diff(x0) > 0)
     starts = np.flatnonzero(np.concatenate([[True], ~follows]))
     lengths = np.diff(np.append(starts, len(boxes)))
-    place = np.arange(len(boxes)) - np.repeat(starts, lengths)
-    return np.cumsum(place % many == 0) - 1
+    position_in_line = np.arange(len(boxes)) - np.repeat(starts, lengths)
+    return np.cumsum(position_in_line % count == 0) - 1
 
 
-def _joined(page: MultiVector, boxes: NDArray[np.float32], group: NDArray[np.int64]) -> MultiVector:
-    """Each group as the mean of its vectors, in the box around theirs."""
+def _join_groups(page: MultiVector, boxes: NDArray[np.float32], group: NDArray[np.int64]) -> MultiVector:
+    """Each group as the mean of its vectors, in the box around their boxes."""
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     sums = sums_of(page.vectors, group)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    # One vector stays to the last bit. Opposite ones have no mean: the first speaks for them.
+    # A single vector stays the same to the last bit. Opposite vectors have no mean: the first replaces them.
     alone = np.bincount(group)[:, None] == 1
     vectors = np.where(alone | (lengths < 1e-6), page.vectors[starts], sums / np.maximum(lengths, 1e-12))
-    around = [np.minimum.reduceat(boxes[:, :2], starts), np.maximum.reduceat(boxes[:, 2:], starts)]
-    return replace(page, vectors=vectors.astype(np.float32), boxes=np.concatenate(around, axis=1))
+    top_left = np.minimum.reduceat(boxes[:, :2], starts)
+    bottom_right = np.maximum.reduceat(boxes[:, 2:], starts)
+    joined_boxes = np.concatenate([top_left, bottom_right], axis=1)
+    return replace(page, vectors=vectors.astype(np.float32), boxes=joined_boxes)
 
 
 def clusters(vectors: NDArray[np.float32], most: int) -> NDArray[np.int64]:
-    """Which vectors are alike: Ward's method on how far they are from all of them, by 1 - cosine.
+    """Clusters of similar vectors: Ward's method on the distances (1 - cosine) of each vector to all others.
 
     Args:
         vectors: (n, dim) of length 1, n >= 1.
-        most: Clusters, at most.
+        most: The most clusters.
 
     Returns:
         (n,) cluster numbers from 0, without gaps.
@@ -152,11 +164,11 @@ def clusters(vectors: NDArray[np.float32], most: int) -> NDArray[np.int64]:
         return np.arange(len(vectors))
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    apart = 1 - (vectors @ vectors.T).astype(np.float64)
-    # scipy would take the distances between these rows one number at a time.
-    squares = np.einsum("ij,ij->i", apart, apart)
-    between = np.sqrt(np.maximum(squares[:, None] + squares - 2 * apart @ apart.T, 0))
-    tree = linkage(between[np.triu_indices(len(vectors), 1)], method="ward")
+    rows = 1 - (vectors @ vectors.T).astype(np.float64)
+    # The Euclidean distances between these rows; scipy would compute them one number at a time.
+    squares = np.einsum("ij,ij->i", rows, rows)
+    distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0))
+    tree = linkage(distances[np.triu_indices(len(vectors), 1)], method="ward")
     return np.unique(fcluster(tree, most, "maxclust"), return_inverse=True)[1].astype(np.int64)
 
 
@@ -177,7 +189,7 @@ def sums_of(vectors: NDArray[np.float32], group: NDArray[np.int64]) -> NDArray[n
 
 
 def rows_of(boxes: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The row, counted from the top, in which each box stands.
+    """The row of each box, counted from the top.
 
     Args:
         boxes: (n, 4) in page units, n >= 1, no NaN.
@@ -191,7 +203,7 @@ def rows_of(boxes: NDArray[np.float32]) -> NDArray[np.int64]:
     row = np.zeros(len(boxes), np.int64)
     start = middles[order[0]]
     current = 0
-    for i in order:  # a row ends where the next middle is a gap away from the row's first
+    for i in order:  # a new row begins where the next centre is a gap away from the first centre of the row
         if middles[i] - start > gap:
             current += 1
             start = middles[i]
@@ -199,17 +211,20 @@ def rows_of(boxes: NDArray[np.float32]) -> NDArray[np.int64]:
     return row
 
 
-def _parts(
+def _split_by_place(
     page: MultiVector,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32]]:
-    """The vectors that stand somewhere, their boxes (None where there are none), and the other vectors."""
-    if page.boxes is None or (nowhere := np.isnan(page.boxes[:, 0])).all():
+    """The vectors with a place on the page, their boxes (None if there are none), and the other vectors."""
+    if page.boxes is None:
         return page.vectors[:0], None, page.vectors
-    return page.vectors[~nowhere], page.boxes[~nowhere], page.vectors[nowhere]
+    is_unplaced = np.isnan(page.boxes[:, 0])
+    if is_unplaced.all():
+        return page.vectors[:0], None, page.vectors
+    return page.vectors[~is_unplaced], page.boxes[~is_unplaced], page.vectors[is_unplaced]
 
 
-def _means(vectors: NDArray[np.float32], group: NDArray[np.int64], most: int) -> NDArray[np.float32]:
-    """The normalised mean of each group, neighbours joined until there are no more than `most`."""
+def _group_means(vectors: NDArray[np.float32], group: NDArray[np.int64], most: int) -> NDArray[np.float32]:
+    """The normalised mean of each group; neighbouring groups are joined so that at most `most` remain."""
     sums = sums_of(vectors, group * most // max(most, int(group.max()) + 1))
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     return np.asarray((sums / np.maximum(lengths, 1e-12))[lengths[:, 0] > 1e-6], np.float32)

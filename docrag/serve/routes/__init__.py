@@ -1,1 +1,1 @@
-"""The addresses that the server answers."""
+"""The routes of the server."""

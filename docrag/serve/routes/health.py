@@ -1,4 +1,4 @@
-"""Whether a server lives, whether it is ready, and its figures."""
+"""Health checks and metrics."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ router = APIRouter(tags=["operation"])
 
 @router.get("/healthz")
 async def alive(request: Request) -> dict[str, str]:
-    """The process lives; `run` tells one start of the server from another."""
+    """The process is alive. `run` changes with each start of the server."""
     return {"status": "ok", "run": request.app.state.run}
 
 
-@router.get("/readyz", responses={503: {"description": "Models are being loaded, or the index is closed."}})
+@router.get("/readyz", responses={503: {"description": "Models are loading, or the index is closed."}})
 def ready(request: Request) -> JSONResponse:
-    """The models are loaded and the index answers."""
+    """The models are loaded and the index can be searched."""
     if not request.app.state.ready:
         return JSONResponse({"status": "not ready"}, 503)
     request.app.state.searches.require_index()
-    request.app.state.index.pages(["00000000-0000-0000-0000-000000000000"])
+    request.app.state.index.pages(["00000000-0000-0000-0000-000000000000"])  # raises if the store is down
     return JSONResponse({"status": "ready"})
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(request: Request) -> Response:
-    """Figures for Prometheus."""
+    """Metrics for Prometheus."""
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

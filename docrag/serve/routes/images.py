@@ -1,8 +1,7 @@
-"""Pictures of pages, at the addresses that payloads name, and pictures that requests bring."""
+"""Images of pages, at the addresses that payloads name."""
 
 from __future__ import annotations
 
-import base64
 from enum import IntEnum
 from functools import lru_cache
 from io import BytesIO
@@ -10,97 +9,81 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi import Path as InPath
+from fastapi import Path as PathParameter
 from PIL import Image as pillow
-from PIL.Image import Image
 
-from docrag.errors import NotFound, QueryError
-from docrag.serve.query_images import open_picture
+from docrag.errors import NotFound
 from docrag.serve.schemas import ERRORS
 from docrag.types import page_id
 
 
 class Width(IntEnum):
-    """Pixels; a fixed list, so that nobody fills memory with pictures of every size."""
+    """Widths in pixels. The list is fixed, so that nobody can fill the memory with images of every size."""
 
     THUMBNAIL = 160
-    LISTED = 480
-    READ = 960
+    RESULT = 480
+    LARGE = 960
 
 
-DocumentId = Annotated[str, InPath(pattern="^[0-9a-f]{64}$", description="sha256 of the file.")]
+DocumentId = Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$", description="The sha256 of the file.")]
 
-CACHED = {
+CACHING = {
     "Cache-Control": "private, max-age=31536000, immutable",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
-router = APIRouter(tags=["pictures"], responses=ERRORS)
+router = APIRouter(tags=["images"], responses=ERRORS)
 
 
 @router.get(
     "/pages/{document_id}/{number}.jpg",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}}, 304: {"description": "It did not change."}},
+    responses={200: {"content": {"image/jpeg": {}}}, 304: {"description": "The image has not changed."}},
 )
-def picture(
+def page_image(
     request: Request,
     document_id: DocumentId,
-    number: Annotated[int, InPath(ge=1, le=1_000_000, description="From 1.")],
-    w: Annotated[Width | None, Query(description="Width in pixels; as rendered without.")] = None,
+    number: Annotated[int, PathParameter(ge=1, le=1_000_000, description="Page number, from 1.")],
+    w: Annotated[Width | None, Query(description="Width in pixels; by default as rendered.")] = None,
 ) -> Response:
-    """The picture of a page, as JPEG."""
+    """The image of a page, as JPEG."""
     page = request.app.state.index.page(page_id(document_id, number))
-    missing = NotFound(f"no image of {page.file}, page {page.page}", "ingest the file again")
+    missing = NotFound(f"there is no image of {page.file}, page {page.page}", "ingest the file again")
     if page.image_path is None:
         raise missing
     try:
-        return _jpeg(page.image_path, w, request.headers.get("if-none-match", ""))
-    except FileNotFoundError:  # its document may just have been removed
+        return _jpeg_response(page.image_path, w, request.headers.get("if-none-match", ""))
+    except FileNotFoundError:  # the document may just have been removed
         raise missing from None
 
 
-def _jpeg(path: Path, width: int | None, known: str) -> Response:
-    """A picture, unless the browser has it; with whatever else HTTP says of it."""
+def _jpeg_response(path: Path, width: int | None, known_tags: str) -> Response:
+    """An image with its caching headers, or status 304 if the browser already has it."""
     stat = path.stat()
     tag = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}-{width or 0}"'
-    headers = {**CACHED, "ETag": tag}
-    if tag in known:
+    headers = {**CACHING, "ETag": tag}
+    if tag in known_tags:
         return Response(status_code=304, headers=headers)
-    content = path.read_bytes() if width is None else narrowed(path, stat.st_mtime_ns, width)
+    content = path.read_bytes() if width is None else resized(path, stat.st_mtime_ns, width)
     return Response(content, media_type="image/jpeg", headers=headers)
 
 
 @lru_cache(maxsize=256)
-def narrowed(path: Path, changed: int, width: int) -> bytes:
-    """A JPEG file made narrower, never wider, as JPEG.
+def resized(path: Path, modified: int, width: int) -> bytes:
+    """A JPEG file scaled down to a width; a narrower one keeps its size.
 
     Args:
-        path: Of the file.
-        changed: When it was written, so that another file at the same path is another picture.
-        width: In pixels.
+        path: The file.
+        modified: When the file was last written, so that a new file at the same path is not in the cache.
+        width: Width in pixels.
     """
     with pillow.open(path, formats=("JPEG",)) as image:
-        image.draft(
-            "RGB", (width, width)
-        )  # libjpeg gives an eighth, quarter or half at a fraction of the time
-        small = image.convert("RGB")
-        height = max(1, round(small.height * width / small.width))
-        if width < small.width:
-            small = small.resize((width, height), pillow.Resampling.LANCZOS)
-    out = BytesIO()
-    small.save(out, "JPEG", quality=85)
-    return out.getvalue()
-
-
-def picture_from_base64(text: str) -> Image:
-    """A picture that came with a request, upright and RGB.
-
-    Raises:
-        QueryError: It is none, or too large.
-    """
-    try:
-        content = base64.b64decode(text.partition("base64,")[2] if text.startswith("data:") else text)
-    except ValueError as error:
-        raise QueryError("the image cannot be read", "give it in base64") from error
-    return open_picture(content)
+        # libjpeg decodes to an eighth, a quarter or half of the size in a fraction of the time.
+        image.draft("RGB", (width, width))
+        scaled = image.convert("RGB")
+    if width < scaled.width:
+        height = max(1, round(scaled.height * width / scaled.width))
+        scaled = scaled.resize((width, height), pillow.Resampling.LANCZOS)
+    content = BytesIO()
+    scaled.save(content, "JPEG", quality=85)
+    return content.getvalue()

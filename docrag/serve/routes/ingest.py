@@ -1,102 +1,79 @@
-"""The JSON API that changes an index: uploads, their progress, and removal; for servers that allow it."""
+"""The JSON API that changes an index: uploads, their progress, and removal. A server must allow it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, File, Header, Request, Response, UploadFile
-from fastapi import Path as InPath
+from fastapi import Path as PathParameter
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict
 
 from docrag.errors import DocumentError, StoreError
 from docrag.ingest.report import FileReport
 from docrag.serve.errors import RequestRefused
 from docrag.serve.jobs import IngestJob, Jobs
 from docrag.serve.routes.images import DocumentId
-from docrag.serve.schemas import BODY_ERRORS, ErrorAnswer
+from docrag.serve.schemas import BODY_ERRORS, JobResponse, error_schema
 from docrag.serve.uploads import safe_name
 
-JobId = Annotated[str, InPath(pattern="^[0-9a-f]{32}$", description="As the upload was answered.")]
-LOOK = 0.2
-"""Seconds between two looks at a job that is watched."""
-ALIVE = 15.0
-"""Seconds after which a silent stream says that it is alive, for proxies."""
+logger = logging.getLogger(__name__)
+
+JobId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$", description="The job of an upload.")]
+POLL_SECONDS = 0.2
+"""How often the events of a job are looked at for a client that watches it."""
+KEEP_ALIVE_SECONDS = 15.0
+"""How long an event stream may be silent, so that proxies do not close it."""
 
 router = APIRouter(
     prefix="/v1",
     tags=["ingest"],
     responses={
         **BODY_ERRORS,
-        409: {"model": ErrorAnswer, "description": "Documents are being ingested."},
-        415: {"model": ErrorAnswer, "description": "No file is a PDF or an image."},
-        429: {"model": ErrorAnswer, "description": "Too many uploads wait."},
+        409: error_schema("Documents are being ingested."),
+        415: error_schema("No file is a PDF or an image, or the form is not in UTF-8."),
+        429: error_schema("Too many uploads are waiting."),
     },
 )
-refusing = APIRouter(prefix="/v1", include_in_schema=False)
-
-
-class JobAnswer(BaseModel):
-    """An upload on its way into the index."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "job": "0" * 32,
-                    "state": "running",
-                    "files": [{"file": "a.pdf", "status": "added", "pages": 12, "error": None}],
-                    "waiting_files": [],
-                    "progress": {"pages": 12, "known": 40, "file": "b.pdf"},
-                    "end": None,
-                }
-            ]
-        }
-    )
-
-    job: str
-    state: str
-    files: list[dict[str, Any]]
-    """What became of each file, as `docrag ingest --json` tells it."""
-    waiting_files: list[str]
-    progress: dict[str, Any] | None
-    end: dict[str, Any] | None
+read_only_router = APIRouter(prefix="/v1", include_in_schema=False)
 
 
 @router.post("/ingest", status_code=202)
-def ingest(
+def upload_documents(
     request: Request,
-    answer: Response,
+    response: Response,
     files: Annotated[list[UploadFile], File(description="PDFs and images.", min_length=1)],
-) -> JobAnswer:
-    """Keep documents and add them to the index; the answer names the job that does it."""
+) -> JobResponse:
+    """Upload documents. The response names the job that adds them to the index."""
     jobs: Jobs = request.app.state.jobs
-    most = request.app.state.settings.most_files
-    if len(files) > most:
-        raise RequestRefused(413, f"{len(files)} files, and {most} are taken at a time", "send fewer")
+    max_files = request.app.state.settings.max_files
+    if len(files) > max_files:
+        message = f"there are {len(files)} files, and at most {max_files} are accepted at a time"
+        raise RequestRefused(413, message, "send fewer")
     jobs.require_room()
     paths, refused = [], []
     for file in files:
+        name = file.filename or ""
         try:
-            paths.append(jobs.uploads.accept(file.filename or "", file.file))
-        except (DocumentError, StoreError) as error:  # on a full disk, what was kept before is ingested
+            paths.append(jobs.uploads.accept(name, file.file))
+        except (DocumentError, StoreError) as error:  # if the disk is full, earlier files are still ingested
+            logger.info("refused upload %a: %s", safe_name(name, ""), error)
             if file is files[-1] and not paths:
                 raise
-            name = safe_name(file.filename or "", "")
-            refused.append(FileReport(name, "failed", 0, error.message, error.hint))
+            refused.append(FileReport(safe_name(name, ""), "failed", 0, error.message, error.hint))
     job = IngestJob(tuple(dict.fromkeys(paths)), refused)
     jobs.submit(job)
-    answer.headers["Location"] = f"/v1/ingest/{job.id}"
-    return JobAnswer(**job.as_json())
+    response.headers["Location"] = f"/v1/ingest/{job.id}"
+    return JobResponse(**job.as_json())
 
 
 @router.get("/ingest/{job}")
-def job_state(request: Request, job: JobId) -> JobAnswer:
-    """What became of an upload so far."""
-    return JobAnswer(**request.app.state.jobs.get(job).as_json())
+def get_job(request: Request, job: JobId) -> JobResponse:
+    """The state of an upload."""
+    return JobResponse(**request.app.state.jobs.get(job).as_json())
 
 
 @router.get(
@@ -104,38 +81,45 @@ def job_state(request: Request, job: JobId) -> JobAnswer:
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}}},
 )
-async def job_events(
+async def stream_job_events(
     request: Request,
     job: JobId,
-    last_event_id: Annotated[str, Header(description="Of the event after which to go on.")] = "",
+    last_event_id: Annotated[str, Header(description="Id of the event after which to continue.")] = "",
 ) -> StreamingResponse:
-    """What happens, as it happens: events `progress`, `file` and, last, `end`; from the beginning."""
+    """The events of an upload from its start, as they happen: `progress`, `file` and finally `end`."""
     jobs: Jobs = request.app.state.jobs
-    first = int(last_event_id) + 1 if last_event_id.isdecimal() and len(last_event_id) < 10 else 0
-    stream = _events(jobs, jobs.get(job), first)
+    is_number = last_event_id.isdecimal() and len(last_event_id) < 10
+    first = int(last_event_id) + 1 if is_number else 0
+    stream = _event_stream(jobs, jobs.get(job), first)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 @router.delete("/documents/{document_id}")
-def remove(request: Request, document_id: DocumentId) -> dict[str, int]:
-    """Forget a document; a file that was uploaded goes with it, one that was ingested stays where it is."""
-    return {"pages": request.app.state.jobs.remove(document_id)}
+def remove_document(request: Request, document_id: DocumentId) -> dict[str, int]:
+    """Remove a document from the index. Its file is deleted only if it was uploaded."""
+    return {"pages": request.app.state.jobs.remove_document(document_id)}
 
 
-@refusing.post("/ingest")
-@refusing.delete("/documents/{document_id}")
-async def not_allowed() -> None:
-    """Refuse changes.
+@read_only_router.post("/ingest")
+@read_only_router.delete("/documents/{document_id}")
+async def refuse_changes() -> None:
+    """Refuse to change the index.
 
     Raises:
         RequestRefused: Always.
     """
-    raise RequestRefused(403, "this server only reads", "start docrag serve with --allow-ingest")
+    raise RequestRefused(403, "this server is read-only", "start docrag serve with --allow-ingest")
 
 
-async def _events(jobs: Jobs, job: IngestJob, number: int) -> AsyncIterator[str]:
-    """The events of a job in the format that browsers read, until it or the server ends."""
-    silent = 0.0
+async def _event_stream(jobs: Jobs, job: IngestJob, number: int) -> AsyncIterator[str]:
+    """The events of a job as server-sent events, until the job or the server ends.
+
+    Args:
+        jobs: The jobs of the server.
+        job: The job to watch.
+        number: Number of the first event to send, from 0.
+    """
+    silent_seconds = 0.0
     yield "retry: 2000\n\n"
     while True:
         while number < len(job.events):
@@ -143,11 +127,12 @@ async def _events(jobs: Jobs, job: IngestJob, number: int) -> AsyncIterator[str]
             yield f"id: {number}\nevent: {name}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n"
             if name == "end":
                 return
-            number, silent = number + 1, 0.0
+            number += 1
+            silent_seconds = 0.0
         if jobs.stopping.is_set() and job.state != "running":
             return
-        if silent >= ALIVE:
-            yield ": still there\n\n"
-            silent = 0.0
-        await asyncio.sleep(LOOK)
-        silent += LOOK
+        if silent_seconds >= KEEP_ALIVE_SECONDS:
+            yield ": keep-alive\n\n"
+            silent_seconds = 0.0
+        await asyncio.sleep(POLL_SECONDS)
+        silent_seconds += POLL_SECONDS

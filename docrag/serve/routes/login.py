@@ -1,61 +1,57 @@
-"""How a browser gives the key: a form, and a cookie that no script reads and no other site sends."""
+"""Login for browsers: a form for the key, and a cookie hidden from scripts and other sites."""
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from docrag.serve.rendering import render
 from docrag.serve.security import COOKIE, LOGIN, Access
 
-A_WEEK = 7 * 24 * 3600
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>docrag</title>
-<link rel="stylesheet" href="/static/docrag.css">
-</head>
-<body>
-<main class="login">
-<h1>docrag</h1>
-<form method="post" action="/login">
-<p><label for="key">Key</label></p>
-<p><input id="key" name="key" type="password" autocomplete="current-password" required autofocus></p>
-<p role="alert">{complaint}</p>
-<p><button>Open</button></p>
-</form>
-</main>
-</body>
-</html>
-"""
+logger = logging.getLogger(__name__)
+
+COOKIE_SECONDS = 7 * 24 * 3600
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get(LOGIN)
-def form() -> HTMLResponse:
-    """The form."""
-    return HTMLResponse(PAGE.format(complaint=""))
+def show_login() -> HTMLResponse:
+    """The login form."""
+    return _login_page()
 
 
 @router.post(LOGIN)
 def log_in(request: Request, key: Annotated[str, Form(max_length=1024)] = "") -> Response:
-    """Give a cookie for the key."""
+    """Set the cookie if the key is right."""
     access: Access = request.app.state.access
     if not access.is_key(key):
-        return HTMLResponse(PAGE.format(complaint="This is not the key."), 401)
-    answer = RedirectResponse("/", 303)
-    secure = request.scope["scheme"] == "https"
-    answer.set_cookie(COOKIE, access.session, max_age=A_WEEK, httponly=True, samesite="strict", secure=secure)
-    return answer
+        logger.info("login refused: wrong key")
+        return _login_page("This is not the key.", 401)
+    response = RedirectResponse("/", 303)
+    response.set_cookie(
+        COOKIE,
+        access.session,
+        max_age=COOKIE_SECONDS,
+        httponly=True,
+        samesite="strict",
+        secure=request.scope["scheme"] == "https",
+    )
+    return response
 
 
 @router.post("/logout")
 def log_out() -> Response:
-    """Take the cookie back."""
-    answer = RedirectResponse(LOGIN, 303)
-    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
-    return answer
+    """Delete the cookie."""
+    response = RedirectResponse(LOGIN, 303)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+def _login_page(message: str = "", status: int = 200) -> HTMLResponse:
+    response = render("login.html", status, message=message)
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,12 +1,11 @@
-"""The pages that people see: search, one page of a document, and the originals behind them."""
+"""The pages that people see: search, a page of a document, and the original PDFs."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
@@ -16,219 +15,247 @@ from starlette.datastructures import State, UploadFile
 from docrag.errors import NotFound, QueryError
 from docrag.index.index import Index
 from docrag.search.filters import AllOf, Filter, Is
-from docrag.serve import template_helpers as shown
-from docrag.serve.document_list import Documents
-from docrag.serve.originals import original, standing
-from docrag.serve.query_images import Pictures, open_picture
-from docrag.serve.rendering import HtmlRoute, html
-from docrag.serve.search_form import SearchForm, filter_of
+from docrag.serve.document_list import DocumentList
+from docrag.serve.originals import existing_file, original_pdf
+from docrag.serve.query_images import QueryImages, decode_image
+from docrag.serve.rendering import STATIC, HtmlRoute, render
+from docrag.serve.routes.images import Width
+from docrag.serve.search_form import SearchForm, document_filter
 from docrag.serve.searches import Searches
-from docrag.types import Hit, IndexedDocument, IndexedPage, Region, page_id
+from docrag.serve.template_helpers import query_words
+from docrag.serve.urls import page_image_url
+from docrag.types import Hit, IndexedDocument, IndexedPage, Region
+from docrag.types import page_id as page_id_of
 
-COVERS = 60
-"""Documents that the first page shows."""
-LISTED = 200
-"""Documents that the filter lists at once; the others are found by name."""
-LOOKED_AT = 40
-"""Pages at the beginning of a document among which is its first one that could be read."""
-AROUND = 20
-"""Pages before and after one that its strip shows."""
-REMEMBERED = 5000
-"""Pages found, of which it is still known what matched: to open one costs no model another question."""
-MARK = Path(__file__).parent / "static" / "mark.svg"
+MAX_COVERS = 60
+"""Documents shown on the start page."""
+MAX_LISTED = 200
+"""Documents listed in the filter at once; others are found by name."""
+FIRST_PAGE_SEARCH = 40
+"""How many pages at the beginning of a document are searched for the first one that is in the index."""
+STRIP_PAGES = 20
+"""Pages before and after the open page that its strip shows."""
+MAX_REMEMBERED = 5000
+"""Hits whose matched regions are remembered, so that opening one does not search again."""
 
 
-def routes(state: State) -> APIRouter:
-    """The pages over an application's index.
+def make_router(state: State) -> APIRouter:
+    """The routes of the pages.
 
     Args:
-        state: Holds `index`, `documents`, `searches` and `settings`.
+        state: Holds `index`, `documents`, `searches` and `settings` of the application.
     """
-    pages = Pages(state)
+    pages = HtmlPages(state)
     router = APIRouter(include_in_schema=False, route_class=HtmlRoute, default_response_class=HTMLResponse)
-    router.add_api_route("/favicon.ico", pages.mark)
+    router.add_api_route("/favicon.ico", pages.icon)
     router.add_api_route("/", pages.home)
     router.add_api_route("/results", pages.results)
-    router.add_api_route("/by-image", pages.by_image, methods=["POST"])
-    router.add_api_route("/listed", pages.listed)
-    router.add_api_route("/page/{name}", pages.page)
-    router.add_api_route("/page/{name}/words", pages.words)
-    router.add_api_route("/documents/{document_id}.pdf", pages.pdf)
+    router.add_api_route("/by-image", pages.search_by_image, methods=["POST"])
+    router.add_api_route("/listed", pages.list_documents)
+    router.add_api_route("/page/{page_id}", pages.show_page)
+    router.add_api_route("/page/{page_id}/words", pages.show_words)
+    router.add_api_route("/documents/{document_id}.pdf", pages.open_pdf)
     return router
 
 
-class Pages:
-    """Makes the pages.
+class Cover(NamedTuple):
+    """A document on the start page, with its first page."""
+
+    document: IndexedDocument
+    page_id: str
+    image_url: str
+
+
+class HtmlPages:
+    """Renders the pages.
 
     Args:
-        state: Holds `index`, `documents`, `searches` and `settings`.
+        state: Holds `index`, `documents`, `searches` and `settings` of the application.
     """
 
     def __init__(self, state: State) -> None:
         self._index: Index = state.index
-        self._documents: Documents = state.documents
+        self._documents: DocumentList = state.documents
         self._searches: Searches = state.searches
-        self._pictures = Pictures()
-        self._matched: OrderedDict[tuple[str, str], tuple[Region, ...]] = OrderedDict()
-        self._facts = {
+        self._images = QueryImages()
+        self._matched_regions: OrderedDict[tuple[str, str], tuple[Region, ...]] = OrderedDict()
+        self._features = {
             "allow_ingest": state.settings.allow_ingest,
             "takes_images": "images" in self._index.status().takes,
         }
 
-    def mark(self) -> Response:
-        """The sign of a tab whose page names none, such as a PDF."""
-        return FileResponse(MARK, headers={"Cache-Control": "public, max-age=86400"})
+    def icon(self) -> Response:
+        """The icon of tabs that show no page of ours, such as a PDF."""
+        return FileResponse(STATIC / "mark.svg", headers={"Cache-Control": "public, max-age=86400"})
 
     async def home(self, request: Request) -> Response:
         """The search page; the address says what it shows."""
-        return await self._searches.in_turn(self._whole, request, SearchForm.of(request.query_params))
-
-    def _whole(self, request: Request, asked: SearchForm) -> Response:
-        return html("search.html", **{**self._form(asked), **self._found(request, asked)})
+        form = SearchForm.parse(request.query_params)
+        return await self._searches.run_limited(self._search_page, request, form)
 
     async def results(self, request: Request) -> Response:
-        """The part of the search page that a new question changes, and the address to show for it."""
-        return await self._searches.in_turn(self._part, request, SearchForm.of(request.query_params))
+        """The part of the search page that changes with a new question."""
+        form = SearchForm.parse(request.query_params)
+        return await self._searches.run_limited(self._search_part, request, form)
 
-    def _part(self, request: Request, asked: SearchForm) -> Response:
-        answer = html("main.html", **self._facts, asked=asked, **self._found(request, asked))
-        again = request.headers.get("HX-Current-URL", "").endswith(asked.url())  # one step back is enough
-        answer.headers["HX-Replace-Url" if again else "HX-Push-Url"] = asked.url()
-        return answer
-
-    async def by_image(self, request: Request) -> Response:
-        """Keep an image to search by, and go to the address that asks for pages that look like it."""
-        async with request.form(max_files=1, max_fields=300) as form:
-            asked = SearchForm.of(form)
-            upload = form.get("image")
+    async def search_by_image(self, request: Request) -> Response:
+        """Keep an uploaded image, and show the pages that look like it."""
+        async with request.form(max_files=1, max_fields=300) as fields:
+            form = SearchForm.parse(fields)
+            upload = fields.get("image")
             if not isinstance(upload, UploadFile) or not upload.size:
-                raise QueryError("there is no image", "choose a PNG, JPEG, WebP or TIFF")
-            name, content = upload.filename or "an image", await upload.read()
-        like = await run_in_threadpool(self._pictures.keep, name, content)
-        asked = replace(asked, like=like)
+                raise QueryError("there is no image", "choose a PNG, JPEG, WebP or TIFF image")
+            name = upload.filename or "an image"
+            content = await upload.read()
+        key = await run_in_threadpool(self._images.add, name, content)
+        form = replace(form, like=key)
         if "HX-Request" in request.headers:
-            return await self._searches.in_turn(self._part, request, asked)
-        return RedirectResponse(asked.url(), 303)
+            return await self._searches.run_limited(self._search_part, request, form)
+        return RedirectResponse(form.url(), 303)
 
-    def listed(self, request: Request) -> Response:
-        """The documents that the filter offers, those whose name holds some words."""
-        asked = SearchForm.of(request.query_params)
-        return html("listed.html", **self._list(asked, request.query_params.get("find", "")))
+    def list_documents(self, request: Request) -> Response:
+        """The documents in the filter whose path or title contains the words that were typed."""
+        form = SearchForm.parse(request.query_params)
+        return render("listed.html", **self._filter_context(form, request.query_params.get("find", "")))
 
-    def page(self, request: Request, name: str) -> Response:
-        """One page of a document, large, with what the question matched on it."""
-        asked = SearchForm.of(request.query_params)
-        page = self._index.page(name)
-        answer = html(
+    def show_page(self, request: Request, page_id: str) -> Response:
+        """One page of a document, with the regions that the question matched on it."""
+        form = SearchForm.parse(request.query_params)
+        page = self._index.page(page_id)
+        response = render(
             "page.html",
-            **self._form(asked),
-            **self._beside(page),
+            **self._form_context(form),
+            **self._strip_context(page),
             page=page,
-            regions=self._regions(request, asked.q, page),
-            words=shown.words_of(asked.q),
-            there=standing(page.metadata["sources"]) is not None,
+            regions=self._regions(request, form.q, page),
+            words=query_words(form.q),
+            has_original=existing_file(page.metadata["sources"]) is not None,
         )
-        answer.headers["Cache-Control"] = "private, max-age=30"  # it is fetched when the pointer comes near
-        return answer
+        # Browsers fetch a page when the pointer comes near its link, and open it a moment later.
+        response.headers["Cache-Control"] = "private, max-age=30"
+        return response
 
-    def words(self, request: Request, name: str) -> Response:
-        """A button for each word of the question, to show where it was found."""
-        asked = SearchForm.of(request.query_params)
+    def show_words(self, request: Request, page_id: str) -> Response:
+        """A button for each word of the question, which shows where the word was found."""
+        form = SearchForm.parse(request.query_params)
         try:
-            maps, why = self._searches.heatmap(name, asked.q).words, ""
-        except QueryError as error:  # of models that see pages as a whole; the rest of the page stands
-            maps, why = (), error.message
-        return html("words.html", asked=asked, page_id=name, maps=maps, why=why)
+            heatmaps = self._searches.heatmap(page_id, form.q).words
+            reason = ""
+        except QueryError as error:  # from models that see a page as a whole; the rest of the page is fine
+            heatmaps = ()
+            reason = error.message
+        return render("words.html", form=form, page_id=page_id, heatmaps=heatmaps, reason=reason)
 
-    def pdf(self, document_id: str) -> Response:
+    def open_pdf(self, document_id: str) -> Response:
         """The file that was ingested."""
         document = self._documents.get(document_id)
         if document is None:
-            raise NotFound(f"no document {document_id[:40]} in the index", "search for it again")
-        path = original(document)
-        headers = {"Cache-Control": "private, no-cache"}
+            raise NotFound(f"there is no document {document_id[:40]} in the index", "search for it again")
+        path = original_pdf(document)
         return FileResponse(
             path,
             media_type="application/pdf",
             filename=path.name,
             content_disposition_type="inline",
-            headers=headers,
+            headers={"Cache-Control": "private, no-cache"},
         )
 
-    def _form(self, asked: SearchForm) -> dict[str, Any]:
-        """What the search form shows."""
-        return {**self._facts, "asked": asked, **self._list(asked, "")}
+    def _search_page(self, request: Request, form: SearchForm) -> Response:
+        context = {**self._form_context(form), **self._view_context(request, form)}
+        return render("search.html", **context)
 
-    def _list(self, asked: SearchForm, find: str) -> dict[str, Any]:
-        """The documents to choose from; those that are chosen always stand first."""
+    def _search_part(self, request: Request, form: SearchForm) -> Response:
+        response = render("main.html", **self._features, form=form, **self._view_context(request, form))
+        # The same search again replaces its entry in the history, so that one step back leaves it.
+        is_same = request.headers.get("HX-Current-URL", "").endswith(form.url())
+        response.headers["HX-Replace-Url" if is_same else "HX-Push-Url"] = form.url()
+        return response
+
+    def _form_context(self, form: SearchForm) -> dict[str, Any]:
+        """What the search form shows."""
+        return {**self._features, "form": form, **self._filter_context(form, "")}
+
+    def _filter_context(self, form: SearchForm, find: str) -> dict[str, Any]:
+        """The documents that the filter lists: the chosen ones first, then those that contain some words."""
         documents = self._documents.all()
         words = find.casefold().split()
-        chosen = [one for one in documents if one.id.startswith(asked.within or "-")]
-        named = [one for one in documents if one not in chosen and _holds(one, words)]
+        chosen = [document for document in documents if document.id.startswith(form.within)]
+        others = [document for document in documents if not document.id.startswith(form.within)]
+        matching = [document for document in others if _contains(document, words)]
         return {
             "chosen": chosen,
-            "offered": [*chosen, *named[:LISTED]],
-            "unlisted": max(0, len(named) - LISTED),
+            "offered": [*chosen, *matching[:MAX_LISTED]],
+            "unlisted": max(0, len(matching) - MAX_LISTED),
         }
 
-    def _found(self, request: Request, asked: SearchForm) -> dict[str, Any]:
-        """What the question finds; without one, the documents that there are."""
+    def _view_context(self, request: Request, form: SearchForm) -> dict[str, Any]:
+        """The results of a search; without a question, the documents of the index."""
         documents = self._documents.all()
-        chosen = asked.chosen(documents)
+        chosen = form.chosen_from(documents)
         within = chosen or documents
-        told = {"chosen": chosen, "pages": sum(document.pages for document in within)}
-        if not documents or not (asked.q or asked.like):
-            covers = [(document, self._first(document)) for document in within[:COVERS]]
-            return told | {"view": "home.html", "documents": within, "covers": covers}
-        like = self._pictures.get(asked.like) if asked.like else None
-        image = open_picture(like.content) if like else None
-        found = self._searches.search(
-            request.headers, asked.q, asked.k, asked.mode, filter_of(chosen), image=image
+        context = {"chosen": chosen, "pages": sum(document.pages for document in within)}
+        if documents and (form.q or form.like):
+            return {**context, "view": "results.html", **self._results_context(request, form, chosen)}
+        covers = [self._cover(document) for document in within[:MAX_COVERS]]
+        return {**context, "view": "home.html", "documents": within, "covers": covers}
+
+    def _results_context(
+        self, request: Request, form: SearchForm, chosen: Sequence[IndexedDocument]
+    ) -> dict[str, Any]:
+        query_image = self._images.get(form.like) if form.like else None
+        image = decode_image(query_image.content) if query_image else None
+        result = self._searches.search(
+            request.headers, form.q, form.k, form.mode, document_filter(chosen), image=image
         )
         if image is None:
-            self._remember(asked.q, found.hits)
-        return told | {
-            "view": "results.html",
-            "hits": found.hits,
-            "took": found.seconds * 1000,
-            "words": shown.words_of(asked.q),
-            "like": like.name if like else "",
+            self._remember(form.q, result.hits)
+        return {
+            "hits": result.hits,
+            "took_ms": result.seconds * 1000,
+            "words": query_words(form.q),
+            "image_name": query_image.name if query_image else "",
         }
 
-    def _first(self, document: IndexedDocument) -> int:
-        """The number of a document's first page; those before it may have been lost."""
+    def _cover(self, document: IndexedDocument) -> Cover:
+        number = self._first_page(document)
+        image_url = page_image_url(document.id, number, Width.RESULT)
+        return Cover(document, page_id_of(document.id, number), image_url)
+
+    def _first_page(self, document: IndexedDocument) -> int:
+        """Number of the first page that is in the index: pages that could not be read are missing."""
         if document.pages == document.total_pages:
             return 1
-        numbers = range(1, min(document.total_pages, LOOKED_AT) + 1)
-        there = self._index.pages([page_id(document.id, number) for number in numbers])
-        return there[0].page if there else 1
+        numbers = range(1, min(document.total_pages, FIRST_PAGE_SEARCH) + 1)
+        pages = self._index.pages([page_id_of(document.id, number) for number in numbers])
+        return pages[0].page if pages else 1
 
     def _remember(self, question: str, hits: Sequence[Hit]) -> None:
         for hit in hits:
-            self._matched[question, hit.page_id] = hit.regions
-        while len(self._matched) > REMEMBERED:
-            self._matched.popitem(last=False)
+            self._matched_regions[question, hit.page_id] = hit.regions
+        while len(self._matched_regions) > MAX_REMEMBERED:
+            self._matched_regions.popitem(last=False)
 
     def _regions(self, request: Request, question: str, page: IndexedPage) -> tuple[Region, ...]:
-        """What a question matches on a page; nothing without a question in words."""
-        if question and (question, page.page_id) not in self._matched:
-            only: Filter = AllOf((Is("document_id", (page.document_id,)), Is("page", (page.page,))))
-            self._remember(question, self._searches.search(request.headers, question, 1, "late", only).hits)
-        return self._matched.get((question, page.page_id), ())
+        """The regions of a page that a question matches; none without a question."""
+        if question and (question, page.page_id) not in self._matched_regions:
+            this_page: Filter = AllOf((Is("document_id", (page.document_id,)), Is("page", (page.page,))))
+            result = self._searches.search(request.headers, question, 1, "late", this_page)
+            self._remember(question, result.hits)
+        return self._matched_regions.get((question, page.page_id), ())
 
-    def _beside(self, page: IndexedPage) -> dict[str, Any]:
-        """The pages around one: its strip, and those before and after it."""
+    def _strip_context(self, page: IndexedPage) -> dict[str, Any]:
+        """The pages around a page, and the ones before and after it."""
         total = page.metadata["total_pages"]
-        numbers = range(max(1, page.page - AROUND), min(total, page.page + AROUND) + 1)
-        strip = self._index.pages([page_id(page.document_id, number) for number in numbers])
+        numbers = range(max(1, page.page - STRIP_PAGES), min(total, page.page + STRIP_PAGES) + 1)
+        strip = self._index.pages([page_id_of(page.document_id, number) for number in numbers])
         return {
             "strip": strip,
-            "before": next((other for other in reversed(strip) if other.page < page.page), None),
-            "after": next((other for other in strip if other.page > page.page), None),
+            "previous": next((other for other in reversed(strip) if other.page < page.page), None),
+            "next": next((other for other in strip if other.page > page.page), None),
         }
 
 
-def _holds(document: IndexedDocument, words: list[str]) -> bool:
-    """Whether the path or the title of a document holds all of some words, in lower case."""
-    told = f"{document.file} {document.title}".casefold()
-    return all(word in told for word in words)
+def _contains(document: IndexedDocument, words: Sequence[str]) -> bool:
+    """Whether the path and title of a document contain all of some words, which are in lower case."""
+    text = f"{document.file} {document.title}".casefold()
+    return all(word in text for word in words)

@@ -1,14 +1,14 @@
-// The search page works without this: it adds keys, filters that act at once, marks and heatmaps.
+// The search page works without scripts. This adds shortcuts, filters that apply at once, marks and heatmaps.
 "use strict";
 
 const find = (selector, within = document) => within.querySelector(selector);
 const all = (selector) => [...document.querySelectorAll(selector)];
-const isWriting = (target) => target.closest("input:not([type=checkbox], [type=radio]), select, textarea, summary");
+const isTyping = (target) => target.closest("input:not([type=checkbox], [type=radio]), select, textarea, summary");
 
-// Filters act at once
+// Filters apply at once
 document.addEventListener("change", ({ target }) => {
   if (target.matches("[data-now]")) {
-    nameChosen();
+    updateFilterLabel();
     find("#search").requestSubmit();
   } else if (target.id === "image" && target.files.length) {
     find("#by-image").requestSubmit();
@@ -18,7 +18,7 @@ document.addEventListener("input", ({ target }) => {
   if (target.id === "strength") find("#heat .glow").setAttribute("fill-opacity", target.value);
 });
 
-function nameChosen() {
+function updateFilterLabel() {
   const chosen = all("#listed input:checked");
   const only = chosen.length === 1 && find(".of", chosen[0].parentElement).textContent;
   find("#chosen").textContent = only || (chosen.length ? `${chosen.length} documents` : "All documents");
@@ -31,7 +31,7 @@ document.addEventListener("click", (event) => {
   if (opened) find(`#${opened.dataset.open}`).showModal();
   if (target.closest("[data-clear]")) {
     all("#listed input:checked").forEach((box) => { box.checked = false; });
-    nameChosen();
+    updateFilterLabel();
     find("#search").requestSubmit();
     target.closest("[data-clear]").remove();
   }
@@ -42,7 +42,7 @@ document.addEventListener("click", (event) => {
   if (target.matches("dialog")) target.close();
 });
 
-// Where a word was found: its small grey picture is the mask of a glow over the page
+// The heatmap of a word: its small grey image is the mask of a glow over the page
 function showHeat(button) {
   const heat = find("#heat");
   const on = button.getAttribute("aria-pressed") !== "true";
@@ -52,14 +52,14 @@ function showHeat(button) {
   heat.toggleAttribute("hidden", !on);
 }
 
-// The strip begins many pages before the one that is open
-const here = find(".strip [aria-current]");
-if (here) {
-  const strip = here.closest(".strip");
-  strip.scrollLeft += here.getBoundingClientRect().left - strip.getBoundingClientRect().left - strip.clientWidth / 2;
+// Scroll the strip to the page that is open
+const current = find(".strip [aria-current]");
+if (current) {
+  const strip = current.closest(".strip");
+  strip.scrollLeft += current.getBoundingClientRect().left - strip.getBoundingClientRect().left - strip.clientWidth / 2;
 }
 
-// A matched part in the list lights up on the page
+// Pointing at a matched part in the list highlights it on the page
 for (const kind of ["pointerover", "focusin", "pointerout", "focusout", "click"]) {
   document.addEventListener(kind, ({ target }) => {
     const row = target.closest?.("[data-region]");
@@ -70,8 +70,8 @@ for (const kind of ["pointerover", "focusin", "pointerout", "focusout", "click"]
   });
 }
 
-// Keys
-const step = (by) => {
+// Keyboard shortcuts
+const moveFocus = (by) => {
   const links = all(".hit .open");
   const at = links.indexOf(document.activeElement);
   const next = links[at < 0 ? (by > 0 ? 0 : links.length - 1) : at + by];
@@ -88,19 +88,19 @@ const follow = (selector) => {
   link?.click();
   return Boolean(link);
 };
-const toBox = () => {
+const focusSearch = () => {
   find("#q").focus();
   find("#q").select();
   return true;
 };
 const isReading = () => Boolean(find(".reader"));
 const KEYS = {
-  "/": toBox,
+  "/": focusSearch,
   "?": () => !find("#keys").open && (find("#keys").showModal(), true),
-  j: () => step(1),
-  k: () => step(-1),
-  ArrowDown: () => !isReading() && step(1),
-  ArrowUp: () => !isReading() && step(-1),
+  j: () => moveFocus(1),
+  k: () => moveFocus(-1),
+  ArrowDown: () => !isReading() && moveFocus(1),
+  ArrowUp: () => !isReading() && moveFocus(-1),
   ArrowLeft: () => follow("#before"),
   ArrowRight: () => follow("#after"),
   Escape: () => follow("#back"),
@@ -113,10 +113,10 @@ document.addEventListener("keydown", (event) => {
   if (key === "Escape" && filter) {
     filter.open = false;
     find("summary", filter).focus();
-  } else if (isWriting(target)) {
-    if (target.id === "q" && key === "ArrowDown" && step(1)) event.preventDefault();
+  } else if (isTyping(target)) {
+    if (target.id === "q" && key === "ArrowDown" && moveFocus(1)) event.preventDefault();
     if (target.id === "q" && key === "Escape") target.blur();
-    if (target.name === "find" && key === "Enter") event.preventDefault(); // it would ask again and close the list
+    if (target.name === "find" && key === "Enter") event.preventDefault(); // it would submit the search and close the list
   } else if (target.matches("[type=radio]") && key.startsWith("Arrow")) {
     return;
   } else if (/^[1-9]$/.test(key)) {
@@ -133,73 +133,73 @@ document.addEventListener("htmx:afterSwap", ({ detail }) => {
   document.body.classList.toggle("one", isReading());
 });
 
-// Who goes back while an answer is awaited has left that question: the answer comes to nothing
-let asking = null;
+// A response that arrives after the user went back belongs to a search that was left: ignore it
+let pending = null;
 document.addEventListener("htmx:beforeSend", ({ detail }) => {
-  if (detail.target?.id === "main") asking = detail.elt;
+  if (detail.target?.id === "main") pending = detail.elt;
 });
 document.addEventListener("htmx:afterRequest", ({ detail }) => {
-  if (detail.elt === asking) asking = null;
+  if (detail.elt === pending) pending = null;
 });
 addEventListener("popstate", () => {
-  asking?.addEventListener("htmx:beforeOnLoad", (event) => event.preventDefault(), { once: true });
-  asking = null;
+  pending?.addEventListener("htmx:beforeOnLoad", (event) => event.preventDefault(), { once: true });
+  pending = null;
 });
 
-// What htmx cannot put into the page: answers that are no page
+// Error responses that are not HTML cannot be swapped into the page: show them as a notice
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const type = detail.xhr.getResponseHeader("Content-Type") ?? "";
   if (detail.xhr.status < 400 || type.startsWith("text/html")) return;
   detail.shouldSwap = false;
   const error = type.startsWith("application/json") ? JSON.parse(detail.xhr.responseText).error : null;
-  notice(error ? [error.message, error.hint].filter(Boolean).join(": ") : `The server failed (${detail.xhr.status}); its log says why.`);
+  showNotice(error ? [error.message, error.hint].filter(Boolean).join(": ") : `The server failed (status ${detail.xhr.status}). See its log.`);
 });
-const notice = (text) => {
+const showNotice = (text) => {
   find("#notice").textContent = text;
   find("#notice").hidden = false;
 };
-document.addEventListener("htmx:sendError", () => notice("The server does not answer. Is docrag serve still running?"));
-document.addEventListener("htmx:timeout", () => notice("The server took too long to answer."));
+document.addEventListener("htmx:sendError", () => showNotice("The server does not respond. Is docrag serve still running?"));
+document.addEventListener("htmx:timeout", () => showNotice("The server took too long to respond."));
 
-// A hit is fetched before it is opened: what matched on it is known already
+// Prefetch a result before it is opened; the server already knows what matched on it
 for (const kind of ["pointerover", "focusin"]) {
-  document.addEventListener(kind, ({ target }) => fetchAhead(target.closest?.(".hit .open")));
+  document.addEventListener(kind, ({ target }) => prefetch(target.closest?.(".hit .open")));
 }
-const fetched = new Set();
-function fetchAhead(link) {
-  if (!link || fetched.has(link.href)) return;
-  fetched.add(link.href);
+const prefetched = new Set();
+function prefetch(link) {
+  if (!link || prefetched.has(link.href)) return;
+  prefetched.add(link.href);
   const hint = document.createElement("link");
   hint.rel = "prefetch";
   hint.href = link.href;
   document.head.append(hint);
 }
 
-// Dropping files anywhere: images are searched by where a model sees them, else added as PDFs are
-const dropped = { image: /^image\/(png|jpeg|webp|tiff)$/, files: /^(application\/pdf|image\/(png|jpeg|webp|tiff))$/ };
+// Files dropped anywhere: an image starts a search if the index takes images; other files are uploaded
+const DROP_TYPES = { image: /^image\/(png|jpeg|webp|tiff)$/, files: /^(application\/pdf|image\/(png|jpeg|webp|tiff))$/ };
 const holdsFiles = (event) => find("#drop") && [...event.dataTransfer.types].includes("Files");
 let depth = 0;
-const cover = (by) => {
+const toggleDropArea = (by) => {
   depth = Math.max(0, depth + by);
   find("#drop").hidden = depth === 0;
 };
-document.addEventListener("dragenter", (event) => holdsFiles(event) && cover(1));
-document.addEventListener("dragleave", (event) => holdsFiles(event) && cover(-1));
+document.addEventListener("dragenter", (event) => holdsFiles(event) && toggleDropArea(1));
+document.addEventListener("dragleave", (event) => holdsFiles(event) && toggleDropArea(-1));
 document.addEventListener("dragover", (event) => holdsFiles(event) && event.preventDefault());
 document.addEventListener("drop", (event) => {
   if (!holdsFiles(event)) return;
   event.preventDefault();
-  cover(-depth);
+  toggleDropArea(-depth);
   const files = [...event.dataTransfer.files];
-  for (const [id, type] of Object.entries(dropped)) {
+  for (const [id, type] of Object.entries(DROP_TYPES)) {
     const input = find(id === "image" ? "#image" : "#files input");
-    const taken = files.filter((file) => type.test(file.type));
-    if (!input || !taken.length) continue;
+    const accepted = files.filter((file) => type.test(file.type));
+    if (!input || !accepted.length) continue;
     const transfer = new DataTransfer();
-    taken.slice(0, id === "image" ? 1 : undefined).forEach((file) => transfer.items.add(file));
+    accepted.slice(0, id === "image" ? 1 : undefined).forEach((file) => transfer.items.add(file));
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
     return;
   }
-  notice(`Not these files. ${find("#drop").textContent}.`);
+  showNotice(`These files cannot be used. ${find("#drop").textContent}.`);
 });

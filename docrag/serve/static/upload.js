@@ -1,4 +1,4 @@
-// Adding PDFs: they are sent, then what happens to them is told as it happens.
+// Uploads: files are sent, then the progress of their ingest is shown.
 "use strict";
 
 document.addEventListener("change", ({ target }) => {
@@ -15,69 +15,74 @@ function send(form, count) {
   find("#progress").hidden = false;
   find("#progress").classList.remove("broken");
   find("#files").hidden = true;
-  tell(`Sending ${count === 1 ? "a file" : `${count} files`}`, 0);
-  request.upload.onprogress = ({ loaded, total }) => tell("Sending", total ? loaded / total : 0);
+  showProgress(`Uploading ${count === 1 ? "a file" : `${count} files`}`, 0);
+  request.upload.onprogress = ({ loaded, total }) => showProgress("Uploading", total ? loaded / total : 0);
   request.onload = () => {
-    const answer = JSON.parse(request.responseText || "{}");
-    if (request.status < 300) watch(answer.job);
-    else failed(answer.error ?? { message: `The server answered ${request.status}`, hint: "" });
+    const response = JSON.parse(request.responseText || "{}");
+    if (request.status < 300) watch(response.job);
+    else showFailure(response.error ?? { message: `The server responded with status ${request.status}`, hint: "" });
   };
-  request.onerror = () => failed({ message: "The server does not answer", hint: "is docrag serve still running?" });
+  request.onerror = () => showFailure({ message: "The server does not respond", hint: "is docrag serve still running?" });
   request.open("POST", "/v1/ingest");
   request.send(form);
 }
 
-// A browser asks again by itself when the stream breaks, from the event after the last one it has.
+// If the stream breaks, the browser reconnects by itself and asks for the events that it has not seen.
 function watch(job) {
   const events = new EventSource(`/v1/ingest/${job}/events`);
-  const on = (name, act) => events.addEventListener(name, ({ data }) => act(JSON.parse(data)));
-  tell("Waiting for its turn");
+  const on = (name, handle) => events.addEventListener(name, ({ data }) => handle(JSON.parse(data)));
+  showProgress("Waiting to start");
   on("progress", ({ pages, known, file }) => {
-    if (known) tell(`Reading ${file}: ${pages} of ${known} pages`, pages / known);
-    else tell("Looking at the files");
+    if (known) showProgress(`Reading ${file}: ${pages} of ${known} pages`, pages / known);
+    else showProgress("Checking the files");
   });
-  on("file", (report) => find("#done").append(rowOf(report)));
+  on("file", (report) => find("#done").append(resultRow(report)));
   on("end", ({ state, summary, error }) => {
     events.close();
-    if (state !== "done") return failed(error ?? { message: "The server ends", hint: "it goes on at its next start" });
+    if (state !== "done") return showFailure(error ?? { message: "The server is stopping", hint: "it continues with the upload when it starts again" });
     const added = summary.added + summary.updated;
-    const took = `${summary.pages} ${summary.pages === 1 ? "page" : "pages"} in ${summary.seconds.toFixed(1)} s`;
-    tell(added ? `Ready to search: ${took}` : "Nothing new was added", 1);
-    ended();
+    const duration = `${summary.pages} ${summary.pages === 1 ? "page" : "pages"} in ${summary.seconds.toFixed(1)} s`;
+    showProgress(added ? `Ready to search: ${duration}` : "Nothing new was added", 1);
+    showFileInput();
     refresh();
   });
   events.onerror = () => {
-    if (events.readyState === EventSource.CLOSED) failed({ message: "The server no longer knows this upload", hint: "" });
+    if (events.readyState === EventSource.CLOSED) showFailure({ message: "The server no longer knows this upload", hint: "" });
   };
 }
 
-// The counts of the filter and the covers have changed. One after the other: htmx ends the request before.
+// Update the documents in the filter and on the start page, one after the other: htmx would cancel the first.
 async function refresh() {
-  const asked = new URLSearchParams(new FormData(find("#search")));
-  await htmx.ajax("GET", `/listed?${asked}`, { target: "#listed", source: "#listed" });
+  const form = new URLSearchParams(new FormData(find("#search")));
+  await htmx.ajax("GET", `/listed?${form}`, { target: "#listed", source: "#listed" });
   if (find(".home, .nothing")) await htmx.ajax("GET", "/results", { target: "#main", source: "#search" });
 }
 
-function tell(text, share) {
+function showProgress(text, share) {
   find("#stage").textContent = text;
-  if (share === undefined) find("#meter").removeAttribute("value"); // it moves, and says no more
+  if (share === undefined) find("#meter").removeAttribute("value"); // an indeterminate bar
   else find("#meter").value = share;
 }
 
-const SAID = { added: "added", updated: "updated", unchanged: "already there", failed: "failed" };
+const STATUS_TEXT = { added: "added", updated: "updated", unchanged: "already indexed", failed: "failed" };
 
-function rowOf({ file, status, pages, error, hint }) {
+function resultRow({ file, status, pages, error, hint }) {
   const row = document.createElement("li");
-  const told = error ? [error, hint].filter(Boolean).join(": ") : `${SAID[status]}, ${pages} ${pages === 1 ? "page" : "pages"}`;
   row.className = status;
-  row.append(...(error?.includes(file) ? [told] : [Object.assign(document.createElement("span"), { textContent: file }), told]));
+  if (!error?.includes(file)) { // else the error names the file already
+    const name = document.createElement("span");
+    name.textContent = file;
+    row.append(name);
+  }
+  const pageCount = `${pages} ${pages === 1 ? "page" : "pages"}`;
+  row.append(error ? [error, hint].filter(Boolean).join(": ") : `${STATUS_TEXT[status]}, ${pageCount}`);
   return row;
 }
 
-function failed({ message, hint }) {
-  tell([message, hint].filter(Boolean).join(": "), 0);
+function showFailure({ message, hint }) {
+  showProgress([message, hint].filter(Boolean).join(": "), 0);
   find("#progress").classList.add("broken");
-  ended();
+  showFileInput();
 }
 
-const ended = () => { find("#files").hidden = false; };
+const showFileInput = () => { find("#files").hidden = false; };

@@ -98,8 +98,8 @@ def test_an_adapter_whose_base_lacks_weights_is_refused(checkpoint, tmp_path):
     base = Path(shutil.copytree(checkpoint("colqwen2"), tmp_path / "base"))
     path = save_adapter(engine().ColQwen2, base, tmp_path / "adapter")
     rewrite(base, lambda name: "" if "layers.0.mlp.up_proj" in name else name)
-    _, told = engine().ColQwen2.from_pretrained(path, output_loading_info=True)
-    assert not told["missing_keys"]
+    _, loading_info = engine().ColQwen2.from_pretrained(path, output_loading_info=True)
+    assert not loading_info["missing_keys"]
     with pytest.raises(WeightsMismatch, match=re.escape(f"{base} lacks 1 weight")):
         page_encoder(str(path), options()).encode_queries(["a"])
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints import checkpoint as module
 from docrag.encode.checkpoints.checkpoint import NOT_NEEDED, Checkpoint, locate
 from docrag.encode.checkpoints.formats import COLPALI_ENGINE, recognise
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import name_of, page_encoder
 from docrag.errors import ModelUnavailable, UnknownModel
 from tests.checkpoints.families import edit_json, write_json
@@ -85,7 +85,7 @@ def test_a_gated_model_says_what_to_do(hub, monkeypatch):
         raise GatedRepoError.__new__(GatedRepoError)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(ModelUnavailable, match="accepted its terms") as refused:
+    with pytest.raises(ModelUnavailable, match="accept its terms") as refused:
         locate("somebody/gated")
     assert "hf auth login" in refused.value.hint
 
@@ -155,8 +155,8 @@ def test_the_digest_changes_with_what_makes_vectors(checkpoint, tmp_path, name):
 
 def test_an_adapter_stands_on_its_base(hub, tmp_path):
     base = write(tmp_path / "base", config={"architectures": ["ColQwen2"]})
-    told = {"base_model_name_or_path": str(base.path), "auto_mapping": None}
-    adapter = write(tmp_path / "adapter", adapter_config=told)
+    config = {"base_model_name_or_path": str(base.path), "auto_mapping": None}
+    adapter = write(tmp_path / "adapter", adapter_config=config)
     assert adapter.base == base
     assert base.base is None
     assert adapter.architecture == "ColQwen2"
@@ -166,7 +166,7 @@ def test_an_adapter_stands_on_its_base(hub, tmp_path):
     write(tmp_path / "base", config={"architectures": ["ColQwen2"], "hidden_size": 1})
     assert locate(str(adapter.path)).digest != before
     named = write(
-        tmp_path / "named", adapter_config={**told, "auto_mapping": {"base_model_class": "ColPali"}}
+        tmp_path / "named", adapter_config={**config, "auto_mapping": {"base_model_class": "ColPali"}}
     )
     assert named.architecture == "ColPali"
 
@@ -183,16 +183,16 @@ def test_an_adapter_stands_on_the_revision_of_its_base(hub, checkpoint, tmp_path
     pinned = "f" * 40
     put_in_cache(hub, "somebody/base", checkpoint("colpali"), pinned)
     (hub / "models--somebody--base" / "refs" / "main").write_text(COMMIT)
-    told = {"base_model_name_or_path": "somebody/base"}
-    adapter = write(tmp_path / "adapter", adapter_config={**told, "revision": pinned})
+    config = {"base_model_name_or_path": "somebody/base"}
+    adapter = write(tmp_path / "adapter", adapter_config={**config, "revision": pinned})
     assert (adapter.base.revision, adapter.architecture) == (pinned, "ColPali")
-    assert write(tmp_path / "free", adapter_config={**told, "revision": None}).base.revision == COMMIT
+    assert write(tmp_path / "free", adapter_config={**config, "revision": None}).base.revision == COMMIT
     with pytest.raises(ModelUnavailable, match="not on this disk"):
-        _ = write(tmp_path / "gone", adapter_config={**told, "revision": "0" * 40}).base
+        _ = write(tmp_path / "gone", adapter_config={**config, "revision": "0" * 40}).base
 
     local = write(tmp_path / "base", config={})
-    told = {"base_model_name_or_path": str(local.path), "revision": "main"}
-    assert write(tmp_path / "local", adapter_config=told).base == local
+    config = {"base_model_name_or_path": str(local.path), "revision": "main"}
+    assert write(tmp_path / "local", adapter_config=config).base == local
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft's call
@@ -202,8 +202,8 @@ def test_sentence_transformers_is_not_let_read_another_revision_of_the_base(hub,
     adapter = save_adapter(base, tmp_path / "adapter")
     put_in_cache(hub, "somebody/base", checkpoint("colpali"), "f" * 40)
     put_in_cache(hub, "somebody/base", base)
-    told = {"base_model_name_or_path": "somebody/base"}
-    edit_json(adapter / "adapter_config.json", **told, revision="f" * 40)
+    config = {"base_model_name_or_path": "somebody/base"}
+    edit_json(adapter / "adapter_config.json", **config, revision="f" * 40)
     with pytest.raises(ModelUnavailable, match="would read its main") as refused:
         page_encoder(str(adapter)).encode_queries(["ferry"])
     assert f"--revision {'f' * 40} --local-dir" in refused.value.hint

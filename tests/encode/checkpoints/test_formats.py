@@ -1,4 +1,4 @@
-"""Which library reads a checkpoint."""
+"""Which family reads a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ from pathlib import Path
 
 import pytest
 
+from docrag.encode.base import Family
+from docrag.encode.checkpoints import formats
 from docrag.encode.checkpoints.checkpoint import Checkpoint, locate
-from docrag.encode.checkpoints.formats import CLIP, COLPALI_ENGINE, MULTI_VECTOR, SENTENCES, SIGLIP, recognise
-from docrag.encode.registry import page_encoder
+from docrag.encode.registry import load_families, load_family, page_encoder
 from docrag.errors import ModelUnavailable, UnknownModel, WeightsMismatch
 from tests.checkpoints.families import write_json
 
+CLIP = load_family("clip")
+COLPALI_ENGINE = load_family("colpali")
+MULTI_VECTOR = load_family("multi-vector")
+SENTENCES = load_family("sentences")
+SIGLIP = load_family("siglip")
 ST = "sentence_transformers"
 MASK = f"{ST}.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"
+
+
+def recognise(checkpoint: Checkpoint, library: str = "") -> Family:
+    return formats.recognise(checkpoint, load_families(), library)
 
 
 def write(directory: Path, **files) -> Checkpoint:
@@ -75,8 +85,8 @@ def test_a_directory_that_two_libraries_read_goes_to_the_one_asked_for(tmp_path)
 
 @pytest.mark.parametrize("kind", ["SparseEncoder", "CrossEncoder"])
 def test_modules_that_make_no_dense_vectors_are_refused(tmp_path, kind):
-    told = {"model_type": kind}
-    found = write(tmp_path, modules=modules("Transformer"), config_sentence_transformers=told)
+    settings = {"model_type": kind}
+    found = write(tmp_path, modules=modules("Transformer"), config_sentence_transformers=settings)
     with pytest.raises(WeightsMismatch, match="no encoder reads"):
         recognise(found)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints.checkpoint import locate
 from docrag.encode.checkpoints.sentence_modules import dimension
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder, text_encoder
 from docrag.errors import ModelUnavailable, WeightsMismatch
 from tests.checkpoints.families import drop_a_weight, edit_json
@@ -106,6 +106,6 @@ def save_pooling(directory, pooling):
 
 def test_a_length_that_nothing_tells_is_an_error(tmp_path):
     (tmp_path / "modules.json").write_text(json.dumps([{"path": "", "type": "somebody.Else"}]))
-    with pytest.raises(ModelUnavailable, match="how long its vectors are") as refused:
+    with pytest.raises(ModelUnavailable, match="the length of its vectors") as refused:
         dimension(locate(str(tmp_path)))
     assert "Pooling" in refused.value.hint

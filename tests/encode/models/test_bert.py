@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.models.bert import Bert
-from docrag.encode.models.minilm_model import weights_directory
+from docrag.encode.models.minilm import Bert, weights_directory
 
 
 @pytest.fixture(scope="module")

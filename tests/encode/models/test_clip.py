@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.errors import ModelUnavailable, SettingsError, WeightsMismatch
 from tests.checkpoints.clip import DIM, MAX_TOKENS, SIDE, save_clip, save_clip_legacy
@@ -69,16 +69,20 @@ def test_the_specification_comes_from_the_configuration(checkpoint):
 
 
 def test_what_a_configuration_leaves_out_is_what_the_class_says(tmp_path):
-    _, config = save_clip(tmp_path), tmp_path / "config.json"
+    save_clip(tmp_path)
+    config = tmp_path / "config.json"
     config.write_text(json.dumps({"model_type": "clip", "architectures": ["CLIPModel"]}))
     spec = page_encoder(str(tmp_path), EXACT).spec
     assert (spec.dim, spec.image_side) == (512, 224)
 
 
 def test_a_configuration_without_a_class_is_known_by_its_type(tmp_path):
-    _, config = save_clip(tmp_path), tmp_path / "config.json"
-    told = {name: value for name, value in json.loads(config.read_text()).items() if name != "architectures"}
-    config.write_text(json.dumps(told))
+    save_clip(tmp_path)
+    config = tmp_path / "config.json"
+    without_class = {
+        name: value for name, value in json.loads(config.read_text()).items() if name != "architectures"
+    }
+    config.write_text(json.dumps(without_class))
     assert page_encoder(str(tmp_path), EXACT).encode(["a ferry"]).shape == (1, DIM)
 
 

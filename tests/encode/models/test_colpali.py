@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from docrag.encode.catalogue import CATALOGUE
-from docrag.encode.maxsim import maxsim
-from docrag.encode.models.colpali_families import FAMILIES as ARCHITECTURES
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
+from docrag.encode.models.colpali import ARCHITECTURES, FAMILY, architecture_of
 from docrag.encode.page_images import page_image
 from docrag.encode.registry import page_encoder
 from docrag.errors import ModelUnavailable, WeightsMismatch
 from tests.checkpoints.reference import FULL, images_of, options, reference, straight
+from tests.encode.maxsim import maxsim
 from tests.samples import make_image, picture_page
 
 PAGES = [picture_page(1), picture_page(2, 500, 200), picture_page(3, 120, 600)]
@@ -158,9 +157,15 @@ def test_without_the_library_the_error_says_what_to_install(checkpoint, monkeypa
 
 
 def test_every_architecture_has_a_short_name():
-    listed = {name: one for name, one in CATALOGUE.items() if one.library == "colpali-engine"}
-    assert len(listed) >= len(ARCHITECTURES)
-    assert {family.name for family in ARCHITECTURES.values()} - set(listed) == {"colidefics3"}  # colsmol-256m
-    for one in listed.values():
-        assert one.option == "late"
-        assert one.licence
+    assert all(architecture.checkpoints for architecture in ARCHITECTURES)
+    without_own_name = {each.name for each in ARCHITECTURES if each.name not in each.checkpoints}
+    assert without_own_name == {"colidefics3"}  # its checkpoints are called colsmol
+    for card in FAMILY.checkpoints.values():
+        assert card.option == "late"
+        assert card.licence
+
+
+def test_a_class_that_docrag_does_not_know_is_an_error_that_names_those_that_it_knows():
+    with pytest.raises(WeightsMismatch, match="ColQwen9") as refused:
+        architecture_of("ColQwen9")
+    assert "ColQwen2_5" in refused.value.hint

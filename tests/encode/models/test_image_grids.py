@@ -1,11 +1,11 @@
-"""Grids that bend to the page, as sentence-transformers has them; test_colpali_families has the others."""
+"""Grids that follow the shape of the page, with sentence-transformers; see test_colpali_architectures too."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.errors import SettingsError
 from tests.samples import make_image, picture_page

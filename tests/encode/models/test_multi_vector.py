@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.maxsim import maxsim
-from docrag.encode.options import EncoderOptions
 from docrag.encode.page_images import page_image
 from docrag.encode.registry import page_encoder
 from docrag.errors import IndexMismatch, ModelUnavailable, SettingsError, WeightsMismatch
 from docrag.store.layout import Fingerprint, require_equal
 from tests.checkpoints.families import edit_json
 from tests.checkpoints.multi_vector import save_colmodernvbert_hf
+from tests.encode.maxsim import maxsim
 from tests.samples import make_image, picture_page
 
 FAMILIES = ["colpali-hf", "colqwen2-hf", "multi-vector"]
@@ -98,8 +98,8 @@ def test_a_query_that_names_an_image_stays_text(checkpoint, family, tmp_path):
 def test_a_query_that_names_an_image_stays_text_behind_a_chat_template(checkpoint, tmp_path):
     picture = tmp_path / "photo.png"
     make_image(1).save(picture)
-    said = [{"role": "user", "content": [{"type": "text", "text": str(picture)}]}]
-    [expected] = reference(checkpoint("multi-vector")).encode_query([said])
+    messages = [{"role": "user", "content": [{"type": "text", "text": str(picture)}]}]
+    [expected] = reference(checkpoint("multi-vector")).encode_query([messages])
     [encoded] = open_float32(checkpoint("multi-vector")).encode_queries([str(picture)])
     np.testing.assert_allclose(encoded.vectors, expected.numpy(), atol=1e-5)
 
@@ -231,10 +231,10 @@ def test_vectors_of_which_nobody_knows_the_place_are_refused(checkpoint, tmp_pat
 
     unknown = tmp_path / "unknown"
     shutil.copytree(checkpoint("colpali-hf"), unknown)
-    told = json.loads((unknown / "processor_config.json").read_text())["image_processor"]
-    del told["image_seq_length"]
-    edit_json(unknown / "processor_config.json", image_processor=told)
-    with pytest.raises(ModelUnavailable, match="SiglipImageProcessor does not say where patches stand"):
+    config = json.loads((unknown / "processor_config.json").read_text())["image_processor"]
+    del config["image_seq_length"]
+    edit_json(unknown / "processor_config.json", image_processor=config)
+    with pytest.raises(ModelUnavailable, match="SiglipImageProcessor does not state where patches are"):
         page_encoder(str(unknown))
 
 

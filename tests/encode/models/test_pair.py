@@ -9,10 +9,10 @@ from subprocess import run
 import numpy as np
 import pytest
 
-from docrag.encode.catalogue import CATALOGUE
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints.torchvision import mend_torchvision
+from docrag.encode.models.clip import FAMILY
 from docrag.encode.models.pair import halves, pinned
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import is_name_of, name_of, page_encoder, text_encoder
 from docrag.errors import UnknownModel, WeightsMismatch
 from tests.checkpoints.clip import DIM, save_text_tower
@@ -100,7 +100,7 @@ def test_halves_that_are_not_what_they_should_be_are_refused(name, checkpoint):
     image, text = halves(name)
     with pytest.raises(WeightsMismatch, match="no image tower"):
         page_encoder(f"minilm+{text}", EXACT)
-    with pytest.raises(WeightsMismatch, match="no text model"):
+    with pytest.raises(WeightsMismatch, match="is not a text model"):
         page_encoder(f"{image}+{checkpoint('clip')}", EXACT)
     with pytest.raises(UnknownModel, match="nonesuch"):
         page_encoder(f"{image}+nonesuch", EXACT)
@@ -131,9 +131,8 @@ def test_each_half_of_a_pair_has_its_revision():
     assert pinned("/data/image+/data/text", "") == "/data/image+/data/text"
 
 
-def test_the_catalogue_has_the_pair_of_the_hub():
-    listed = CATALOGUE["clip-multilingual"]
-    image, text = halves(listed.model)
+def test_a_short_name_means_the_pair_of_the_hub():
+    image, text = halves(FAMILY.checkpoints["clip-multilingual"].model)
     assert image == "sentence-transformers/clip-ViT-B-32"
     assert text == "sentence-transformers/clip-ViT-B-32-multilingual-v1"
 

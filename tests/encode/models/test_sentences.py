@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
 from docrag.encode.registry import name_of, page_encoder, text_encoder
 from docrag.errors import UnknownModel, WeightsMismatch
 from tests.checkpoints.families import drop_a_weight, edit_json
@@ -97,8 +97,8 @@ def test_a_text_that_names_an_image_stays_text(tmp_path):
     make_image(1).save(picture)
     texts = [str(picture), "http://example.org/photo.png", "data:image/png;base64,iVBORw0KGgo="]
     model = save_sighted(tmp_path / "model")
-    said = [[{"role": "user", "content": [{"type": "text", "text": text}]}] for text in texts]
-    expected = reference(model).encode_query(said, normalize_embeddings=True)
+    messages = [[{"role": "user", "content": [{"type": "text", "text": text}]}] for text in texts]
+    expected = reference(model).encode_query(messages, normalize_embeddings=True)
     np.testing.assert_allclose(text_encoder(str(model), FLOAT32).encode_queries(texts), expected, atol=1e-5)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from docrag.encode.base import EncoderOptions
 from docrag.encode.checkpoints.torchvision import mend_torchvision
 from docrag.encode.models import siglip
-from docrag.encode.options import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.errors import ModelUnavailable, SettingsError
 from tests.checkpoints.siglip import DIM, LENGTH, SIDE, save_siglip, save_siglip_spm
@@ -93,12 +93,12 @@ def test_the_specification_comes_from_the_configuration(checkpoint):
 
 
 def test_what_the_hub_leaves_out_of_a_configuration_is_what_the_class_says(tmp_path):
-    told = {
+    config = {
         "model_type": "siglip",
         "text_config": {"vocab_size": 256000},
         "vision_config": {"image_size": 512},
     }
-    (tmp_path / "config.json").write_text(json.dumps(told))
+    (tmp_path / "config.json").write_text(json.dumps(config))
     spec = page_encoder(str(tmp_path), EXACT).spec
     assert (spec.dim, spec.image_side) == (768, 512)
 
@@ -108,7 +108,9 @@ def test_texts_are_padded_to_the_full_length_and_carry_no_mask(checkpoint, famil
     towers = page_encoder(checkpoint(family), EXACT).towers
     seen = {}
     real = towers._model.get_text_features
-    monkeypatch.setattr(towers._model, "get_text_features", lambda **told: seen.update(told) or real(**told))
+    monkeypatch.setattr(
+        towers._model, "get_text_features", lambda **inputs: seen.update(inputs) or real(**inputs)
+    )
     towers.encode_texts(["short", "longer text", "far too long " * 100])
     assert set(seen) == {"input_ids"}
     assert seen["input_ids"].shape == (3, LENGTH)
@@ -144,8 +146,8 @@ def test_naflex_counts_patches_not_pixels(checkpoint):
 
 def test_a_missing_sentencepiece_is_told_before_anything_is_read(tmp_path, monkeypatch):
     path = save_siglip(tmp_path)
-    told = json.loads((path / "tokenizer_config.json").read_text())
-    (path / "tokenizer_config.json").write_text(json.dumps({**told, "tokenizer_class": "SiglipTokenizer"}))
+    config = json.loads((path / "tokenizer_config.json").read_text())
+    (path / "tokenizer_config.json").write_text(json.dumps({**config, "tokenizer_class": "SiglipTokenizer"}))
     monkeypatch.setattr(siglip, "find_spec", lambda name: None)
     with pytest.raises(ModelUnavailable, match="sentencepiece"):
         page_encoder(str(path), EXACT)

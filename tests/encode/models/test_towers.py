@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from docrag.encode.base import MixedEncoder
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions, MixedEncoder
 from docrag.encode.registry import page_encoder
 from docrag.errors import ModelError
 from tests.samples import make_image, picture_page

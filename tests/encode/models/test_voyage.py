@@ -15,10 +15,9 @@ import pytest
 from PIL import Image
 
 from docrag.common.http import JsonClient
-from docrag.encode.base import MixedEncoder
-from docrag.encode.models import voyage, voyage_budget
-from docrag.encode.models.voyage_budget import jpeg_for_voyage, requests, text_cost
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions, MixedEncoder
+from docrag.encode.models import voyage
+from docrag.encode.models.voyage import jpeg_for_voyage, requests, text_cost
 from docrag.encode.registry import name_of, page_encoder
 from docrag.errors import ModelUnavailable, PageFailed, RemoteError, SettingsError
 from docrag.types import PageImage
@@ -205,7 +204,7 @@ GOOD = [1.0] * 1024
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         ([{"embedding": GOOD}], "1 embeddings for 2 inputs"),
         (3 * [{"embedding": GOOD}], "3 embeddings for 2 inputs"),
@@ -221,9 +220,9 @@ GOOD = [1.0] * 1024
         (None, "no list of embeddings"),
     ],
 )
-def test_answers_that_cannot_be_used_are_refused(start: Start, data: object, told: str):
+def test_answers_that_cannot_be_used_are_refused(start: Start, data: object, message: str):
     start(Answer(body={"data": data}))
-    with pytest.raises(RemoteError, match=told):
+    with pytest.raises(RemoteError, match=message):
         page_encoder(NAME).encode_queries(["ferry", "dawn"])
 
 
@@ -267,7 +266,7 @@ def test_texts_are_counted_by_their_bytes(start: Start):
 
 
 def test_requests_are_cut_by_bytes_too():
-    heavy = voyage_budget.Cost(1, 9_000_000)
+    heavy = voyage.Cost(1, 9_000_000)
     assert list(requests([(i, heavy) for i in range(5)])) == [[0, 1], [2, 3], [4]]
     assert list(requests([])) == []
 
@@ -313,7 +312,7 @@ def test_images_of_too_many_bytes_are_shrunk(monkeypatch: pytest.MonkeyPatch):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 300, 3), np.uint8))
     whole, pixels = jpeg_for_voyage(noise)
     assert pixels == 120_000
-    monkeypatch.setattr(voyage_budget, "IMAGE_BYTES", len(whole) - 1)
+    monkeypatch.setattr(voyage, "IMAGE_BYTES", len(whole) - 1)
     smaller, pixels = jpeg_for_voyage(noise)
     assert len(smaller) < len(whole)
     assert pixels == 225 * 300

@@ -1,6 +1,7 @@
-"""Batches that fit: what needs a GPU is played by passes that fail above a size, and by a counted memory."""
+"""Batches that fit. A GPU is simulated by forward passes that fail above a size, and by a counted memory."""
 
 import gc
+import logging
 import weakref
 
 import pytest
@@ -215,3 +216,16 @@ def test_on_cuda_torch_is_asked_and_its_cache_is_emptied(monkeypatch):
     assert model.passes[:2] == [4, 8]
     assert model.failures == [16]
     assert emptied == [True]
+
+
+def test_sizes_that_change_are_logged(caplog):
+    small, large = Model(3), Model(100)
+    with caplog.at_level(logging.DEBUG, logger="docrag.encode.runtime.batches"):
+        Batches(0, "cpu", first=4).run(range(4), small)
+        Batches(0, "cpu", first=4, memory=Counted(large, 100)).run(range(4), large)
+    halved, grown = caplog.records
+    assert (halved.levelname, halved.message) == (
+        "INFO",
+        "out of memory with 4 items on cpu: batches of 2 now",
+    )
+    assert (grown.levelname, grown.message) == ("DEBUG", "1 bytes per item on cpu: batches of 8 now")

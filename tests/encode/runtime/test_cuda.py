@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.encode.runtime.batches import Batches
 from docrag.errors import ModelError
-from tests.checkpoints.families import FAMILIES
+from tests.checkpoints.families import PAGE_BUILDERS
 from tests.encode.test_contract import PICTURES, QUERIES, WORDS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
@@ -24,9 +24,11 @@ CLOSE = 0.97
 GIB = 2**30
 
 
-@pytest.fixture(params=["minilm", *FAMILIES])
+@pytest.fixture(params=["minilm", *PAGE_BUILDERS])
 def name(request):
-    return request.getfixturevalue("checkpoint")(request.param) if request.param in FAMILIES else "minilm"
+    if request.param == "minilm":
+        return "minilm"
+    return request.getfixturevalue("checkpoint")(request.param)
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_a_page_that_does_not_fit_is_an_error_with_a_hint(checkpoint, little_mem
     encoder.encode_pages(PICTURES[4:5])  # loads it
     torch.cuda.empty_cache()
     little_memory((torch.cuda.memory_reserved() + 2**20) / torch.cuda.get_device_properties(0).total_memory)
-    with pytest.raises(ModelError, match="one item alone does not fit into the memory of cuda") as caught:
+    with pytest.raises(ModelError, match="a single item does not fit into the memory of cuda") as caught:
         encoder.encode_pages(PICTURES[:2])
     assert "--device cpu" in caught.value.hint
 
@@ -112,7 +114,7 @@ def test_a_model_that_does_not_fit_is_an_error_with_a_hint(checkpoint):
     """In a process of its own: this one may have room left in what its earlier models took."""
     program = (
         "import sys, torch\n"
-        "from docrag.encode.options import EncoderOptions\n"
+        "from docrag.encode.base import EncoderOptions\n"
         "from docrag.encode.registry import page_encoder\n"
         "from docrag.errors import ModelError\n"
         "torch.cuda.set_per_process_memory_fraction(1e-9)\n"
@@ -122,6 +124,6 @@ def test_a_model_that_does_not_fit_is_an_error_with_a_hint(checkpoint):
         "    print(error.message, '|', error.hint)\n"
     )
     command = [sys.executable, "-c", program, checkpoint("clip")]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert "does not fit into the memory of cuda" in told
-    assert "--dtype bfloat16" in told
+    output = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "does not fit into the memory of cuda" in output
+    assert "--dtype bfloat16" in output

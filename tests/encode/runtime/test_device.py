@@ -1,13 +1,15 @@
-"""Devices and precisions; other hardware than this is played by what torch says of it."""
+"""Devices and precisions; other hardware is simulated by replacing what torch reports."""
 
+import logging
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
+from docrag.encode.models.colpali import ARCHITECTURES
 from docrag.encode.runtime import device
-from docrag.encode.runtime.device import FLASH, choose_attention, choose_device, choose_dtype
+from docrag.encode.runtime.device import choose_attention, choose_device, choose_dtype
 from docrag.errors import SettingsError
 
 
@@ -60,7 +62,7 @@ def test_a_device_that_is_not_there_is_refused_with_one_that_is(hardware, name):
     assert caught.value.hint == "--device cuda"
 
 
-def test_this_machine_is_told_what_it_lacks():
+def test_a_device_that_this_machine_lacks_is_named():
     absent = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(SettingsError, match=absent):
         choose_device(absent)
@@ -98,28 +100,38 @@ def test_a_precision_of_no_use_is_refused_with_those_that_are(name, where):
 
 def test_flash_attention_is_taken_where_all_allows_it(hardware):
     hardware(cuda=2, flash=True)
-    for architecture in FLASH:
-        assert choose_attention("cuda:1", torch.bfloat16, architecture) == "flash_attention_2"
+    assert choose_attention("cuda:1", torch.bfloat16, flash_attention=True) == "flash_attention_2"
 
 
 @pytest.mark.parametrize(
-    ("found", "where", "dtype", "architecture"),
+    ("found", "where", "dtype", "allowed"),
     [
-        ({"flash": False}, "cuda", torch.bfloat16, "ColQwen2"),
-        ({"major": 7}, "cuda", torch.float16, "ColQwen2"),
-        ({}, "cpu", torch.bfloat16, "ColQwen2"),
-        ({}, "cuda", torch.float32, "ColQwen2"),
-        ({}, "cuda", torch.bfloat16, "ColPali"),
-        ({}, "cuda", torch.bfloat16, "Siglip2Model"),
-        ({}, "cuda", torch.bfloat16, ""),
+        ({"flash": False}, "cuda", torch.bfloat16, True),
+        ({"major": 7}, "cuda", torch.float16, True),
+        ({}, "cpu", torch.bfloat16, True),
+        ({}, "cuda", torch.float32, True),
+        ({}, "cuda", torch.bfloat16, False),
     ],
 )
-def test_else_it_is_sdpa(hardware, found, where, dtype, architecture):
+def test_otherwise_it_is_sdpa(hardware, found, where, dtype, allowed):
     hardware(**{"cuda": 1, "flash": True, **found})
-    assert choose_attention(where, dtype, architecture) == "sdpa"
+    assert choose_attention(where, dtype, allowed) == "sdpa"
 
 
-def test_several_devices_are_told_apart():
+def test_models_with_other_masks_than_causal_ones_take_no_flash_attention():
+    allowed = {each.model_class for each in ARCHITECTURES if each.flash_attention}
+    assert allowed == {"ColQwen2", "ColQwen2_5", "ColQwen3", "ColQwen3_5", "ColIdefics3"}
+
+
+def test_what_is_chosen_automatically_is_logged(hardware, caplog):
+    hardware(cuda=1)
+    with caplog.at_level(logging.DEBUG, logger="docrag.encode.runtime.device"):
+        choose_device("auto")
+        choose_dtype("auto", "cuda")
+    assert caplog.messages == ["device auto: cuda", "dtype auto on cuda: torch.bfloat16"]
+
+
+def test_several_devices_are_separated_by_commas():
     options = EncoderOptions(device="cuda:0, cuda:1", batch_size=3)
     assert options.devices == ["cuda:0", "cuda:1"]
     assert options.on("cuda:1") == EncoderOptions(device="cuda:1", batch_size=3)

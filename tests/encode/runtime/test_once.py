@@ -7,7 +7,7 @@ import time
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from docrag.encode.models import minilm_model
+from docrag.encode.models import minilm
 from docrag.encode.runtime.once import guard, once
 from tests.checkpoints.tokens import letter_tokenizer
 from tests.threads import at_once
@@ -52,12 +52,12 @@ def test_what_failed_is_tried_again():
 
 def test_minilm_is_loaded_once(monkeypatch):
     loaded = []
-    monkeypatch.setattr(minilm_model, "MiniLM", lambda *given: (loaded.append(given), time.sleep(0.05)))
-    minilm_model._loaded.cache_clear()
+    monkeypatch.setattr(minilm, "MiniLM", lambda *given: (loaded.append(given), time.sleep(0.05)))
+    minilm._load_once.cache_clear()
     try:
-        at_once(16, lambda i: minilm_model.load("cpu", "float32"))
+        at_once(16, lambda i: minilm.load("cpu", "float32"))
     finally:
-        minilm_model._loaded.cache_clear()  # what stands in for it
+        minilm._load_once.cache_clear()  # the stand-in
     assert len(loaded) == 1
 
 
@@ -69,9 +69,9 @@ def test_threads_get_the_padding_that_they_ask_for():
     def lengths(i):
         texts = ["abc", "de" * (i + 2)]
         padded = i % 2 == 0
-        told = [tokenizer(texts, padding=padded)["input_ids"] for _ in range(100)]
+        encoded = [tokenizer(texts, padding=padded)["input_ids"] for _ in range(100)]
         expected = [2 * i + 4] * 2 if padded else [3, 2 * i + 4]
-        return all([len(ids) for ids in one] == expected for one in told)
+        return all([len(ids) for ids in one] == expected for one in encoded)
 
     assert all(at_once(8, lengths))
     assert isinstance(tokenizer, PreTrainedTokenizerFast)

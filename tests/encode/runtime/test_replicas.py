@@ -1,5 +1,6 @@
-"""Several devices by a process each; the CPU twice stands for two GPUs."""
+"""Several devices, one process each; the CPU, named twice, takes the place of two GPUs."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -14,8 +15,7 @@ import psutil  # type: ignore[import-untyped, unused-ignore]
 import pytest
 import torch
 
-from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, MixedEncoder
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import AudioQueryEncoder, EncoderOptions, ImageQueryEncoder, MixedEncoder
 from docrag.encode.registry import page_encoder, text_encoder
 from docrag.encode.runtime.replicas import Replicas
 from docrag.errors import ModelError, SettingsError, UnknownModel, WeightsMismatch
@@ -175,10 +175,21 @@ def test_one_page_needs_one_process_and_processes_stay_from_call_to_call(replica
     assert alone.vectors[0, 0] == first[0].vectors[0, 0]
 
 
+def test_processes_are_logged_when_they_start_and_when_they_are_lost(replicas, plugin, caplog):
+    encoder = replicas("obedient")
+    caplog.set_level(logging.INFO, logger="docrag.encode.runtime.replicas")
+    with pytest.raises(ModelError):
+        encoder.encode_pages(pages_titled("die"))
+    assert caplog.messages == [
+        "started a process for obedient on cpu",
+        "lost the process of a device: it was killed by SIGKILL",
+    ]
+
+
 def test_a_process_that_is_gone_is_an_error_and_the_next_call_has_another(replicas, plugin):
     encoder = replicas("obedient")
-    for title, told in (("die", "killed by SIGKILL"), ("leave", "ended with 3")):
-        with pytest.raises(ModelError, match=told) as caught:
+    for title, message in (("die", "killed by SIGKILL"), ("leave", "ended with 3")):
+        with pytest.raises(ModelError, match=message) as caught:
             encoder.encode_pages(pages_titled("a", title, "sleep"))  # nobody waits for the other one
         assert "memory" in caught.value.hint
         assert not workers()
@@ -216,10 +227,14 @@ def test_a_text_encoder_takes_the_first_device():
 
 
 SCRIPT = """
+    import signal
     import sys
-    from docrag.encode.options import EncoderOptions
+    from docrag.encode.base import EncoderOptions
     from docrag.encode.registry import page_encoder
     from tests.samples import make_page
+
+    # A shell starts background jobs with SIGINT ignored, which Python then leaves ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def pages(*titles):
         return [make_page("", title=title) for title in titles]

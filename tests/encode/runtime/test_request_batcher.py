@@ -107,5 +107,5 @@ def test_many_threads_get_their_own_and_the_work_is_never_entered_twice():
             inside.release()
 
     doubled = RequestBatcher(double, 8)
-    told = at_once(24, lambda i: [doubled(100 * i + n) for n in range(20)])
-    assert told == [[2 * (100 * i + n) for n in range(20)] for i in range(24)]
+    results = at_once(24, lambda i: [doubled(100 * i + n) for n in range(20)])
+    assert results == [[2 * (100 * i + n) for n in range(20)] for i in range(24)]

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions
 from docrag.encode.registry import page_encoder
 from docrag.encode.runtime import windows
-from docrag.encode.runtime.windows import attend, places
+from docrag.encode.runtime.windows import attend, windows_by_length
 from tests.samples import picture_page
 
 
@@ -24,16 +24,21 @@ def test_it_is_attention_within_each_window(lengths):
 
 
 def test_every_token_has_one_place():
-    found = places((0, 4, 6, 10, 12), torch.device("cpu"))
-    assert [at.shape for at in found] == [(2, 4), (2, 2)]
-    assert sorted(torch.cat([at.flatten() for at in found]).tolist()) == list(range(12))
+    tokens = windows_by_length((0, 4, 6, 10, 12), torch.device("cpu"))
+    assert [group.shape for group in tokens] == [(2, 4), (2, 2)]
+    assert sorted(torch.cat([group.flatten() for group in tokens]).tolist()) == list(range(12))
 
 
 @pytest.mark.parametrize(("family", "steps"), [("colqwen2.5", True), ("colqwen2", False), ("clip", False)])
 def test_models_with_windows_attend_so(checkpoint, monkeypatch, family, steps):
     seen = []
-    plain = windows.places
-    monkeypatch.setattr(windows, "places", lambda *given: seen.append(plain(*given)) or seen[-1])
+    original = windows.windows_by_length
+
+    def recorded(*args):
+        seen.append(original(*args))
+        return seen[-1]
+
+    monkeypatch.setattr(windows, "windows_by_length", recorded)
     encoder = page_encoder(checkpoint(family), EncoderOptions(device="cpu", dtype="float32", batch_size=2))
     encoder.encode_pages([picture_page(1), picture_page(2)])
     assert bool(seen) is steps

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from docrag.encode.maxsim import maxsim
 from docrag.encode.vectors.muvera import Muvera
+from tests.encode.maxsim import maxsim
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -21,7 +21,7 @@ def waves() -> np.ndarray:
 
 def test_the_numbers_are_those_of_fastembed():
     """As Muvera(24, k_sim=3, dim_proj=4, r_reps=2, random_seed=7) of fastembed 0.9.1 gives them."""
-    ours = Muvera(24, planes=3, most=4, repetitions=2, seed=7)
+    ours = Muvera(24, planes=3, cell_dim=4, repetitions=2, seed=7)
     page, query = ours.page(waves()), ours.query(waves())
     first, third = [-2.51833, 1.26309, -0.83531, -2.16462], [-0.03225, 0.18582, -0.23584, -1.05816]
     np.testing.assert_allclose(page[:12], [*first, *first, *third], atol=1e-5)
@@ -44,9 +44,9 @@ def test_the_dot_product_grows_with_maxsim():
     query = some(0, 8)
     pages = [np.concatenate([unit(query[:near] + 0.1 * some(near, near)), some(9, 40)]) for near in range(9)]
     exact = np.array([maxsim(query, page) for page in pages])
-    told = np.array([ours.query(query) @ ours.page(page) for page in pages]) / ours.repetitions
-    assert np.corrcoef(exact, told)[0, 1] > 0.98
-    assert (told < 1.05 * exact).all()  # a mean is never nearer than the nearest
+    estimates = np.array([ours.query(query) @ ours.page(page) for page in pages]) / ours.repetitions
+    assert np.corrcoef(exact, estimates)[0, 1] > 0.98
+    assert (estimates < 1.05 * exact).all()  # a mean is never nearer than the nearest
 
 
 def test_order_of_a_querys_vectors_does_not_matter_and_its_parts_add_up():
@@ -63,7 +63,7 @@ def test_the_same_vector_again_changes_a_query_and_no_page():
 
 
 def test_a_page_of_one_vector_has_it_in_every_cell():
-    ours, page = Muvera(16, most=16), some(3, 1, 16)
+    ours, page = Muvera(16, cell_dim=16), some(3, 1, 16)
     np.testing.assert_array_equal(ours.page(page).reshape(-1, 16), np.tile(page, (20 * 32, 1)))
 
 

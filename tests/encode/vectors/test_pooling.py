@@ -4,7 +4,6 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.maxsim import maxsim
 from docrag.encode.vectors.pooling import (
     POOLINGS,
     clusters,
@@ -16,6 +15,7 @@ from docrag.encode.vectors.pooling import (
 )
 from docrag.errors import PageFailed
 from docrag.types import MultiVector
+from tests.encode.maxsim import maxsim
 
 
 def grid(rows: int, columns: int) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_opposite_vectors_of_a_row_leave_no_nan():
 
 
 def page_of_kinds() -> tuple[MultiVector, np.ndarray]:
-    """One vector that stands nowhere, then 40 patches of 4 kinds, each near a direction; and the kinds."""
+    """A vector without a place, then 40 patches of 4 kinds, each near a direction; and the kinds."""
     rng = np.random.default_rng(0)
     kinds = rng.permutation(np.repeat(np.arange(4), 10))
     vectors = unit(np.eye(16)[kinds] + rng.normal(scale=0.05, size=(40, 16)))

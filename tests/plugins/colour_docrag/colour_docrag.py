@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from docrag.encode.base import ModelSpec
-from docrag.encode.options import EncoderOptions
+from docrag.encode.base import EncoderOptions, ModelSpec
 from docrag.types import MultiVector, Page
 
 COLOURS = {

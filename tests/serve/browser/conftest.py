@@ -1,4 +1,4 @@
-"""Servers to visit, and the browser to do so."""
+"""Servers to visit, and the browser to visit them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.serve.browser.visitor import CHROMIUM, ULTA, Visitor, serving
 
 @pytest.fixture(scope="session")
 def reports(demo_copy: Callable[[], Path]) -> Path:
-    """An index of the demo's documents and, where it lies, a real report; only copies of it are opened."""
+    """An index of the demo's documents and, if there is one, a real report; only copies of it are opened."""
     folder = demo_copy()
     if ULTA.is_file():
         with Index.open(folder, create=False) as index:
@@ -35,7 +35,7 @@ def home(reports: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory: pytest.TempPathFactory, checkpoint) -> Iterator[str]:
-    """The address of a server over pictures without a word, seen by tiny models with random weights."""
+    """The address of a server over images without words, embedded by tiny models with random weights."""
     folder = tmp_path_factory.mktemp("gallery")
     for number in range(5):
         make_image(number, 600, 800).save(folder / f"picture {number}.png")
@@ -57,7 +57,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any, home: str) -> Iterator[Callable[..., Visitor]]:
-    """Opens the search page; afterwards no tab may have complained or asked another machine."""
+    """Opens the search page; afterwards no tab may have had an error or contacted another host."""
     visitors: list[Visitor] = []
 
     def open_tab(
@@ -72,5 +72,5 @@ def visit(browser: Any, home: str) -> Iterator[Callable[..., Visitor]]:
     yield open_tab
     for visitor in visitors:
         visitor.tab.context.close()
-        assert visitor.complaints == []
+        assert visitor.errors == []
         assert visitor.hosts == {urlsplit(visitor.home).netloc}

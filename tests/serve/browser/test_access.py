@@ -1,4 +1,4 @@
-"""The pages for everybody: by keys alone, on a telephone, in the dark, without scripts, read aloud."""
+"""Accessibility: keyboard, phones, dark mode, reduced motion, no scripts, screen readers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.serve.browser.visitor import CATERING, IN_CHROMIUM, LAMP, Visitor
 
 pytestmark = IN_CHROMIUM
 READABLE = 4.5
-"""Least contrast of a text with what is behind it (WCAG 2, AA)."""
+"""Minimum contrast of a text with its background (WCAG 2, AA)."""
 COLOURS = """selector => {
     const style = getComputedStyle(document.querySelector(selector));
     return [style.color, style.backgroundColor].map(rgb => rgb.match(/\\d+/g).slice(0, 3).map(Number));
@@ -27,7 +27,7 @@ def test_the_keyboard_is_enough(visit):
     assert visitor.tab.evaluate(focused) == "q"
     visitor.tab.keyboard.type(CATERING.text)
     press("Enter")
-    visitor.answered(CATERING.text)
+    visitor.wait_for_results(CATERING.text)
     press("ArrowDown")
     assert visitor.tab.evaluate(focused) == "1"
     for key, rank in (("j", "2"), ("ArrowDown", "3"), ("k", "2"), ("ArrowUp", "1")):
@@ -43,29 +43,29 @@ def test_the_keyboard_is_enough(visit):
     visitor.tab.wait_for_function("() => document.querySelector('.number')?.textContent.startsWith('4 ')")
     press("Escape")
     visitor.tab.wait_for_selector(".hits")
-    visitor.tab.wait_for_function(f"() => ({focused}) === '2'")  # page 4 stands there
+    visitor.tab.wait_for_function(f"() => ({focused}) === '2'")  # the hit of page 4
     press("?")
     assert visitor.tab.locator("#keys").is_visible()
     press("Escape")
     assert not visitor.tab.locator("#keys").is_visible()
 
 
-def test_nothing_is_wider_than_a_telephone(visit):
+def test_no_page_is_wider_than_a_phone(visit):
     visitor = visit(width=375, height=720)
-    assert not visitor.is_wide()
+    assert not visitor.scrolls_sideways()
     visitor.search(CATERING.text)
-    assert not visitor.is_wide()
+    assert not visitor.scrolls_sideways()
     visitor.tab.click("#filter summary")
-    assert not visitor.is_wide()
+    assert not visitor.scrolls_sideways()
     panel = visitor.tab.locator(".panel").bounding_box()
     assert panel["x"] >= 0
     assert panel["x"] + panel["width"] <= 375
     visitor.tab.keyboard.press("Escape")
     visitor.open_first()
     visitor.tab.wait_for_selector(".word")
-    assert not visitor.is_wide()
+    assert not visitor.scrolls_sideways()
     visitor.tab.goto(f"{visitor.home}/?q=xylophone&mode=text")
-    assert not visitor.is_wide()
+    assert not visitor.scrolls_sideways()
 
 
 def test_it_works_without_scripts(visit):
@@ -80,7 +80,7 @@ def test_it_works_without_scripts(visit):
     assert visitor.tab.locator(".large .regions rect").count() == 3
 
 
-def test_the_dark_and_the_still_are_honoured(visit):
+def test_dark_mode_and_reduced_motion_are_respected(visit):
     colour = "getComputedStyle(document.body).backgroundColor"
     light = visit().tab.evaluate(colour)
     dark = visit(color_scheme="dark", reduced_motion="reduce")
@@ -103,7 +103,7 @@ def test_every_button_has_a_name(visit, width: int):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_can_be_read_on_their_colours(visit, scheme: str):
+def test_texts_have_enough_contrast(visit, scheme: str):
     visitor = visit(f"/?q={CATERING.text}", color_scheme=scheme)
     assert contrast(visitor, ".hit mark") > READABLE
     assert contrast(visitor, ".hit .rank") > READABLE
@@ -114,7 +114,7 @@ def test_words_can_be_read_on_their_colours(visit, scheme: str):
 
 
 def contrast(visitor: Visitor, selector: str) -> float:
-    """Between the colours of an element's text and ground, 1..21, as WCAG defines it."""
+    """Contrast of an element's text with its background, 1..21, as WCAG defines it."""
     dark, light = sorted(map(luminance, visitor.tab.evaluate(COLOURS, selector)))
     return (light + 0.05) / (dark + 0.05)
 

@@ -12,7 +12,7 @@ from tests.serve.browser.visitor import IN_CHROMIUM
 pytestmark = IN_CHROMIUM
 
 
-def test_uploads_tell_how_far_they_are_and_are_found_then(visit, tmp_path: Path):
+def test_uploads_show_their_progress_and_are_found_afterwards(visit, tmp_path: Path):
     texts = [f"Chapter {n}. The quokka colony number {n} of Rottnest was counted." for n in range(8)]
     path = write_pdf(tmp_path / "quokka census.pdf", *texts)
     note = tmp_path / "notes.pdf"
@@ -21,17 +21,17 @@ def test_uploads_tell_how_far_they_are_and_are_found_then(visit, tmp_path: Path)
     nasty = [file for file in nasty if file.is_file()]
     visitor = visit()
     visitor.tab.evaluate("""() => {
-        window.told = [];
-        const watch = new MutationObserver(() => told.push(document.querySelector("#stage").textContent));
+        window.stages = [];
+        const watch = new MutationObserver(() => stages.push(document.querySelector("#stage").textContent));
         watch.observe(document.querySelector("#stage"), { childList: true });
     }""")
     visitor.tab.click("[data-open=upload]")
     visitor.tab.set_input_files("#files input", [path, note, *nasty])
     visitor.tab.wait_for_selector("#stage:has-text('Ready to search')", timeout=60_000)
-    told = visitor.tab.evaluate("told")
-    assert any(line.startswith("Sending") for line in told)
-    assert any(re.search(r"Reading .+\.pdf: [1-9]\d* of [1-9]\d* pages", line) for line in told)
-    assert not any("of 0 pages" in line for line in told)
+    stages = visitor.tab.evaluate("stages")
+    assert any(line.startswith("Uploading") for line in stages)
+    assert any(re.search(r"Reading .+\.pdf: [1-9]\d* of [1-9]\d* pages", line) for line in stages)
+    assert not any("of 0 pages" in line for line in stages)
     rows = visitor.tab.locator("#done li").all_inner_texts()
     assert any("quokka census.pdf" in row and "added, 8 pages" in row for row in rows)
     assert any("neither a PDF nor an image" in row for row in rows)
@@ -52,18 +52,18 @@ def test_an_upload_that_is_refused_says_why(visit, tmp_path: Path):
     visitor.tab.click("[data-open=upload]")
     visitor.tab.set_input_files("#files input", files)
     visitor.tab.wait_for_selector("#progress.broken")
-    assert "50 are taken at a time: send fewer" in visitor.tab.inner_text("#stage")
+    assert "at most 50 are accepted at a time: send fewer" in visitor.tab.inner_text("#stage")
     assert visitor.tab.locator("#files").is_visible()
-    [complaint] = visitor.complaints
-    assert "status of 413" in complaint
-    visitor.complaints.clear()
+    [error] = visitor.errors
+    assert "status of 413" in error
+    visitor.errors.clear()
 
 
-def test_an_image_that_is_dropped_where_no_model_sees_is_added(visit):
+def test_a_dropped_image_is_uploaded_if_no_model_takes_images(visit):
     visitor = visit()
     cover = visitor.tab.locator(".covers img").first.get_attribute("src").partition("?")[0]
     visitor.drop(cover, "notes.txt", "text/plain")
-    assert visitor.tab.inner_text("#notice") == "Not these files. Drop PDFs to add them."
+    assert visitor.tab.inner_text("#notice") == "These files cannot be used. Drop PDFs to add them."
     visitor.drop(cover, "copy.jpg", "image/jpeg")
     visitor.tab.wait_for_selector("#stage:has-text('Ready to search')", timeout=60_000)
     assert visitor.tab.inner_text("#done").startswith("copy.jpg")

@@ -15,7 +15,7 @@ from tests.serve.browser.visitor import CATERING, IN_CHROMIUM, LAMP, SCAN, Visit
 pytestmark = IN_CHROMIUM
 
 
-def test_a_question_brings_the_page_that_answers_it_first(visit):
+def test_the_page_that_answers_a_question_comes_first(visit):
     visitor = visit()
     assert visitor.tab.locator(".covers a").count() >= 5
     for question in demo.QUESTIONS:
@@ -24,15 +24,15 @@ def test_a_question_brings_the_page_that_answers_it_first(visit):
         assert first.locator(".file").inner_text() == question.file
         assert first.locator(".page-of").inner_text().startswith(f"page {question.page} of")
     assert visitor.tab.title().startswith(LAMP.text)
-    shown = visitor.tab.locator(".hit img").first
-    assert shown.evaluate("image => image.complete && image.naturalWidth") == 480
+    image = visitor.tab.locator(".hit img").first
+    assert image.evaluate("image => image.complete && image.naturalWidth") == 480
     visitor.tab.go_back()
-    visitor.answered(SCAN.text)
+    visitor.wait_for_results(SCAN.text)
     assert visitor.tab.input_value("#q") == SCAN.text
     assert visitor.files()[0] == SCAN.file
 
 
-def test_a_filter_acts_at_once_and_stands_in_the_address(visit):
+def test_a_filter_applies_at_once_and_is_in_the_address(visit):
     visitor = visit()
     visitor.search("What has to be cleaned?")
     visitor.tab.click("#filter summary")
@@ -56,24 +56,24 @@ def test_a_filter_acts_at_once_and_stands_in_the_address(visit):
     assert visitor.tab.inner_text("#chosen") == "All documents"
 
 
-def test_errors_are_said_and_a_person_can_go_on(visit):
+def test_errors_are_shown_and_one_can_search_again(visit):
     visitor = visit("/?q=ferry&mode=fuzzy")
     assert "one of hybrid, late, cosine, text" in visitor.tab.inner_text("[role=alert].wrong").lower()
-    [complaint] = visitor.complaints
-    assert "status of 400" in complaint
-    visitor.complaints.clear()
+    [error] = visitor.errors
+    assert "status of 400" in error
+    visitor.errors.clear()
     visitor.search(CATERING.text)
     assert visitor.files()[0] == CATERING.file
     visitor.tab.route("**/results?*", lambda route: route.abort())
     visitor.ask("another question")
-    visitor.tab.wait_for_selector("#notice:has-text('does not answer')")
-    assert visitor.complaints
-    visitor.complaints.clear()
+    visitor.tab.wait_for_selector("#notice:has-text('does not respond')")
+    assert visitor.errors
+    visitor.errors.clear()
 
 
 @contextmanager
 def held(visitor: Visitor) -> Iterator[None]:
-    """Let the answers to questions that are asked within the block come when it has ended."""
+    """Hold back the responses to questions that are submitted within the block until it ends."""
     waiting: list[Any] = []
     ended = False
 
@@ -93,25 +93,25 @@ def held(visitor: Visitor) -> Iterator[None]:
         route.continue_()
 
 
-def test_questions_in_quick_order_end_with_the_last(visit):
+def test_of_several_quick_questions_the_last_one_counts(visit):
     visitor = visit()
     with held(visitor):
         for question in ("ferry", "ferry timetable", CATERING.text):
             visitor.ask(question)
-    visitor.answered(CATERING.text)
+    visitor.wait_for_results(CATERING.text)
     assert visitor.files()[0] == CATERING.file
     visitor.tab.wait_for_timeout(300)
-    assert visitor.tab.title().startswith(CATERING.text)  # nothing that is late comes after it
+    assert visitor.tab.title().startswith(CATERING.text)  # no late response replaces it
 
 
-def test_who_leaves_before_the_answer_comes_is_not_brought_back(visit):
+def test_a_response_that_arrives_after_going_back_is_ignored(visit):
     visitor = visit()
     visitor.search(LAMP.text)
     visitor.search(CATERING.text)
     with held(visitor):
         visitor.ask("another question")
         visitor.tab.go_back()
-        visitor.tab.wait_for_function("asked => document.title.startsWith(asked)", arg=LAMP.text)
+        visitor.tab.wait_for_function("question => document.title.startsWith(question)", arg=LAMP.text)
     visitor.tab.wait_for_timeout(500)
     assert visitor.tab.title().startswith(LAMP.text)
     assert visitor.tab.input_value("#q") == LAMP.text
@@ -120,10 +120,10 @@ def test_who_leaves_before_the_answer_comes_is_not_brought_back(visit):
     visitor.search(CATERING.text)
 
 
-def test_a_page_can_be_opened_while_another_question_is_answered(visit):
+def test_a_page_can_be_opened_during_another_search(visit):
     visitor = visit()
     visitor.search(CATERING.text)
-    visitor.tab.route("**/results?*", lambda route: None)  # no answer ever comes
+    visitor.tab.route("**/results?*", lambda route: None)  # no response ever comes
     visitor.ask("one more question")
     visitor.open_first()
     visitor.tab.wait_for_timeout(300)
@@ -131,18 +131,18 @@ def test_a_page_can_be_opened_while_another_question_is_answered(visit):
 
 
 @pytest.mark.parametrize("question", ["\"fares\" & <b>'x'</b> #1 + 100 % ?", "ferry " * 330, "渡船 ⛴"])
-def test_questions_of_any_letters_are_kept_as_they_are(visit, question: str):
+def test_questions_keep_all_their_characters(visit, question: str):
     visitor = visit(width=375)
     visitor.ask(question)
-    visitor.tab.wait_for_selector(".told")
-    assert not visitor.is_wide()
+    visitor.tab.wait_for_selector(".results .summary")
+    assert not visitor.scrolls_sideways()
     visitor.tab.reload()
     assert visitor.tab.input_value("#q") == question.strip()
     assert visitor.tab.locator(".hit").count() == 10
 
 
-def test_an_image_that_is_dropped_finds_its_own_page_first(visit, gallery: str):
-    """Whatever the weights are: nothing is more like a picture than itself."""
+def test_a_dropped_image_finds_its_own_page_first(visit, gallery: str):
+    """Whatever the weights are: nothing is more similar to an image than itself."""
     visitor = visit(at=gallery)
     pictures = visitor.tab.locator(".covers a")
     for number in (1, 3):
@@ -156,7 +156,7 @@ def test_an_image_that_is_dropped_finds_its_own_page_first(visit, gallery: str):
     visitor.tab.go_back()
     visitor.tab.wait_for_selector(".hits")
     assert visitor.tab.locator(".like .file").inner_text() == "found somewhere.jpg"
-    visitor.tab.get_by_text("Cosine", exact=True).click()  # what narrows it keeps the image
+    visitor.tab.get_by_text("Cosine", exact=True).click()  # other options keep the image
     visitor.tab.wait_for_url("**mode=cosine*")
     assert "like=" in visitor.tab.url
     assert visitor.files()[0] == "picture 3.png"

@@ -1,4 +1,4 @@
-"""One page in a real browser: what is marked on it, what glows, and the pages around it."""
+"""A page in a real browser: its marked regions, heatmaps, and the pages around it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ pytestmark = IN_CHROMIUM
 
 
 def boxes_of(path: Path, number: int, text: str) -> list[tuple[float, ...]]:
-    """Where a text stands on a page of a PDF, in page units."""
+    """Where a text is on a page of a PDF, in fractions of the page."""
     with pymupdf.open(path) as file:
         page = file[number - 1]
         width, height = page.rect.width, page.rect.height
         return [
-            (at.x0 / width, at.y0 / height, at.x1 / width, at.y1 / height) for at in page.search_for(text)
+            (rect.x0 / width, rect.y0 / height, rect.x1 / width, rect.y1 / height)
+            for rect in page.search_for(text)
         ]
 
 
 def drawn(visitor: Visitor, selector: str) -> tuple[float, ...]:
-    """Where an element stands on the large page, in page units."""
+    """Where an element is on the large page, in fractions of the page."""
     measure = """selector => {
         const [a, b] = [selector, ".large img"].map(s => document.querySelector(s).getBoundingClientRect());
         return [a.left - b.left, a.top - b.top, a.right - b.left, a.bottom - b.top]
@@ -50,30 +51,31 @@ def holds(outer: tuple[float, ...], inner: tuple[float, ...]) -> bool:
 
 
 @pytest.mark.skipif(not ULTA.is_file(), reason="no real report on this machine")
-def test_a_question_about_a_real_report_brings_the_page_with_the_evidence_marked(visit):
+def test_a_question_about_a_real_report_finds_the_page_and_marks_the_evidence(visit):
     lines = (SHARED / "smoke" / "queries.jsonl").read_text().splitlines()
-    question = next(asked["text"] for asked in map(json.loads, lines) if asked["_id"] == "fb-00603")
+    questions = {entry["_id"]: entry["text"] for entry in map(json.loads, lines)}
+    question = questions["fb-00603"]
     visitor = visit()
     visitor.search(question)
     assert visitor.files()[0] == ULTA.name
     assert visitor.tab.locator(".page-of").first.inner_text().startswith("page 3 of 9")
     visitor.open_first()
-    stands = boxes_of(ULTA, 3, "47 new stores")
+    evidence = boxes_of(ULTA, 3, "47 new stores")
     regions = [drawn(visitor, f".large .regions .r{n}") for n in (1, 2, 3)]
-    assert stands
-    assert any(holds(region, evidence) for region in regions for evidence in stands)
+    assert evidence
+    assert any(holds(region, box) for region in regions for box in evidence)
 
 
-def test_regions_are_drawn_where_the_words_stand(visit):
+def test_regions_are_drawn_where_the_words_are(visit):
     visitor = visit()
     visitor.search(CATERING.text)
     visitor.open_first()
     path = demo.documents() / CATERING.file
     row, *_ = boxes_of(path, CATERING.page, "Kiosk and catering")  # in the table
-    [elsewhere] = boxes_of(path, CATERING.page, "Revenue rose by")
+    [other] = boxes_of(path, CATERING.page, "Revenue rose by")
     best = drawn(visitor, ".large .regions .r1")
     assert holds(best, row)
-    assert not holds(best, elsewhere)
+    assert not holds(best, other)
     visitor.tab.uncheck("#mark")
     assert not visitor.tab.locator(".large .regions").is_visible()
     visitor.tab.check("#mark")
@@ -81,7 +83,7 @@ def test_regions_are_drawn_where_the_words_stand(visit):
     assert "lit" in visitor.tab.locator(".large .r1").get_attribute("class")
 
 
-def test_the_heatmap_of_a_word_glows_where_it_stands(visit, tmp_path: Path):
+def test_the_heatmap_of_a_word_glows_where_the_word_is(visit, tmp_path: Path):
     visitor = visit()
     visitor.search(CATERING.text)
     visitor.open_first()
@@ -89,7 +91,7 @@ def test_the_heatmap_of_a_word_glows_where_it_stands(visit, tmp_path: Path):
     visitor.tab.locator("#strength").fill("1")
     assert visitor.tab.locator("#heat .glow").get_attribute("fill-opacity") == "1"
     assert not visitor.tab.locator(".large .regions").is_visible()
-    visitor.tab.wait_for_timeout(300)  # the picture of the mask says nothing when it is there
+    visitor.tab.wait_for_timeout(300)  # there is no event for a mask that has loaded
     path = demo.documents() / CATERING.file
     visitor.tab.locator(".large").screenshot(path=tmp_path / "page.png")
     page = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"), np.float32)
@@ -126,7 +128,7 @@ def test_pages_are_turned_and_the_original_opens(visit):
     assert visitor.tab.input_value("#q") == CATERING.text
 
 
-def test_a_page_of_a_question_can_be_sent_to_somebody(visit):
+def test_the_address_of_a_page_can_be_shared(visit):
     sender = visit()
     sender.search(CATERING.text)
     address = sender.tab.locator(".hit .open").first.get_attribute("href")
@@ -140,7 +142,7 @@ def test_a_page_of_a_question_can_be_sent_to_somebody(visit):
     assert receiver.tab.input_value("#q") == CATERING.text
 
 
-def test_a_part_without_text_is_shown_as_it_looks(visit, gallery: str):
+def test_a_part_without_text_is_shown_as_an_image(visit, gallery: str):
     visitor = visit("/?q=a+red+box&k=1", at=gallery)
     visitor.tab.wait_for_timeout(300)
     crop = visitor.tab.locator(".hit .crop")
@@ -152,27 +154,29 @@ def test_a_part_without_text_is_shown_as_it_looks(visit, gallery: str):
     assert y <= box[1] * page[1] + 1
     assert x + width >= (box[0] + box[2]) * page[0] - 1
     assert y + height >= (box[1] + box[3]) * page[1] - 1
-    shown = np.asarray(Image.open(io.BytesIO(crop.screenshot())).convert("RGB").resize((40, 40)), np.float32)
+    cropped = np.asarray(
+        Image.open(io.BytesIO(crop.screenshot())).convert("RGB").resize((40, 40)), np.float32
+    )
     number = int(visitor.files()[0].removeprefix("picture ").removesuffix(".png"))
     whole = make_image(number, 600, 800)
     part = [round(side * 600 / page[0]) for side in (x, y, x + width, y + height)]
-    there = np.asarray(whole.crop(part).resize((40, 40)), np.float32)
-    assert np.abs(shown - there)[3:-3, 3:-3].mean() < 25
+    expected = np.asarray(whole.crop(part).resize((40, 40)), np.float32)
+    assert np.abs(cropped - expected)[3:-3, 3:-3].mean() < 25
     visitor.open_first()
-    assert "A part without text" in visitor.tab.locator(".matched").inner_text()
+    assert "No text in this part" in visitor.tab.locator(".matched").inner_text()
 
 
-def test_the_strip_shows_the_page_that_is_open_and_nothing_lies_over_it(visit):
-    """Also where the page is short and the list of what matched is long."""
+def test_the_strip_shows_the_open_page_and_nothing_covers_it(visit):
+    """Also if the page is short and the list of matched parts is long."""
     visitor = visit(f"/?q={CATERING.text}", width=375)
     visitor.open_first()
     visitor.tab.locator(".strip a").last.click()
     visitor.tab.wait_for_function("() => document.querySelector('.number').textContent.startsWith('5 ')")
     strip = visitor.tab.locator(".strip").bounding_box()
-    here = visitor.tab.locator(".strip [aria-current]").bounding_box()
+    current = visitor.tab.locator(".strip [aria-current]").bounding_box()
     assert visitor.tab.locator(".strip").evaluate("strip => strip.scrollWidth > strip.clientWidth")
-    assert strip["x"] <= here["x"]
-    assert here["x"] + here["width"] <= strip["x"] + strip["width"]
+    assert strip["x"] <= current["x"]
+    assert current["x"] + current["width"] <= strip["x"] + strip["width"]
     visitor.tab.set_viewport_size({"width": 1280, "height": 800})
     visitor.tab.evaluate("scrollTo(0, document.body.scrollHeight)")
     strip, side = (visitor.tab.locator(part).bounding_box() for part in (".strip", ".side"))

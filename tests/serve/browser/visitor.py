@@ -1,4 +1,4 @@
-"""A person at the search page: Chromium without a window, and the server that people start."""
+"""A visitor of the search page: headless Chromium, and a server to visit."""
 
 from __future__ import annotations
 
@@ -30,61 +30,61 @@ DROP = """async ([address, name, type]) => {
     const dataTransfer = new DataTransfer();
     dataTransfer.items.add(new File([content], name, { type }));
     for (const kind of ["dragenter", "dragover", "drop"]) {
-        const told = { dataTransfer, bubbles: true, cancelable: true };
-        document.body.dispatchEvent(new DragEvent(kind, told));
+        const options = { dataTransfer, bubbles: true, cancelable: true };
+        document.body.dispatchEvent(new DragEvent(kind, options));
     }
 }"""
 ULTA = SHARED / "smoke" / "pdfs" / "ULTABEAUTY_2023Q4_EARNINGS.pdf"
 
 
 class Visitor:
-    """A tab of the browser that remembers what it asked for and what it complained about."""
+    """A tab of the browser that records the hosts of its requests and its errors."""
 
     def __init__(self, tab: Any, home: str) -> None:
         self.tab = tab
         self.home = home
         self.hosts: set[str] = set()
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         tab.set_default_timeout(15_000)
         tab.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
-        tab.on("console", lambda told: told.type == "error" and self.complaints.append(told.text))
-        tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        tab.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        tab.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def ask(self, question: str) -> None:
-        """Ask, and do not wait."""
+        """Submit a question, without waiting for its results."""
         self.tab.fill("#q", question)
         self.tab.press("#q", "Enter")
 
     def search(self, question: str) -> None:
-        """Ask, and wait for the answer."""
+        """Submit a question, and wait for its results."""
         self.ask(question)
-        self.answered(question)
+        self.wait_for_results(question)
 
-    def answered(self, question: str) -> None:
-        """Wait until the page shows the answer to a question."""
-        there = "asked => document.title.startsWith(asked) && !document.querySelector('.htmx-request')"
-        self.tab.wait_for_function(there, arg=question)
-        self.tab.wait_for_selector(".told")
+    def wait_for_results(self, question: str) -> None:
+        """Wait until the page shows the results of a question."""
+        shown = "question => document.title.startsWith(question) && !document.querySelector('.htmx-request')"
+        self.tab.wait_for_function(shown, arg=question)
+        self.tab.wait_for_selector(".results .summary")
 
     def open_first(self) -> None:
         self.tab.locator(".hit .open").first.click()
         self.tab.wait_for_selector(".reader")
 
     def drop(self, address: str, name: str, type: str) -> None:
-        """Drop what stands at an address of the server as a file."""
+        """Fetch an address of the server, and drop its content on the page as a file."""
         self.tab.evaluate(DROP, [address, name, type])
 
     def files(self) -> list[str]:
         return self.tab.locator(".hit .file").all_inner_texts()
 
-    def is_wide(self) -> bool:
-        """Whether it scrolls sideways."""
+    def scrolls_sideways(self) -> bool:
+        """Whether the page is wider than the window."""
         return self.tab.evaluate("document.documentElement.scrollWidth > innerWidth")
 
 
 @contextmanager
 def serving(index: Index, **settings: Any) -> Iterator[str]:
-    """A server over an index, which it closes; gives its address."""
+    """Run a server over an index, which it closes, and yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         app = create_app(index, ServeSettings(port=port, **settings))

@@ -14,19 +14,19 @@ from tests.samples import make_image
 QUESTION = "What do four red flashes mean?"
 
 
-def in_base64(image: Image.Image, format: str = "PNG") -> str:
+def as_base64(image: Image.Image, format: str = "PNG") -> str:
     content = io.BytesIO()
     image.save(content, format)
     return base64.b64encode(content.getvalue()).decode()
 
 
-def test_a_search_answers_what_the_command_line_prints(client: TestClient, demo_index: Index):
-    answer = client.post("/v1/search", json={"query": QUESTION, "k": 3, "mode": "late"}).json()
+def test_a_search_returns_what_the_command_line_prints(client: TestClient, demo_index: Index):
+    response = client.post("/v1/search", json={"query": QUESTION, "k": 3, "mode": "late"}).json()
     hits = demo_index.search(QUESTION, k=3, mode="late")
-    assert answer["query"] == QUESTION
-    assert answer["took_ms"] > 0
-    assert [hit_json(hit_of(hit)) for hit in answer["hits"]] == [hit_json(hit) for hit in hits]
-    first = answer["hits"][0]
+    assert response["query"] == QUESTION
+    assert response["took_ms"] > 0
+    assert [hit_json(hit_of(hit)) for hit in response["hits"]] == [hit_json(hit) for hit in hits]
+    first = response["hits"][0]
     assert first["document_id"] == hits[0].document_id
     assert client.get(first["image_url"]).content == hits[0].image_path.read_bytes()
 
@@ -34,22 +34,22 @@ def test_a_search_answers_what_the_command_line_prints(client: TestClient, demo_
 def test_a_filter_takes_one_value_or_any_of_several(client: TestClient):
     documents = client.get("/v1/documents").json()["documents"]
     names = [document["file"].rpartition("/")[2] for document in documents]
-    for wanted in (names[0], names[:2]):
-        asked = {"query": "water", "k": 100, "filter": {"file_name": wanted}}
+    for file_name in (names[0], names[:2]):
+        request = {"query": "water", "k": 100, "filter": {"file_name": file_name}}
         found = {
-            hit["file"].rpartition("/")[2] for hit in client.post("/v1/search", json=asked).json()["hits"]
+            hit["file"].rpartition("/")[2] for hit in client.post("/v1/search", json=request).json()["hits"]
         }
-        assert found == {wanted} if isinstance(wanted, str) else found == set(wanted)
+        assert found == {file_name} if isinstance(file_name, str) else found == set(file_name)
     none = client.post("/v1/search", json={"query": "water", "filter": {"page": 10**6}}).json()
     assert none["hits"] == []
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "says"),
+    ("request_body", "status", "message"),
     [
         ({}, 400, "the query is empty"),
         ({"query": "x", "image": "bm90IGFuIGltYWdl"}, 400, "the image cannot be read"),
-        ({"query": "x", "image": in_base64(make_image(1))}, 400, "takes an image"),
+        ({"query": "x", "image": as_base64(make_image(1))}, 400, "takes an image"),
         ({"query": "x", "k": 0}, 422, "body.k"),
         ({"query": "x", "mode": "psychic"}, 422, "body.mode"),
         ({"query": "x", "filter": {"page": True}}, 422, "body.filter"),
@@ -59,11 +59,11 @@ def test_a_filter_takes_one_value_or_any_of_several(client: TestClient):
         ({"query": "x" * 10_001}, 422, "body.query"),
     ],
 )
-def test_what_cannot_be_asked_is_said_in_one_shape(client: TestClient, asked: dict, status: int, says: str):
-    answer = client.post("/v1/search", json=asked)
-    assert answer.status_code == status, answer.text
-    error = answer.json()["error"]
-    assert says in error["message"]
+def test_errors_have_one_shape(client: TestClient, request_body: dict, status: int, message: str):
+    response = client.post("/v1/search", json=request_body)
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert message in error["message"]
     assert error["hint"]
 
 
@@ -71,32 +71,32 @@ def test_what_cannot_be_asked_is_said_in_one_shape(client: TestClient, asked: di
     "body", [b"", b"{", b'{"query": "\\ud800"}', b'{"query": NaN}', b"\xff\xfe", b"[]", b"[" * 100_000]
 )
 def test_a_malformed_body_is_refused(client: TestClient, body: bytes):
-    answer = client.post("/v1/search", content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code in (400, 422), answer.text
-    assert answer.json()["error"]["message"]
+    response = client.post("/v1/search", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422), response.text
+    assert response.json()["error"]["message"]
 
 
-def test_a_page_tells_its_text_blocks_and_neighbours(client: TestClient, demo_index: Index):
+def test_a_page_has_its_text_blocks_and_neighbours(client: TestClient, demo_index: Index):
     document = max(demo_index.documents(), key=lambda document: document.pages)
     first, second, last = (page_id(document.id, n) for n in (1, 2, document.total_pages))
-    told = client.get(f"/v1/pages/{second}").json()
+    body = client.get(f"/v1/pages/{second}").json()
     stored = demo_index.page(second)
-    assert (told["previous"], told["page"], told["text"]) == (first, 2, stored.text)
-    assert [region["text"] for region in told["regions"]] == [block.text for block in stored.blocks]
-    assert all(0 <= side <= 1 for region in told["regions"] for side in region["box"])
+    assert (body["previous"], body["page"], body["text"]) == (first, 2, stored.text)
+    assert [region["text"] for region in body["regions"]] == [block.text for block in stored.blocks]
+    assert all(0 <= side <= 1 for region in body["regions"] for side in region["box"])
     assert client.get(f"/v1/pages/{first}").json()["previous"] is None
     assert client.get(f"/v1/pages/{last}").json()["next"] is None
 
 
-def test_what_is_not_there_is_not_found(client: TestClient):
+def test_what_does_not_exist_is_not_found(client: TestClient):
     nowhere = page_id("ab" * 32, 1)
     for path in (f"/v1/pages/{nowhere}", f"/pages/{'ab' * 32}/1.jpg", "/v1/nothing", "/v1/ingest/x"):
-        answer = client.get(path)
-        assert answer.status_code in (404, 405), path
-        assert answer.json()["error"]["message"]
+        response = client.get(path)
+        assert response.status_code in (404, 405), path
+        assert response.json()["error"]["message"]
 
 
-def test_a_picture_is_sent_once_and_comes_in_some_widths(client: TestClient, demo_index: Index):
+def test_a_page_image_is_cached_and_comes_in_some_widths(client: TestClient, demo_index: Index):
     hit = demo_index.search(QUESTION, k=1)[0]
     path = hit.image_url.removeprefix("http://127.0.0.1:8000")
     whole = client.get(path)
@@ -106,39 +106,39 @@ def test_a_picture_is_sent_once_and_comes_in_some_widths(client: TestClient, dem
     assert (again.status_code, again.content) == (304, b"")
     sizes = set()
     for width in (160, 480, 960):
-        answer = client.get(path, params={"w": width})
-        image = Image.open(io.BytesIO(answer.content))
+        response = client.get(path, params={"w": width})
+        image = Image.open(io.BytesIO(response.content))
         assert image.width == min(width, hit.image().width)
         assert image.height / image.width == pytest.approx(hit.image().height / hit.image().width, rel=0.01)
-        assert answer.headers["etag"] != whole.headers["etag"]
-        sizes.add(len(answer.content))
+        assert response.headers["etag"] != whole.headers["etag"]
+        sizes.add(len(response.content))
     assert len(sizes) == 3
     assert client.get(path, params={"w": 161}).status_code == 422
 
 
-def test_a_search_can_bring_an_image(tmp_path, checkpoint, client):
+def test_a_search_can_bring_an_image(tmp_path, checkpoint):
     from docrag.serve.app import create_app
     from tests.samples import write_pdf
 
     write_pdf(tmp_path / "a.pdf", "one page", "another page")
-    picture = make_image(3)
-    picture.save(tmp_path / "b.png")
+    image = make_image(3)
+    image.save(tmp_path / "b.png")
     with Index.open(tmp_path / "index", image=checkpoint("clip")) as index:
         index.ingest([tmp_path / "a.pdf", tmp_path / "b.png"])
-        seeing = TestClient(create_app(index), base_url="http://127.0.0.1:8000")
-        for given in (in_base64(picture), "data:image/png;base64," + in_base64(picture)):
-            hits = seeing.post("/v1/search", json={"image": given, "mode": "cosine", "k": 1}).json()["hits"]
+        client = TestClient(create_app(index), base_url="http://127.0.0.1:8000")
+        for encoded in (as_base64(image), "data:image/png;base64," + as_base64(image)):
+            hits = client.post("/v1/search", json={"image": encoded, "mode": "cosine", "k": 1}).json()["hits"]
             assert hits[0]["file"].endswith("b.png")
 
 
-def test_a_heatmap_has_a_picture_for_each_word(client: TestClient, demo_index: Index):
+def test_a_heatmap_has_an_image_for_each_word(client: TestClient, demo_index: Index):
     hit = demo_index.search(QUESTION, k=1)[0]
-    told = client.get(f"/v1/pages/{hit.page_id}/heatmap", params={"q": QUESTION}).json()
+    body = client.get(f"/v1/pages/{hit.page_id}/heatmap", params={"q": QUESTION}).json()
     heatmap = demo_index.heatmap(hit.page_id, QUESTION)
-    assert told["words"] == [word.word for word in heatmap.words]
-    for url, word in zip(told["image_urls"], heatmap.words, strict=True):
-        answer = client.get(url)
-        assert answer.headers["content-type"] == "image/png"
-        assert answer.content == word.png()
-    beyond = client.get(f"/v1/pages/{hit.page_id}/heatmap/{len(told['words'])}.png?q={quote(QUESTION)}")
+    assert body["words"] == [word.word for word in heatmap.words]
+    for url, word in zip(body["image_urls"], heatmap.words, strict=True):
+        response = client.get(url)
+        assert response.headers["content-type"] == "image/png"
+        assert response.content == word.png()
+    beyond = client.get(f"/v1/pages/{hit.page_id}/heatmap/{len(body['words'])}.png?q={quote(QUESTION)}")
     assert beyond.status_code == 404

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from docrag.encode.maxsim import maxsim
 from docrag.errors import IndexMismatch
 from docrag.store.layout import Layout
 from docrag.store.local.store import EdgeStore
 from docrag.types import PageRecord
+from tests.encode.maxsim import maxsim
 
 Make = Callable[[int], PageRecord]
 SHAPES = {

@@ -227,9 +227,9 @@ def test_the_filter_box_can_complete_values(index: Index, archive: Archive):
     assert names == {"ferry.pdf": 2, "apple.pdf": 2, "picture.png": 1}
 
 
-def test_the_request_of_the_readme_names_a_dense_vector(layout: Layout, records: list[PageRecord]):
-    readme = Path(docrag.__file__).parents[1].joinpath("README.md").read_text()
-    [shown] = re.findall(r'\{"limit".*?\}\}', readme, re.DOTALL)
+def test_the_documented_request_names_a_dense_vector(layout: Layout, records: list[PageRecord]):
+    page = Path(docrag.__file__).parents[1].joinpath("docs", "qdrant-server.md").read_text()
+    [shown] = re.findall(r'\{"limit".*?\}\}', page, re.DOTALL)
     request = json.loads(shown)
     assert request["limit"] <= 500  # the dashboard fetches the vectors of all of them
     assert {spec.kind for spec in layout.vectors if spec.name == request["using"]} == {"dense"}

@@ -1,0 +1,238 @@
+"""`docrag serve` as a process, and other commands beside it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from docrag import Index, Settings
+from docrag.cli import app
+from docrag.serve.handover import NOTICE
+from tests.samples import CLOCK, write_pdf
+from tests.serve.conftest import KEY
+
+QUESTION = "ferry timetable of the islands"
+
+
+class Server:
+    """A `docrag serve` process."""
+
+    def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
+        command = [sys.executable, "-m", "docrag", "serve", "--port", "0", "--json", "--index", str(folder)]
+        self.process = subprocess.Popen(
+            [*command, *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        line = self.process.stdout.readline()
+        assert line, self.process.communicate()[1]
+        self.url = json.loads(line)["url"]
+
+    def upload(self, path: Path) -> None:
+        """Add a document, and wait until it can be found."""
+        response = httpx.post(f"{self.url}/v1/ingest", files={"files": (path.name, path.read_bytes())})
+        job_url = self.url + response.headers["Location"]
+        while True:
+            job = httpx.get(job_url).json()
+            if job["state"] == "done":
+                break
+            assert job["state"] in {"waiting", "running"}, job
+            time.sleep(0.1)
+
+    def end(self, sent_signal: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """Stop the server; its exit code, and what it wrote to stderr."""
+        self.process.send_signal(sent_signal)
+        _, err = self.process.communicate(timeout=60)
+        return self.process.returncode, err
+
+
+@pytest.fixture
+def serve(folder: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers over the small index; those that still run are killed after the test."""
+    servers: list[Server] = []
+
+    def start(*flags: str, **environment: str) -> Server:
+        servers.append(Server(folder, *flags, **environment))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.communicate()
+
+
+def docrag(*arguments: object) -> Result:
+    """Run a command in this process; the server has its own."""
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def parsed(result: Result) -> dict:
+    """What a command printed as JSON, without sent_signal long it took."""
+    assert result.exit_code == 0, result.stderr
+    output = json.loads(result.stdout)
+    assert output.pop("took_ms") > 0
+    return output
+
+
+def test_a_command_beside_a_server_asks_it_and_prints_the_same(serve, folder: Path):
+    command = ("search", QUESTION, "--index", folder, "-k", 2)
+    alone = parsed(docrag(*command, "--json"))
+    alone_table = docrag(*command).stdout
+    server = serve()
+    notice = folder / NOTICE
+    assert notice.stat().st_mode & 0o777 == 0o600
+    beside = docrag(*command, "--json", "--mode", "late", "--filter", "page=1")
+    assert f"asking {server.url}" in beside.stderr
+    assert [hit["page"] for hit in parsed(beside)["hits"]] == [1]
+    assert parsed(docrag(*command, "--json")) == alone
+    assert docrag(*command).stdout == alone_table
+    marked = parsed(docrag(*command, "--json", "--open"))["marked"]
+    assert Path(marked).stat().st_size > 1000
+    wrong = docrag("search", "x", "--index", folder, "--filter", "page=one")
+    assert (wrong.exit_code, "not a page number" in wrong.stderr) == (2, True)
+    code, err = server.end()
+    assert code == 0
+    assert "Traceback" not in err
+    assert not notice.exists()
+
+
+def test_a_server_with_a_key_gives_a_token_to_commands_of_its_owner(serve, folder: Path):
+    server = serve("--log-requests", DOCRAG_SERVE_KEY=KEY)
+    notice = (folder / NOTICE).read_text()
+    assert KEY not in notice
+    assert httpx.post(f"{server.url}/v1/search", json={"query": "x"}).status_code == 401
+    assert parsed(docrag("search", QUESTION, "--index", folder, "--json", "-k", 1))["hits"]
+    refused = docrag("status", "--index", folder)
+    assert f"end process {server.process.pid}, which has it open; if it is docrag serve" in refused.stderr
+    secret = "secretquestion"
+    httpx.get(f"{server.url}/", params={"q": secret}, headers={"Authorization": f"Bearer {KEY}"})
+    httpx.get(f"{server.url}/v1/pages/{'0' * 8}-0000-0000-0000-{'0' * 12}/heatmap", params={"q": secret})
+    code, err = server.end(signal.SIGINT)
+    assert code == 130
+    assert "GET / " in err
+    for hidden in (secret, QUESTION, KEY, json.loads(notice)["token"]):
+        assert hidden not in err
+
+
+def test_the_notice_of_a_killed_server_is_ignored(serve, folder: Path):
+    server = serve()
+    server.process.kill()
+    server.process.communicate()
+    assert (folder / NOTICE).exists()
+    assert parsed(docrag("search", QUESTION, "--index", folder, "--json", "-k", 1))[
+        "hits"
+    ]  # it opens the index itself
+    with Index.open(folder, create=False):
+        refused = docrag("search", QUESTION, "--index", folder)
+    assert refused.exit_code == 1
+    assert "is open already" in refused.stderr
+
+
+@pytest.mark.parametrize("sent_signal", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_an_ingest_stops_it_cleanly(serve, folder: Path, tmp_path: Path, sent_signal):
+    server = serve("--allow-ingest")
+    content = write_pdf(tmp_path / "many.pdf", *[f"{CLOCK} Number {n}." for n in range(150)]).read_bytes()
+    job = httpx.post(f"{server.url}/v1/ingest", files={"files": ("many.pdf", content)}).json()["job"]
+    with httpx.stream("GET", f"{server.url}/v1/ingest/{job}/events", timeout=60) as stream:
+        lines = stream.iter_lines()
+        assert any(line.startswith('data: {"pages": ') and '"pages": 0' not in line for line in lines)
+        started = time.monotonic()
+        server.process.send_signal(sent_signal)
+        rest = list(lines)
+    assert "event: end" in rest
+    assert '"stopped"' in " ".join(rest)
+    code, err = server.end(sent_signal) if server.process.poll() is None else (server.process.returncode, "")
+    assert code == (130 if sent_signal is signal.SIGINT else 0)
+    assert time.monotonic() - started < 30
+    assert "Traceback" not in err
+    with Index.open(folder, create=False) as index:
+        assert index.search("pendulum", k=1)
+        assert not index.status().incomplete
+    assert (folder / "uploads" / ".many.pdf.waiting").exists()
+
+
+def test_errors_have_hints(folder: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for flags, message, hint in (
+            (["--port", port], f"cannot listen on 127.0.0.1:{port}: Address already in use", "--port 0"),
+            (["--index", folder / "nowhere"], "there is no index", "docrag ingest"),
+            (["--index", folder / "fingerprint.json"], "there is no index", "docrag ingest"),
+            (["--index", folder / "manifest.sqlite", "--allow-ingest"], "is no index", "not there yet"),
+            (["--host", "0.0.0.0"], "others could read", "DOCRAG_SERVE_KEY"),
+            (["--host", "192.0.2.1", "--api-key", KEY], "cannot listen", "an address of this machine"),
+        ):
+            result = docrag(
+                "serve", "--index", folder, *(["--port", 0] if "--port" not in flags else []), *flags
+            )
+            assert result.exit_code in (1, 2)
+            assert message in result.stderr, result.stderr
+            assert hint in result.stderr
+            assert "Traceback" not in result.stderr
+
+
+def test_slow_and_broken_clients_are_cut_off(serve, monkeypatch):
+    server = serve()
+    host, port = server.url.removeprefix("http://").split(":")
+
+    def exchange(data: bytes) -> bytes:
+        with socket.create_connection((host, int(port)), timeout=40) as client:
+            client.sendall(data)
+            response = b""
+            while chunk := client.recv(65536):
+                response += chunk
+            return response
+
+    for nonsense in (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\nConnection: close\r\n\r\n",
+        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 100_000,
+    ):
+        status = exchange(nonsense).split(b" ", 2)[1:2]
+        assert status in ([], [b"400"], [b"421"], [b"404"], [b"414"], [b"431"]), (nonsense[:60], status)
+    started = time.monotonic()
+    assert exchange(b"GET /healthz HT") == b""  # a head that never ends
+    assert 10 < time.monotonic() - started < 25
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    code, err = server.end()
+    assert code == 0
+    assert "Traceback" not in err
+
+
+def test_an_upload_keeps_the_image_addresses_of_an_existing_index(serve, folder: Path, tmp_path: Path):
+    with Index.open(folder, create=False, settings=Settings(image_base_url="https://pages.example")) as index:
+        index.ingest(write_pdf(tmp_path / "bells.pdf", "The bells of the ferry."))
+    server = serve("--allow-ingest")
+    server.upload(write_pdf(tmp_path / "clock.pdf", CLOCK))
+    server.end()
+    with Index.open(folder, create=False) as index:
+        addresses = [hit.image_url for hit in index.search("ferry clock", k=10)]
+    assert len(addresses) == 4
+    assert all(address.startswith("https://pages.example/pages/") for address in addresses)
+
+
+def test_pages_of_a_new_index_name_this_server(tmp_path: Path):
+    server = Server(tmp_path / "new", "--allow-ingest")
+    try:
+        server.upload(write_pdf(tmp_path / "clock.pdf", CLOCK))
+    finally:
+        server.end()
+    with Index.open(tmp_path / "new", create=False) as index:
+        assert index.search("clock", k=1)[0].image_url.startswith(f"{server.url}/pages/")

@@ -37,8 +37,8 @@ def test_every_request_has_a_route_and_a_body_that_is_read_whole(sent: list[Sent
             continue
         body = json.loads(request.body)
         read = TypeAdapter(kind).validate_python(body)
-        requests_sent = TypeAdapter(kind).dump_python(read, mode="json", exclude_unset=True)
-        assert requests_sent == body, f"{request.method} {request.path}"
+        understood = TypeAdapter(kind).dump_python(read, mode="json", exclude_unset=True)
+        assert understood == body, f"{request.method} {request.path}"
 
 
 def test_every_route_is_used(sent: list[Sent]):

@@ -91,8 +91,9 @@ def test_every_request_gets_a_documented_response(abused):
             except Unsatisfiable:  # an operation without parameters has no invalid requests
                 assert mode is GenerationMode.NEGATIVE
     assert len(operations) > 10
-    assert responses["POST /v1/search 2"] > 3
-    assert responses["POST /v1/search 4"] > 3
+    # The examples change with the text of this test, so these counts only show that both kinds occur.
+    assert responses["POST /v1/search 2"] > 1
+    assert responses["POST /v1/search 4"] > 1
 
 
 def test_files_that_were_made_to_break_readers(shared: Path, tmp_path: Path, caplog):

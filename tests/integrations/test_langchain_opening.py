@@ -20,6 +20,8 @@ from docrag.errors import DocumentError, IndexInUse, IndexNotFound, NotFound
 from docrag.operations.follow import index_of
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
+pytestmark = pytest.mark.slow
+
 
 def places(docs: list[Document]) -> list[tuple[str, int]]:
     """File and page, from 1."""

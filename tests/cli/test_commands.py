@@ -10,6 +10,7 @@ from PIL import Image
 
 from docrag.demo import QUESTIONS, documents
 from tests.samples import APPLE, FERRY, write_pdf
+from tests.store.fake_qdrant import FakeQdrant
 
 HIT_KEYS = {"rank", "score", "scores", "file", "page", "page_id", "text", "regions"}
 
@@ -132,6 +133,14 @@ def test_doctor(docrag, demo_uri, tmp_path):
     assert all(check["ok"] for check in checks.values())
     assert "5 documents" in checks["store"]["detail"]
     assert "no index" in docrag("doctor", "--index", tmp_path / "none").out
+
+
+def test_doctor_of_a_collection_on_a_server(docrag, tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCRAG_FILES", str(tmp_path / "files"))
+    with FakeQdrant() as qdrant:
+        [checks] = docrag("doctor", "--index", qdrant.uri, "--json").lines
+    assert f"no index at {qdrant.uri} yet" in checks["store"]["detail"]
+    assert str(tmp_path) in checks["disk"]["detail"]
 
 
 @pytest.mark.slow

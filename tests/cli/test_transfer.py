@@ -54,7 +54,7 @@ def test_a_tuned_plan_is_exported_and_a_plan_left_out_is_reported(docrag, demo_c
     docrag("export", tmp_path / "export", "--index", here)
     imported = docrag("import", tmp_path / "export", "--index", tmp_path / "there")
     assert imported.code == 0
-    assert "not taken over: search.json" in imported.err
+    assert "not imported: search.json" in imported.err
 
 
 def test_an_export_that_is_missing_or_damaged_is_an_error(docrag, demo_copy, tmp_path):

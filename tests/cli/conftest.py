@@ -1,4 +1,4 @@
-"""Run commands as a person would, and as a script would."""
+"""Commands run in this process, or in one of their own."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def docrag_process() -> Callable[..., Outcome]:
 
     def run(*arguments: object, cwd: Path | None = None) -> Outcome:
         command = [sys.executable, "-m", "docrag", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        completed = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+        return Outcome(completed.returncode, completed.stdout, completed.stderr)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def demo_uri(demo_copy: Callable[[], Path]) -> Path:
-    """The address of an index of the demo documents that no process holds."""
+    """The directory of an index of the demo documents that no process has open."""
     return demo_copy()

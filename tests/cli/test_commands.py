@@ -10,6 +10,7 @@ from PIL import Image
 
 from docrag.demo import QUESTIONS, documents
 from tests.samples import APPLE, FERRY, write_pdf
+from tests.store.fake_qdrant import FakeQdrant
 
 HIT_KEYS = {"rank", "score", "scores", "file", "page", "page_id", "text", "regions"}
 
@@ -34,20 +35,20 @@ def test_ingest_prints_a_line_for_each_document_and_a_summary(docrag, tmp_path):
     assert docrag(*arguments).code == 0
 
 
-def test_ingest_tells_people_what_failed_and_what_to_do(docrag, tmp_path):
+def test_ingest_reports_what_failed_and_what_to_do(docrag, tmp_path):
     (tmp_path / "broken.pdf").write_text("not a PDF")
-    done = docrag("ingest", tmp_path / "broken.pdf", "--index", tmp_path / "index")
-    assert done.code == 3
-    assert "1 failed" in done.out
-    assert "broken.pdf" in done.err
-    assert "Traceback" not in done.err
+    outcome = docrag("ingest", tmp_path / "broken.pdf", "--index", tmp_path / "index")
+    assert outcome.code == 3
+    assert "1 failed" in outcome.out
+    assert "broken.pdf" in outcome.err
+    assert "Traceback" not in outcome.err
 
 
 def test_search_json(docrag, demo_uri):
     question = QUESTIONS[0]
-    done = docrag("search", question.text, "--index", demo_uri, "-k", "3", "--json")
-    [answer] = done.lines
-    assert done.code == 0
+    outcome = docrag("search", question.text, "--index", demo_uri, "-k", "3", "--json")
+    [answer] = outcome.lines
+    assert outcome.code == 0
     assert (answer["query"], answer["mode"], len(answer["hits"])) == (question.text, "hybrid", 3)
     assert answer["took_ms"] > 0
     best = answer["hits"][0]
@@ -60,9 +61,9 @@ def test_search_json(docrag, demo_uri):
 
 
 def test_search_prints_file_page_and_region(docrag, demo_uri):
-    done = docrag("search", QUESTIONS[2].text, "--index", demo_uri, "-k", "1")
-    assert QUESTIONS[2].file in done.out.replace("\n", "")
-    assert str(QUESTIONS[2].page) in done.out
+    outcome = docrag("search", QUESTIONS[2].text, "--index", demo_uri, "-k", "1")
+    assert QUESTIONS[2].file in outcome.out.replace("\n", "")
+    assert str(QUESTIONS[2].page) in outcome.out
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "late", "cosine", "text"])
@@ -75,10 +76,10 @@ def test_every_mode_searches(docrag, demo_uri, mode):
 
 def test_filters_mean_and(docrag, demo_uri):
     file = documents() / QUESTIONS[0].file
-    asked = ("search", "ferry", "--index", demo_uri, "--json", "--filter", f"source={file}")
-    [answer] = docrag(*asked, "--filter", "page=2").lines
+    arguments = ("search", "ferry", "--index", demo_uri, "--json", "--filter", f"source={file}")
+    [answer] = docrag(*arguments, "--filter", "page=2").lines
     assert [(hit["file"], hit["page"]) for hit in answer["hits"]] == [(str(file), 2)]
-    [answer] = docrag(*asked, "--filter", "file_name=other.pdf").lines
+    [answer] = docrag(*arguments, "--filter", "file_name=other.pdf").lines
     assert answer["hits"] == []
 
 
@@ -92,12 +93,12 @@ def test_search_open_writes_the_marked_page(docrag, demo_uri):
 
 def test_status_and_remove(docrag, demo_copy, tmp_path):
     uri = demo_copy()
-    [held] = docrag("status", "--index", uri, "--json").lines
-    assert (held["documents"], held["files"]) == (5, 5)
+    [status] = docrag("status", "--index", uri, "--json").lines
+    assert (status["documents"], status["files"]) == (5, 5)
     [removed] = docrag("remove", documents() / QUESTIONS[0].file, "--index", uri, "--json").lines
     assert (removed["status"], removed["error"]) == ("removed", None)
     [after] = docrag("status", "--index", uri, "--json").lines
-    assert after["pages"] == held["pages"] - removed["pages"]
+    assert after["pages"] == status["pages"] - removed["pages"]
     assert "4 in 4 files" in docrag("status", "--index", uri).out
     gone = docrag("remove", documents() / QUESTIONS[0].file, "--index", uri)
     assert gone.code == 1
@@ -105,12 +106,12 @@ def test_status_and_remove(docrag, demo_copy, tmp_path):
 
 
 def test_eval_json(docrag, demo_uri, tmp_path):
-    asked, judged = tmp_path / "queries.jsonl", tmp_path / "qrels.tsv"
+    queries, qrels = tmp_path / "queries.jsonl", tmp_path / "qrels.tsv"
     rows = [{"_id": str(i), "text": q.text, "metadata": {"source": "demo"}} for i, q in enumerate(QUESTIONS)]
-    asked.write_text("\n".join(map(json.dumps, rows)))
+    queries.write_text("\n".join(map(json.dumps, rows)))
     lines = ["query-id\tcorpus-id\tscore", *(f"{i}\t{q.file}#{q.page}\t1" for i, q in enumerate(QUESTIONS))]
-    judged.write_text("\n".join(lines))
-    arguments = ("eval", "--queries", asked, "--qrels", judged, "--index", demo_uri)
+    qrels.write_text("\n".join(lines))
+    arguments = ("eval", "--queries", queries, "--qrels", qrels, "--index", demo_uri)
     [measured] = docrag(*arguments, "--json").lines
     assert (measured["mode"], measured["queries"]) == ("hybrid", 3)
     assert measured["metrics"]["R@1"] == 1.0
@@ -126,14 +127,23 @@ def test_models_lists_minilm(docrag):
 
 
 def test_doctor(docrag, demo_uri, tmp_path):
-    done = docrag("doctor", "--index", demo_uri, "--json")
-    [checks] = done.lines
-    assert done.code == 0
+    outcome = docrag("doctor", "--index", demo_uri, "--json")
+    [checks] = outcome.lines
+    assert outcome.code == 0
     assert all(check["ok"] for check in checks.values())
     assert "5 documents" in checks["store"]["detail"]
     assert "no index" in docrag("doctor", "--index", tmp_path / "none").out
 
 
+def test_doctor_of_a_collection_on_a_server(docrag, tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCRAG_FILES", str(tmp_path / "files"))
+    with FakeQdrant() as qdrant:
+        [checks] = docrag("doctor", "--index", qdrant.uri, "--json").lines
+    assert f"no index at {qdrant.uri} yet" in checks["store"]["detail"]
+    assert str(tmp_path) in checks["disk"]["detail"]
+
+
+@pytest.mark.slow
 def test_demo_answers_its_questions(docrag, tmp_path):
     [shown] = docrag("demo", "--index", tmp_path / "demo", "--json").lines
     assert shown["summary"]["failed"] == 0
@@ -144,6 +154,7 @@ def test_demo_answers_its_questions(docrag, tmp_path):
         assert Path(answer["marked"]).is_file()
 
 
+@pytest.mark.slow
 def test_demo_keeps_its_documents(docrag, tmp_path):
     folder = tmp_path / "new" / "docs"
     arguments = ("demo", "--index", tmp_path / "demo", "--keep", folder)

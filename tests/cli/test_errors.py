@@ -69,6 +69,7 @@ def test_a_directory_that_is_something_else(docrag, tmp_path):
     assert_error(docrag("ingest", tmp_path, "--index", tmp_path / "letters"), 1, "no index")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("passwords", "reason"), [([], "no password was given"), (["wrong"], "none of the passwords")]
 )
@@ -96,6 +97,7 @@ def test_a_settings_file_that_cannot_be_read(docrag, tmp_path, monkeypatch):
     assert_error(docrag("status"), 2, "docrag.toml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trap", ["", "trap '' INT; "], ids=["in the foreground", "in the background"])
 def test_ctrl_c_ends_an_ingest_in_good_order(docrag, tmp_path, trap):
     """A shell without job control starts background jobs with SIGINT ignored."""

@@ -1,4 +1,4 @@
-"""The command line with models that see: tiny and random, so that nothing is said of their ranking."""
+"""The command line with models that see images: tiny and random, so nothing here tests their ranking."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def photographs(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_late_interaction_of_page_images(docrag, checkpoint, tmp_path):
     index, pdfs = ("--index", tmp_path / "index"), documents() / QUESTIONS[0].file
     model = checkpoint("colqwen2")
-    done = docrag("ingest", pdfs, *index, "--late", model, "--max-patches", 16, "--json")
-    assert done.code == 0, done.err
-    pages = done.lines[-1]["summary"]["pages"]
+    outcome = docrag("ingest", pdfs, *index, "--late", model, "--max-patches", 16, "--json")
+    assert outcome.code == 0, outcome.err
+    pages = outcome.lines[-1]["summary"]["pages"]
     assert pages > 0
     found = docrag("search", "What was the total?", *index, "--mode", "late", "-k", 3, "--open", "--json")
     [answer] = found.lines
@@ -39,14 +40,15 @@ def test_late_interaction_of_page_images(docrag, checkpoint, tmp_path):
         assert hit["regions"]
         assert all(0 <= side <= 1 for region in hit["regions"] for side in region["box"])
     assert Path(answer["marked"]).is_file()
-    told = json.loads(docrag("status", *index, "--json").out)["fingerprint"]["late"]
-    assert (told["library"], told["family"], told["max_patches"]) == ("colpali-engine", "colqwen2", 16)
+    stored = json.loads(docrag("status", *index, "--json").out)["fingerprint"]["late"]
+    assert (stored["library"], stored["family"], stored["max_patches"]) == ("colpali-engine", "colqwen2", 16)
     refused = docrag("ingest", pdfs, *index, "--late", "minilm")
     assert refused.code == 1
     assert "colqwen2" in refused.err
     assert "minilm" in refused.err
 
 
+@pytest.mark.slow
 def test_an_image_finds_itself_by_its_patches(docrag, checkpoint, photographs, tmp_path):
     index = ("--index", tmp_path / "index")
     assert docrag("ingest", photographs, *index, "--late", checkpoint("colqwen2")).code == 0
@@ -57,6 +59,7 @@ def test_an_image_finds_itself_by_its_patches(docrag, checkpoint, photographs, t
         assert best["regions"][0]["text"] == ""
 
 
+@pytest.mark.slow
 def test_clip_finds_the_same_image_and_labels_it(docrag, checkpoint, photographs, tmp_path):
     index = ("--index", tmp_path / "index")
     assert docrag("ingest", photographs, *index, "--image", checkpoint("clip")).code == 0
@@ -75,6 +78,7 @@ def test_clip_finds_the_same_image_and_labels_it(docrag, checkpoint, photographs
         assert one["labels"] == pytest.approx(other["labels"], abs=0.02)
 
 
+@pytest.mark.slow
 def test_voyage_sees_pages_behind_an_address(docrag, photographs, tmp_path, monkeypatch):
     def embed(request: Request) -> Answer:
         assert request.headers["authorization"] == "Bearer secret-key"
@@ -88,8 +92,8 @@ def test_voyage_sees_pages_behind_an_address(docrag, photographs, tmp_path, monk
         monkeypatch.setenv("VOYAGE_API_KEY", "secret-key")
         monkeypatch.setenv("VOYAGE_BASE_URL", server.url)
         index = ("--index", tmp_path / "index")
-        done = docrag("ingest", photographs, *index, "--image", "voyage-multimodal-3", "--json")
-        assert (done.code, done.lines[-1]["summary"]["pages"]) == (0, 5)
+        outcome = docrag("ingest", photographs, *index, "--image", "voyage-multimodal-3", "--json")
+        assert (outcome.code, outcome.lines[-1]["summary"]["pages"]) == (0, 5)
         assert {request.body["input_type"] for request in server.requests} == {"document"}
         found = docrag("search", "a red box", *index, "--mode", "cosine", "--json").lines[0]
         assert len(found["hits"]) == 5
@@ -127,10 +131,10 @@ def test_files_that_cannot_be_read_are_named_and_the_others_are_labelled(
     broken = tmp_path / "broken.pdf"
     broken.write_text("not a PDF")
     arguments = ("--labels", "a,b", "--image", checkpoint("clip"), "--index", tmp_path / "none", "--json")
-    done = docrag("label", broken, photographs, *arguments)
-    assert done.code == 3
-    assert len(done.lines) == 5
-    assert "broken.pdf" in done.err
+    outcome = docrag("label", broken, photographs, *arguments)
+    assert outcome.code == 3
+    assert len(outcome.lines) == 5
+    assert "broken.pdf" in outcome.err
 
 
 def test_models_says_which_library_and_why(docrag, checkpoint):
@@ -151,8 +155,9 @@ def test_an_image_beside_words_is_refused_where_nothing_sees_it(docrag, demo_uri
     assert "takes an image" in refused.err
 
 
+@pytest.mark.slow
 def test_images_of_every_kind_find_themselves(docrag, checkpoint, tmp_path):
-    """Deep grey scales and transparency must be turned alike as page and as query."""
+    """16-bit grey and transparency must be converted the same way for a page as for a query."""
     folder = tmp_path / "odd"
     folder.mkdir()
     Image.new("RGB", (80, 60), "white").save(folder / "white.png")
@@ -171,6 +176,6 @@ def test_images_of_every_kind_find_themselves(docrag, checkpoint, tmp_path):
 
 def test_labels_may_be_halves_of_letters(docrag, checkpoint, photographs, tmp_path):
     index = ("--index", tmp_path / "none", "--image", checkpoint("clip"))
-    done = docrag("label", photographs, "--labels", "a\udce9,b", *index, "--json")
-    assert done.code == 0
-    assert "a?" in done.lines[0]["labels"]
+    outcome = docrag("label", photographs, "--labels", "a\udce9,b", *index, "--json")
+    assert outcome.code == 0
+    assert "a?" in outcome.lines[0]["labels"]

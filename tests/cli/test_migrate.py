@@ -9,7 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
+
+pytestmark = pytest.mark.slow
 
 
 def test_an_index_is_migrated(docrag, tmp_path):
@@ -49,7 +53,7 @@ def test_an_index_is_migrated(docrag, tmp_path):
     assert dropped.code == 3
     assert "2 pages" in dropped.out
     assert dropped.err.count("dropped ") == 1
-    assert "failed" not in dropped.err  # the same file is not told twice
+    assert "failed" not in dropped.err  # the same file is not reported twice
     assert docrag("migrate", "--index", tmp_path / "none").code == 1
 
 
@@ -66,9 +70,9 @@ def test_a_migration_that_is_killed_goes_on(docrag, demo_copy):
                 assert b"file" in run.stdout.readline()
             os.killpg(run.pid, signal.SIGKILL)
         assert run.returncode == -signal.SIGKILL
-        told = docrag("status", "--index", where, "--json").lines[0]
-        assert (told["pages"], len(told["incomplete"])) == (pages, 0)
+        status = docrag("status", "--index", where, "--json").lines[0]
+        assert (status["pages"], len(status["incomplete"])) == (pages, 0)
     assert docrag("migrate", "--index", where, "--pooling", "tokens").code == 0
-    told = docrag("status", "--index", where, "--json").lines[0]
-    assert (told["pages"], told["fingerprint"]["pooling"]) == (pages, "tokens")
+    status = docrag("status", "--index", where, "--json").lines[0]
+    assert (status["pages"], status["fingerprint"]["pooling"]) == (pages, "tokens")
     assert not (where / ".migration").exists()

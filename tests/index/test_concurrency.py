@@ -18,6 +18,8 @@ from docrag.types import CAPTION, IMAGE, PATCHES
 from tests.samples import APPLE, CLOCK, FERRY, make_image, write_pdf
 from tests.threads import at_once, beside
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS = [
     "When does the ferry leave?",
     "storing apples in winter",

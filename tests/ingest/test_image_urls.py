@@ -17,6 +17,8 @@ from docrag.settings import load_settings
 from tests.samples import APPLE, CLOCK, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
 
+pytestmark = pytest.mark.slow
+
 ELSEWHERE = "https://pages.example/docrag"
 SHOWN = re.compile(r"\.(jpg|jpeg|png|webp|gif|svg)$")
 """Of the path, in lower case: what the dashboard takes for a picture."""

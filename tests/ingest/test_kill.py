@@ -10,6 +10,8 @@ import pytest
 from tests.ingest.kills import differences, ingest_until_killed, snapshot
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -19,7 +21,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.slow
 def test_killed_and_run_again_gives_the_same_index(folder, tmp_path):
     queries = ["ferry timetable", "apple storage", "pendulum chapter 7"]
     whole = tmp_path / "whole"

@@ -11,6 +11,8 @@ from docrag import Index
 from docrag.errors import NotFound
 from tests.samples import APPLE, CLOCK, FERRY, later, write_pdf
 
+pytestmark = pytest.mark.slow
+
 
 def found(index: Index, query: str) -> list[str]:
     return [Path(hit.file).name for hit in index.search(query, k=3, mode="text")]

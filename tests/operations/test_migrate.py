@@ -17,6 +17,8 @@ from docrag.operations.migrate import abandon_migration, migrate_index
 from tests.samples import APPLE, CLOCK, FERRY, later, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
 
+pytestmark = pytest.mark.slow
+
 QUERIES = ("When does the ferry leave?", "pendulum", "apple storage")
 
 

@@ -21,6 +21,8 @@ from docrag.serve.handover import NOTICE
 from tests.samples import CLOCK, write_pdf
 from tests.serve.conftest import KEY
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "ferry timetable of the islands"
 
 

@@ -22,6 +22,8 @@ from docrag.errors import ModelError, SettingsError, UnknownModel, WeightsMismat
 from tests.checkpoints.families import drop_a_weight
 from tests.samples import APPLE, CLOCK, FERRY, make_image, make_page, picture_page
 
+pytestmark = pytest.mark.slow
+
 TWICE = EncoderOptions(device="cpu,cpu", dtype="float32")
 ONCE = TWICE.on("cpu")
 PLUGIN = '''

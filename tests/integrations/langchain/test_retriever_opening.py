@@ -21,6 +21,8 @@ from docrag.errors import DocumentError, IndexInUse, IndexNotFound, NotFound
 from docrag.operations.follow import index_of
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
 
+pytestmark = pytest.mark.slow
+
 
 def files_and_pages(docs: list[Document]) -> list[tuple[str, int]]:
     """File name and page number, from 1."""

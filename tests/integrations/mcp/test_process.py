@@ -27,6 +27,8 @@ pytest.importorskip("mcp_types", reason="the MCP SDK is not installed")
 from anyio.from_thread import start_blocking_portal
 from mcp import Client, StdioServerParameters
 
+pytestmark = pytest.mark.slow
+
 CATERING = "How much did the ferry company earn from catering in 2023?"
 QUESTIONS = [
     CATERING,

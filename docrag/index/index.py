@@ -94,8 +94,8 @@ class Index:
             IndexMismatch: The index was built with other encoders.
         """
         overrides = {"index": uri, "late": late, "image": image, "text": text}
-        given = {name: str(value) for name, value in overrides.items() if value is not None}
-        settings = settings.model_copy(update=given) if settings else load_settings(**given)
+        overridden = {name: str(value) for name, value in overrides.items() if value is not None}
+        settings = settings.model_copy(update=overridden) if settings else load_settings(**overridden)
         location = locate(settings)
         try:
             location.recover()

@@ -184,7 +184,7 @@ def _require_kind(encoder: PageEncoder, kind: str, option: str) -> None:
 def _open(
     make: Callable[[str, EncoderOptions], Encoder],
     kind: str,
-    asked: str | None,
+    requested: str | None,
     built: Mapping[str, Any],
     options: EncoderOptions,
     default: str,
@@ -194,22 +194,22 @@ def _open(
     Raises:
         ModelUnavailable: The encoder of the index is no longer where it was.
     """
-    name, options = _resolve(asked, built.get(kind), options, default)
+    name, options = _resolve(requested, built.get(kind), options, default)
     try:
         return make(name, options)
     except (UnknownModel, ModelUnavailable) as error:
-        if asked or not built.get(kind):
+        if requested or not built.get(kind):
             raise
         hint = f"{error.hint}; if the weights have moved: DOCRAG_{kind.upper()}=PATH"
         raise ModelUnavailable(f"the index was built with {name}: {error.message}", hint) from error
 
 
 def _resolve(
-    asked: str | None, built: Mapping[str, Any] | None, options: EncoderOptions, default: str
+    requested: str | None, built: Mapping[str, Any] | None, options: EncoderOptions, default: str
 ) -> tuple[str, EncoderOptions]:
     """The name of an encoder and its options: as asked, else as the index was built, else the default."""
-    if built is None or (asked and not is_name_of(asked, built)):
-        return asked or default, options
+    if built is None or (requested and not is_name_of(requested, built)):
+        return requested or default, options
     return name_of(built), replace(
         options,
         resolution=options.resolution or built.get("resolution", 0),

@@ -57,21 +57,21 @@ def layout_of(fingerprint: Fingerprint) -> Layout:
     )
 
 
-def open_parts(location: Location, stored: Fingerprint | None, asked: Fingerprint) -> Storage:
+def open_parts(location: Location, stored: Fingerprint | None, expected: Fingerprint) -> Storage:
     """Open or create the parts of an index. The points come first, because they hold the lock.
 
     Args:
         location: Where the index is.
         stored: What the existing index was built with, or None to create one.
-        asked: What the index is expected to be built with.
+        expected: What the index must be built with.
 
     Raises:
-        IndexMismatch: `stored` and `asked` differ.
+        IndexMismatch: `stored` and `expected` differ.
     """
-    layout = layout_of(asked)
+    layout = layout_of(expected)
     if stored is None:
-        store = location.make(asked, layout)
+        store = location.make(expected, layout)
     else:
-        require_equal(stored, asked)
-        store = location.open(asked, layout)
+        require_equal(stored, expected)
+        store = location.open(expected, layout)
     return Storage(store, PageImages(location.folder / IMAGES), Manifest(location.folder / MANIFEST))

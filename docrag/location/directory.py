@@ -98,13 +98,13 @@ class DirectoryLocation:
             IndexInUse: Another process has the index open.
             StoreError: The old index cannot be moved to the directory beside this one.
         """
-        kept = self._next_sibling() if keep_old else None
-        if kept:
-            self._staging.require_room(kept)
+        old_folder = self._next_sibling() if keep_old else None
+        if old_folder:
+            self._staging.require_room(old_folder)
         with self._lock():
-            self._staging.decide({"kept": str(kept or "")})
+            self._staging.decide({"kept": str(old_folder or "")})
             self._finish_switch()
-        return str(kept or "")
+        return str(old_folder or "")
 
     def recover(self) -> None:
         """Finish an interrupted switch. It takes a moment, in which the index cannot be searched."""

@@ -234,8 +234,8 @@ def shape_of(settings: Settings) -> PageShape:
     ):
         shape = replace(shape, vectors=settings.max_patches + SPECIAL_TOKENS, source="--max-patches")
     if settings.keep_patches == "inked" and shape.needs == "image":
-        kept = SPECIAL_TOKENS + round(INKED * (shape.vectors - SPECIAL_TOKENS))
-        shape = replace(shape, vectors=kept, source=f"{shape.source}; {INKED:.0%} of the patches inked")
+        vectors = SPECIAL_TOKENS + round(INKED * (shape.vectors - SPECIAL_TOKENS))
+        shape = replace(shape, vectors=vectors, source=f"{shape.source}; {INKED:.0%} of the patches inked")
     return shape
 
 

@@ -104,20 +104,20 @@ def migrate_index(
     settings = _with_overrides(settings, {"index": uri, "late": late, "image": image, "text": text})
     with _locked(settings) as (location, stored):
         with closing(_choose_encoders(settings, stored)) as encoders:
-            asked = fingerprint_for(encoders, settings.datatype, stored)
-            if _is_equal(stored, asked):
+            target = fingerprint_for(encoders, settings.datatype, stored)
+            if _is_equal(stored, target):
                 return Migration(location.uri, switched=False)
             _require_captions(settings, location)
             base_url = _image_base_url(settings, stored)
-            with closing(_open_staging(location, asked)) as staged:
+            with closing(_open_staging(location, target)) as staged:
                 report = _read_again(settings, location, staged, encoders, base_url, passwords, listener)
                 lost = _find_lost(settings, stored, staged, report)
                 if lost and not drop_missing:
                     raise _refusal(location, lost)
                 pages = staged.store.count()
-        kept = _switch(settings, keep_old=keep_old)
+        old_index = _switch(settings, keep_old=keep_old)
     logger.info("%s was migrated: %d pages, %d documents dropped", location.uri, pages, len(lost))
-    return Migration(location.uri, True, pages, report, tuple(str(document) for document in lost), kept)
+    return Migration(location.uri, True, pages, report, tuple(str(document) for document in lost), old_index)
 
 
 def abandon_migration(uri: str | os.PathLike[str] | None = None, *, settings: Settings | None = None) -> None:
@@ -138,8 +138,8 @@ def abandon_migration(uri: str | os.PathLike[str] | None = None, *, settings: Se
 def _with_overrides(
     settings: Settings | None, overrides: Mapping[str, str | os.PathLike[str] | None]
 ) -> Settings:
-    given = {name: str(value) for name, value in overrides.items() if value is not None}
-    return settings.model_copy(update=given) if settings else load_settings(**given)
+    overridden = {name: str(value) for name, value in overrides.items() if value is not None}
+    return settings.model_copy(update=overridden) if settings else load_settings(**overridden)
 
 
 @contextmanager
@@ -161,9 +161,9 @@ def _choose_encoders(settings: Settings, stored: Fingerprint) -> Encoders:
     return choose_encoders(settings, stored)
 
 
-def _is_equal(stored: Fingerprint, asked: Fingerprint) -> bool:
+def _is_equal(stored: Fingerprint, target: Fingerprint) -> bool:
     try:
-        require_equal(stored, asked)
+        require_equal(stored, target)
     except IndexMismatch:
         return False
     return True
@@ -205,7 +205,7 @@ def _old_index(settings: Settings, stored: Fingerprint) -> Iterator[Storage]:
         yield storage
 
 
-def _open_staging(location: IndexLocation, asked: Fingerprint) -> Storage:
+def _open_staging(location: IndexLocation, target: Fingerprint) -> Storage:
     """The index that was begun with this fingerprint, or a new one.
 
     An index that was begun with another fingerprint is deleted, and so are remains of a deletion that was
@@ -213,12 +213,12 @@ def _open_staging(location: IndexLocation, asked: Fingerprint) -> Storage:
     """
     staging = location.staging()
     begun = staging.fingerprint()
-    if begun is not None and _is_equal(begun, asked):
+    if begun is not None and _is_equal(begun, target):
         logger.info("continuing the migration of %s", location.uri)
-        return open_parts(staging, begun, asked)
+        return open_parts(staging, begun, target)
     staging.close()
     location.abandon()
-    return open_parts(location.staging(), None, asked)
+    return open_parts(location.staging(), None, target)
 
 
 def _read_again(

@@ -142,11 +142,11 @@ def import_index(
         require_pages(stored)
     exported = dict(contents.fingerprint)
     datatype = datatype or (stored.values["datatype"] if stored else exported.get("datatype", "float16"))
-    asked = Fingerprint({**exported, "datatype": datatype})
+    expected = Fingerprint({**exported, "datatype": datatype})
     if stored:
-        require_equal(stored, asked)
+        require_equal(stored, expected)
     # The fingerprint of the existing index knows where its weights are on this machine.
-    with closing(open_parts(location, stored, stored or asked)) as storage, storage.exclusive():
+    with closing(open_parts(location, stored, stored or expected)) as storage, storage.exclusive():
         new_captions = _import_captions(archive, contents, location.folder)
         transfer = import_archive(storage, contents, archive, listener or _ignore, settings.image_base_url)
         transfer.captions = new_captions

@@ -18,7 +18,7 @@ from qdrant_client import models
 
 from docrag.errors import InvalidRecord, StoreError
 from docrag.search import plan
-from docrag.search.filters import AllOf, AnyOf, Between, Is, Not
+from docrag.search.filters import AllOf, AnyOf, Between, Is, Not, metadata_filter
 from docrag.search.stages import Stages
 from docrag.store.base import Store
 from docrag.store.layout import Layout
@@ -105,7 +105,7 @@ def test_every_mode_and_filter_answers_as_numpy_does(
     monkeypatch.setattr(Stages, "for_fusion", lambda stages: stages)
     for seed in range(3):
         vectors = query_vectors(seed, image=seed > 0)
-        asked = plan.queries(mode, vectors, FILTERS[filter], k=3, stages=STAGES[stages])
+        asked = plan.plan_queries(mode, vectors, FILTERS[filter], k=3, stages=STAGES[stages])
         answers = read_only.query(list(asked.values()))
         for request, found in zip(asked.values(), answers, strict=True):
             assert_same(found, oracle.answer(request))
@@ -142,9 +142,7 @@ SELECTIONS = {
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_a_filter_selects_what_it_says(read_only: Store, records: list[PageRecord], name: str):
     wanted, holds = SELECTIONS[name]
-    found = {
-        record.id for record in read_only.scroll(plan.metadata_filter(wanted), payload=["metadata.page"])
-    }
+    found = {record.id for record in read_only.scroll(metadata_filter(wanted), payload=["metadata.page"])}
     assert found == {record.id for record in records if holds(record.payload["metadata"])}
     assert 0 < len(found) < len(records)
 
@@ -169,7 +167,7 @@ def test_several_requests_give_what_each_gives_alone(read_only: Store):
     requests = [
         request
         for mode in ("late", "cosine", "text")
-        for request in plan.queries(mode, query_vectors(1), None).values()
+        for request in plan.plan_queries(mode, query_vectors(1), None).values()
     ]
     for request, found in zip(requests, read_only.query(requests), strict=True):
         assert_same(found, read_only.query([request])[0])
@@ -261,7 +259,7 @@ def test_a_page_without_words_is_written_and_found_by_its_picture(store: Store, 
         "",
         SparseVector((), ()),
     )
-    asked = plan.queries("late", {"patches": page.vectors["patches"]}, None)
+    asked = plan.plan_queries("late", {"patches": page.vectors["patches"]}, None)
     assert store.query(list(asked.values()))[0][0].id == page.id
 
 
@@ -279,7 +277,7 @@ def test_nothing_works_after_close_but_closing_again(store: Store, record: Make)
         store.flush,
         store.optimize,
         lambda: store.upsert([record(0)]),
-        lambda: store.query(list(plan.queries("text", query_vectors(0), None).values())),
+        lambda: store.query(list(plan.plan_queries("text", query_vectors(0), None).values())),
         lambda: list(store.scroll()),
     ]
     for call in calls:

@@ -61,7 +61,7 @@ class Transfer:
     """What was not imported, and why."""
 
 
-class _Entry(NamedTuple):
+class _PageEntry(NamedTuple):
     """A page of the index, without its vectors. Entries sort by document and page number."""
 
     document_id: str
@@ -303,13 +303,13 @@ def _parts_of_earlier_export(archive: Archive, fingerprint: Fingerprint) -> list
     return list(contents.parts)
 
 
-def _entries(storage: Storage) -> list[_Entry]:
+def _entries(storage: Storage) -> list[_PageEntry]:
     """All pages, ordered by document and page number."""
     entries = []
     for record in storage.store.scroll(payload=["metadata"]):
         metadata = record.payload["metadata"]
         state = page_state(record, _image_size(storage.images, record))
-        entries.append(_Entry(metadata["document_id"], metadata["page"] + 1, record.id, state))
+        entries.append(_PageEntry(metadata["document_id"], metadata["page"] + 1, record.id, state))
     return sorted(entries)
 
 
@@ -320,7 +320,7 @@ def _image_size(images: PageImages, record: PageRecord) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _read(storage: Storage, layout: Layout, entries: Sequence[_Entry]) -> Iterator[ArchivedPage]:
+def _read(storage: Storage, layout: Layout, entries: Sequence[_PageEntry]) -> Iterator[ArchivedPage]:
     """The pages of a part, read in batches."""
     for chunk in _chunks(entries, BATCH):
         records = storage.store.retrieve([entry.id for entry in chunk], vectors=sorted(layout.names))

@@ -196,7 +196,7 @@ def test_a_collection_that_was_dropped_without_an_answer_is_gone(road: Road):
         new = ServerStore.staging(store.connection, store.layout, Fingerprint({"layout": 2}))
         road.server.faulty = rf"/collections/{new.collection}"
         road.server.faults += [Fault(), Fault(cut="after")]  # of asking for it, of dropping it
-        alias.drop(store.connection, new.collection)
+        alias.drop_collection(store.connection, new.collection)
         assert not road.server.faults
         assert store.connection.info(new.collection) is None
 

@@ -98,6 +98,7 @@ def environment(
         **{name: value for name, value in os.environ.items() if not name.startswith("DOCRAG_")},
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "integrations"))),
+        "DOCRAG_WORKERS": "1",  # a second process takes longer to start than to read its share
         "STAND_INS": str(programs),
         "HF_HUB_CACHE": str(hub),
         "HF_HUB_OFFLINE": "1",
@@ -134,7 +135,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "qrels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *qrels]))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # files are named by the path at which they were ingested
-        with Index.open("my-index", settings=Settings(ocr=False)) as index:
+        with Index.open("my-index", settings=Settings(ocr=False, workers=1)) as index:
             assert not index.ingest("examples").failures
     copy(folder, folder.with_name("untouched"))
     return folder

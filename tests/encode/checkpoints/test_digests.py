@@ -48,7 +48,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
 def test_a_memory_that_takes_no_more_costs_only_time(tmp_path, monkeypatch, pragma, failure):
     """A root user may write any file: the connection itself is made read-only, or its disk full."""
 
-    def bounded(opened=digests._open):
+    def bounded(opened=digests._open_cache):
         memory = opened()
         memory.execute(f"PRAGMA {pragma}")
         return memory
@@ -56,8 +56,8 @@ def test_a_memory_that_takes_no_more_costs_only_time(tmp_path, monkeypatch, prag
     weights = tmp_path / ("w" * 200) / ("w" * 200) / "weights.bin"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"random")
-    digests._open().close()
-    monkeypatch.setattr(digests, "_open", bounded)
+    digests._open_cache().close()
+    monkeypatch.setattr(digests, "_open_cache", bounded)
     for seed in range(40):  # the path alone fills a page in ten rows
         os.utime(weights, ns=(seed, seed))
         moved = weights.rename(weights.with_name(f"{seed}.bin"))

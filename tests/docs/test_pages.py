@@ -17,7 +17,7 @@ from docrag.cli import app
 from docrag.encode.registry import list_models
 from docrag.serve.app import create_app
 from docrag.serve.settings import ServeSettings
-from docrag.serve.tracing import FRAMEWORK
+from docrag.serve.tracing import FASTAPI_TELEMETRY
 from tests.docs.pages import DOCS, PAGES, ROOT, blocks_in, name_of, rows
 
 LINKED = (
@@ -172,11 +172,11 @@ def test_limits_are_those_of_the_server():
     defaults = ServeSettings()
     mib = 1024 * 1024
     for expected in (
-        f"{defaults.most_body // mib} MiB, {defaults.body_seconds:g} s",
-        f"{defaults.most_upload // mib} MiB, {defaults.upload_seconds:g} s",
-        f"files in an upload | {defaults.most_files}",
-        f"pages of an uploaded document | {defaults.most_pages:,}",
-        f"uploads that wait | {defaults.most_jobs}",
+        f"{defaults.max_body_bytes // mib} MiB, {defaults.body_timeout:g} s",
+        f"{defaults.max_upload_bytes // mib} MiB, {defaults.upload_timeout:g} s",
+        f"files in an upload | {defaults.max_files}",
+        f"pages of an uploaded document | {defaults.max_pages:,}",
+        f"uploads that wait | {defaults.max_waiting_jobs}",
     ):
         assert expected.replace(" | ", " ") in limits, expected
 
@@ -189,7 +189,7 @@ def test_every_metric_is_described(demo_index: Index):
         for sample in [f"{metric.name}_total" if metric.type == "counter" else metric.name]
     }
     assert {row[0].strip("`") for row in rows(page("serve"), "## Metrics, logs and traces")} == exposed
-    assert FRAMEWORK["tracing"] is False
+    assert FASTAPI_TELEMETRY["tracing"] is False
 
 
 def test_every_model_is_listed_with_its_licence():

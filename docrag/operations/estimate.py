@@ -14,8 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from docrag.encode.registry import OPTIONS, find_card, page_encoder, text_encoder
 from docrag.errors import DocumentError, SettingsError
-from docrag.types import MAX_FLOATS, Pooling
+from docrag.index.model_selection import DEFAULT_ENCODER, encoder_options
+from docrag.read.files import find_files
+from docrag.read.opening import open_source
+from docrag.search.stages import SIEVE_ROWS, Stages
+from docrag.types import BM25, CAPTION, MAX_FLOATS, POOLED, Pooling
 
 if TYPE_CHECKING:
     from docrag.settings import Settings
@@ -170,9 +175,6 @@ def estimate(
 
 def _compared(pages: int, rows: int) -> tuple[int, int]:
     """Products of a query vector and a page: in the first stages, and in the last one."""
-    from docrag.search.stages import SIEVE_ROWS, Stages
-    from docrag.types import BM25, CAPTION, POOLED
-
     stages = Stages.for_pages(pages)
     sieved = pages > stages.sieve and rows > 2 * SIEVE_ROWS
     scanned = SIEVE_ROWS * pages + rows * stages.sieve if sieved else rows * pages
@@ -240,31 +242,31 @@ def shape_of(settings: Settings) -> PageShape:
 
 
 def _shape(settings: Settings) -> PageShape:
-    from docrag.encode.registry import OPTIONS, find_card, page_encoder
-    from docrag.index.model_selection import DEFAULT_ENCODER, encoder_options
-
     name = settings.late or DEFAULT_ENCODER
     if name == DEFAULT_ENCODER:
         return MINILM
-    listed = find_card(name)
-    if listed:
-        known = replace(GRID, vectors=listed.vectors, source="US Letter, at the checkpoint's own resolution")
-        option, shape = (
-            f"--{listed.option}",
-            replace(known if listed.vectors else GRID, model=name, dim=listed.dim),
-        )
-    else:
-        spec = page_encoder(name, encoder_options(settings)).spec
-        base = GRID if spec.needs == "image" else MINILM
-        option, shape = OPTIONS[spec.kind], replace(base, model=name, dim=spec.dim, source=GRID.source)
+    card = find_card(name)
+    if card:
+        _require_late(name, f"--{card.option}")
+        shape = replace(GRID, model=name, dim=card.dim)
+        if card.vectors:
+            source = "US Letter, at the checkpoint's own resolution"
+            shape = replace(shape, vectors=card.vectors, source=source)
+        return shape
+    spec = page_encoder(name, encoder_options(settings)).spec
+    _require_late(name, OPTIONS[spec.kind])
+    base = GRID if spec.needs == "image" else MINILM
+    return replace(base, model=name, dim=spec.dim, source=GRID.source)
+
+
+def _require_late(name: str, option: str) -> None:
+    """Refuse a model that another option takes."""
     if option != "--late":
         raise SettingsError(f"{name} cannot be used for --late", f"give it as {option} instead")
-    return shape
 
 
 def dims_of(settings: Settings) -> tuple[int, int]:
     """Vector lengths of the image encoder (0 if there is none) and of the encoder for captions."""
-    from docrag.encode.registry import find_card, page_encoder, text_encoder
 
     def dim(name: str, encoder: Callable[[str], Any]) -> int:
         card = find_card(name)
@@ -283,9 +285,6 @@ def count_pages(paths: Iterable[Path], passwords: tuple[str, ...] = ()) -> tuple
     Raises:
         NotFound: A path does not exist.
     """
-    from docrag.read.files import find_files
-    from docrag.read.opening import open_source
-
     pages = 0
     refused: list[str] = []
     for file in find_files(list(paths), lambda _, error: refused.append(str(error))):

@@ -9,7 +9,6 @@ The public names are loaded when they are first used: `import docrag` loads neit
 
 from __future__ import annotations
 
-import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +73,6 @@ __all__ = [
     "text_encoder",
 ]
 
-logging.getLogger(__name__).addHandler(logging.NullHandler())
 moved_modules.install()
 
 

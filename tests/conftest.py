@@ -11,7 +11,7 @@ import pytest
 
 from docrag import Index, demo
 from tests.checkpoints.families import save
-from tests.samples import copy_index
+from tests.samples import APPLE, FERRY, copy_index, write_pdf
 
 # One reader process per ingest: each takes more than a second of CPU time to start, and pytest itself runs on
 # all cores. tests/read/test_pool.py has several. Processes that tests start inherit the variable.
@@ -53,3 +53,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
         return save(family, tmp_path_factory.mktemp(family))
 
     return build
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two documents, three pages."""
+    write_pdf(
+        tmp_path / "docs" / "ferry.pdf", FERRY, "Page two: fares for cars, bicycles and foot passengers."
+    )
+    write_pdf(tmp_path / "docs" / "apple.pdf", APPLE)
+    return tmp_path / "docs"
+
+
+@pytest.fixture
+def status_of() -> Callable[[object], dict[str, str]]:
+    """File name -> status of an ingest report."""
+    return lambda report: {Path(file.file).name: file.status for file in report.files}

@@ -11,6 +11,7 @@ import pytest
 
 from docrag import Index, Settings
 from docrag.caption import Caption, TextLayerCaptioner
+from docrag.encode.models import minilm
 from docrag.encode.models.minilm import MiniLMPages
 from docrag.encode.vectors.pooling import fitted
 from docrag.errors import ModelError, PageFailed
@@ -53,7 +54,7 @@ def docs(tmp_path):
 
 
 def test_a_page_that_cannot_be_encoded_costs_only_itself(docs, tmp_path, monkeypatch):
-    monkeypatch.setattr("docrag.encode.models.minilm.MiniLMPages", NoApples)
+    monkeypatch.setitem(minilm.FAMILY.pages, "minilm", NoApples)
     with Index.open(tmp_path / "index", settings=Settings(workers=1)) as index:
         report = index.ingest(docs)
         assert index.status().pages == report.pages == 3

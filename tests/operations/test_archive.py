@@ -19,7 +19,7 @@ from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local.store import EdgeStore
 from docrag.store.server.store import ServerStore
-from tests.ingest.moved import (
+from tests.operations.sample_storage import (
     BUILT,
     LAYOUT,
     PAGES,
@@ -37,12 +37,12 @@ from tests.store.local_mode import local_connection
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-def test_all_of_an_index_arrives(storage: Storage, make_shelf, archive: Archive):
+def test_all_of_an_index_arrives(storage: Storage, make_storage, archive: Archive):
     heard = []
     done = export(storage, BUILT, LAYOUT, archive, heard.append)
     assert (done.pages, done.parts, done.written) == (PAGES, 5, PAGES)
     assert [(event.pages, event.known) for event in heard][-1] == (PAGES, PAGES)
-    target = make_shelf("to")
+    target = make_storage("to")
     done = import_archive(target, archive.contents(), archive, quiet)
     assert (done.pages, done.parts, done.written) == (PAGES, 5, PAGES)
     assert everything(target) == everything(storage)
@@ -68,19 +68,19 @@ def test_float32_arrives_as_float32(archive: Archive, tmp_path: Path):
         assert np.abs(patches - make_record(0).vectors["patches"]).max() < 1e-7
 
 
-def test_the_second_time_nothing_is_written(storage: Storage, make_shelf, archive: Archive, monkeypatch):
+def test_the_second_time_nothing_is_written(storage: Storage, make_storage, archive: Archive, monkeypatch):
     export(storage, BUILT, LAYOUT, archive, quiet)
     before = times(archive)
     assert export(storage, BUILT, LAYOUT, archive, quiet).written == 0
     assert times(archive) == before
-    target = make_shelf("to")
+    target = make_storage("to")
     import_archive(target, archive.contents(), archive, quiet)
     monkeypatch.setattr(Archive, "read_part", None)
     assert import_archive(target, archive.contents(), archive, quiet).written == 0
     assert everything(target) == everything(storage)
 
 
-def test_an_index_goes_to_a_server_and_back(storage: Storage, make_shelf, archive: Archive, tmp_path: Path):
+def test_an_index_goes_to_a_server_and_back(storage: Storage, make_storage, archive: Archive, tmp_path: Path):
     export(storage, BUILT, LAYOUT, archive, quiet)
     images, manifest = PageImages(tmp_path / "server"), Manifest(tmp_path / "server.sqlite")
     with warnings.catch_warnings():
@@ -91,7 +91,7 @@ def test_an_index_goes_to_a_server_and_back(storage: Storage, make_shelf, archiv
         assert import_archive(server, archive.contents(), archive, quiet).written == 0
         back = Archive(tmp_path / "back")
         assert export(server, BUILT, LAYOUT, back, quiet).pages == PAGES
-    target = make_shelf("to")
+    target = make_storage("to")
     import_archive(target, back.contents(), back, quiet)
     ids, vectors, *rest = everything(target)
     wanted_ids, wanted_vectors, *wanted = everything(storage)
@@ -101,7 +101,7 @@ def test_an_index_goes_to_a_server_and_back(storage: Storage, make_shelf, archiv
             np.testing.assert_allclose(page[name], before[name], atol=1e-3)
 
 
-def test_an_export_follows_its_index(storage: Storage, make_shelf, archive: Archive):
+def test_an_export_follows_its_index(storage: Storage, make_storage, archive: Archive):
     export(storage, BUILT, LAYOUT, archive, quiet)
     changed = make_record(22)
     metadata = {**changed.payload["metadata"], "caption": "said since"}
@@ -110,7 +110,7 @@ def test_an_export_follows_its_index(storage: Storage, make_shelf, archive: Arch
     storage.manifest.forget(["/docs/0.pdf"])
     assert export(storage, BUILT, LAYOUT, archive, quiet).pages == PAGES - 5
     assert len(times(archive)) == 4
-    target = make_shelf("to")
+    target = make_storage("to")
     import_archive(target, archive.contents(), archive, quiet)
     assert everything(target) == everything(storage)
 
@@ -121,10 +121,12 @@ def test_an_export_mends_a_damaged_part(storage: Storage, archive: Archive):
     assert export(storage, BUILT, LAYOUT, archive, quiet).written == PART
 
 
-def test_a_damaged_part_is_refused_and_what_came_before_stays(storage: Storage, make_shelf, archive: Archive):
+def test_a_damaged_part_is_refused_and_what_came_before_stays(
+    storage: Storage, make_storage, archive: Archive
+):
     export(storage, BUILT, LAYOUT, archive, quiet)
     archive.part_file(3).write_bytes(b"damaged")
-    target = make_shelf("to")
+    target = make_storage("to")
     with pytest.raises(StoreError, match=r"part-00003\.npz"):
         import_archive(target, archive.contents(), archive, quiet)
     assert target.store.count() == 3 * PART
@@ -139,9 +141,9 @@ def test_another_index_is_not_exported_over(storage: Storage, archive: Archive):
         export(storage, other, LAYOUT, archive, quiet)
 
 
-def test_what_the_target_has_of_its_own_stays(storage: Storage, make_shelf, archive: Archive):
+def test_what_the_target_has_of_its_own_stays(storage: Storage, make_storage, archive: Archive):
     export(storage, BUILT, LAYOUT, archive, quiet)
-    target = make_shelf("to")
+    target = make_storage("to")
     own = [make_record(number) for number in (*range(5), *range(30, 35))]  # document 0, and document 6
     target.store.upsert(own)
     for record in own[::5]:

@@ -16,7 +16,7 @@ from docrag.ingest.storage import Storage
 from docrag.operations import transfer
 from docrag.operations.transfer import export, export_index, import_archive, import_index
 from docrag.store.archive import Archive
-from tests.ingest.moved import BUILT, LAYOUT, PAGES, PART, everything, quiet, times
+from tests.operations.sample_storage import BUILT, LAYOUT, PAGES, PART, everything, quiet, times
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
@@ -47,9 +47,9 @@ def test_a_killed_export_goes_on(storage: Storage, archive: Archive):
     assert not list(archive.folder.glob("*.draft"))
 
 
-def test_a_killed_import_goes_on(storage: Storage, make_shelf, archive: Archive):
+def test_a_killed_import_goes_on(storage: Storage, make_storage, archive: Archive):
     export(storage, BUILT, LAYOUT, archive, quiet)
-    target = make_shelf("to")
+    target = make_storage("to")
     with pytest.raises(Killed):
         import_archive(target, archive.contents(), archive, kill_at(3 * PART))
     assert {row.state for row in target.manifest.documents()} == {"writing"}
@@ -67,13 +67,13 @@ def die(event):
     if event.pages >= 2:
         os._exit(9)  # as if killed: nothing is flushed or closed
 
-transfer.PART = 1
+transfer.PAGES_PER_PART = 1
 {"export": export_index, "import": import_index}[sys.argv[1]](sys.argv[2], sys.argv[3], die)
 """
 
 
 def test_a_process_that_dies_leaves_nothing_half_done(tmp_path: Path, folder: Path, monkeypatch, status_of):
-    monkeypatch.setattr(transfer, "PART", 1)
+    monkeypatch.setattr(transfer, "PAGES_PER_PART", 1)
     here, there, export_folder = (str(tmp_path / name) for name in ("index", "there", "export"))
     with Index.open(here, settings=Settings(workers=1)) as index:
         assert index.ingest(folder).pages == 3

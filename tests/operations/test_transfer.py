@@ -22,7 +22,7 @@ PART = 5
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "PART", PART)
+    monkeypatch.setattr(transfer, "PAGES_PER_PART", PART)
     monkeypatch.setattr(transfer, "BATCH", 2)
 
 

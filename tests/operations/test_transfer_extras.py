@@ -110,7 +110,7 @@ def test_a_plan_of_the_target_stays_while_it_fits(here: Path, tmp_path: Path):
     import_index(tmp_path / "export", str(there))
     save_plan(there, own)
     [told] = import_index(tmp_path / "export", str(there)).left_out
-    assert "the index was tuned where it is" in told
+    assert "the index has been tuned itself" in told
     assert load_plan(there) == own
     save_plan(there, TunedPlan(own.stages, {"pages": 1}))  # and now there are three
     assert import_index(tmp_path / "export", str(there)).left_out == ()

@@ -23,7 +23,7 @@ PAGES, PART = 23, 5
 VECTORS = ("patches", "pooled", "image", "caption", "bm25")
 
 
-def empty_shelf(home: Path) -> Storage:
+def empty_storage(home: Path) -> Storage:
     home.mkdir()
     store = EdgeStore.create(home / "points", LAYOUT)
     return Storage(store, PageImages(home / "images"), Manifest(home / "manifest.sqlite"))

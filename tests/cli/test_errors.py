@@ -66,7 +66,7 @@ def test_an_index_in_use_by_another_process(docrag_process, demo_copy):
 def test_a_directory_that_is_something_else(docrag, tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("dear")
-    assert_error(docrag("ingest", tmp_path, "--index", tmp_path / "letters"), 1, "no index")
+    assert_error(docrag("ingest", tmp_path, "--index", tmp_path / "letters"), 1, "not an index")
 
 
 @pytest.mark.slow

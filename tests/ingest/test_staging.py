@@ -190,8 +190,8 @@ def test_a_damaged_note_is_told(settings: Settings, tmp_path: Path):
     build(settings)
     with closing(locate(settings)) as place:
         Staging(place.folder).folder.joinpath("switch.json").write_text("{")
-    with pytest.raises(StoreError, match="is damaged"):
-        locate(settings)
+    with closing(locate(settings)) as place, pytest.raises(StoreError, match="is damaged"):
+        place.recover()
 
 
 def test_who_opened_the_old_index_never_asks_the_new_one(settings: Settings, server: FakeQdrant):

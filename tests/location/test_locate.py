@@ -87,7 +87,7 @@ def test_what_is_not_there_is_not_found(settings):
         Index.open(settings=settings, create=False)
     with pytest.raises(ServerUnreachable, match=r"127\.0\.0\.1:9"):
         Index.open("http://127.0.0.1:9/reports", settings=settings)
-    with pytest.raises(SettingsError, match="no place"):
+    with pytest.raises(SettingsError, match="not a place"):
         Index.open("ftp://127.0.0.1/reports", settings=settings)
 
 
@@ -137,7 +137,7 @@ def test_options_that_a_collection_was_not_made_with_are_refused(settings, serve
 @pytest.mark.parametrize(("name", "value"), [("shards", 2), ("tenant", "metadata.customer")])
 def test_options_of_collections_are_not_for_directories(tmp_path, monkeypatch, name, value):
     monkeypatch.setenv(f"DOCRAG_{name.upper()}", str(value))
-    with pytest.raises(SettingsError, match=f"{name} is for collections on a server") as caught:
+    with pytest.raises(SettingsError, match=f"{name} applies to collections on a server") as caught:
         Index.open(tmp_path / "index")
     assert f"DOCRAG_{name.upper()}" in caught.value.hint
     assert not (tmp_path / "index").exists()
@@ -152,7 +152,7 @@ def test_a_key_does_not_travel_in_the_clear(tmp_path, monkeypatch, server):
         raise ServerUnreachable("no such machine")
 
     monkeypatch.setattr("docrag.store.server.connection.connect", connect)
-    with pytest.raises(SettingsError, match=r"http://qdrant.example:6333 in the clear") as caught:
+    with pytest.raises(SettingsError, match=r"http://qdrant.example:6333 unencrypted") as caught:
         locate(Settings(index="http://qdrant.example/reports", **secret))
     assert "DOCRAG_API_KEY_IN_CLEAR" in caught.value.hint
     assert "secret" not in str(caught.value)

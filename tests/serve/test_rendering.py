@@ -116,8 +116,8 @@ def test_hostile_names_titles_texts_and_questions_are_text(hostile: TestClient):
         ("/?q=a&in=zz", 400, "choose documents in the list"),
         ("/?q=a&in=abcdef012345", 400, "search in all documents"),
         (f"/?q={'a' * 2001}", 400, "at most 2000"),
-        (f"/page/{page_id('ab' * 32, 1)}", 404, "take the id of a hit"),
-        ("/page/nothing", 404, "take the id of a hit"),
+        (f"/page/{page_id('ab' * 32, 1)}", 404, "use the id of a hit"),
+        ("/page/nothing", 404, "use the id of a hit"),
     ],
 )
 def test_errors_say_what_to_do(client: TestClient, address: str, status: int, text: str):

@@ -17,7 +17,7 @@ import pytest
 from qdrant_client import models
 
 from docrag.errors import InvalidRecord, StoreError
-from docrag.search import plan
+from docrag.search import query as query_module
 from docrag.search.filters import AllOf, AnyOf, Between, Is, Not, metadata_filter
 from docrag.search.stages import Stages
 from docrag.store.base import Store
@@ -101,11 +101,11 @@ def test_every_mode_and_filter_answers_as_numpy_does(
     stages: str,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(plan, "DEPTH", 5)
+    monkeypatch.setattr(query_module, "DEPTH", 5)
     monkeypatch.setattr(Stages, "for_fusion", lambda stages: stages)
     for seed in range(3):
         vectors = query_vectors(seed, image=seed > 0)
-        asked = plan.plan_queries(mode, vectors, FILTERS[filter], k=3, stages=STAGES[stages])
+        asked = query_module.plan_queries(mode, vectors, FILTERS[filter], k=3, stages=STAGES[stages])
         answers = read_only.query(list(asked.values()))
         for request, found in zip(asked.values(), answers, strict=True):
             assert_same(found, oracle.answer(request))
@@ -167,7 +167,7 @@ def test_several_requests_give_what_each_gives_alone(read_only: Store):
     requests = [
         request
         for mode in ("late", "cosine", "text")
-        for request in plan.plan_queries(mode, query_vectors(1), None).values()
+        for request in query_module.plan_queries(mode, query_vectors(1), None).values()
     ]
     for request, found in zip(requests, read_only.query(requests), strict=True):
         assert_same(found, read_only.query([request])[0])
@@ -259,7 +259,7 @@ def test_a_page_without_words_is_written_and_found_by_its_picture(store: Store, 
         "",
         SparseVector((), ()),
     )
-    asked = plan.plan_queries("late", {"patches": page.vectors["patches"]}, None)
+    asked = query_module.plan_queries("late", {"patches": page.vectors["patches"]}, None)
     assert store.query(list(asked.values()))[0][0].id == page.id
 
 
@@ -277,7 +277,7 @@ def test_nothing_works_after_close_but_closing_again(store: Store, record: Make)
         store.flush,
         store.optimize,
         lambda: store.upsert([record(0)]),
-        lambda: store.query(list(plan.plan_queries("text", query_vectors(0), None).values())),
+        lambda: store.query(list(query_module.plan_queries("text", query_vectors(0), None).values())),
         lambda: list(store.scroll()),
     ]
     for call in calls:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from qdrant_edge import Bm25, Bm25Config
-from qdrant_edge import SparseVector as EdgeSparseVector
+from typing import TYPE_CHECKING
 
 from docrag.encode.texts import split_years
 from docrag.errors import SettingsError
 from docrag.types import SparseVector
+
+if TYPE_CHECKING:
+    from qdrant_edge import SparseVector as EdgeSparseVector
 
 K, B, AVERAGE_LENGTH = 1.5, 0.9, 400.0
 """Saturation, length normalisation, and the number of terms of an average page: 0.659 nDCG@10 on the
@@ -27,6 +28,8 @@ class Bm25Encoder:
     """
 
     def __init__(self, language: str = "english") -> None:
+        from qdrant_edge import Bm25, Bm25Config
+
         self._language = language
         try:
             self._bm25 = Bm25(Bm25Config(language=language, k=K, b=B, avg_len=AVERAGE_LENGTH))

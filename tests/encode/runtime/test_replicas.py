@@ -73,9 +73,9 @@ def pages_titled(*titles):
 
 
 def workers():
-    """Processes of this one; multiprocessing's resource tracker is none."""
+    """The worker processes that multiprocessing has spawned from this one, without its resource tracker."""
     children = psutil.Process().children(recursive=True)
-    return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+    return [child for child in children if "multiprocessing.spawn" in " ".join(child.cmdline())]
 
 
 @pytest.fixture

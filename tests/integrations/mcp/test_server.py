@@ -15,7 +15,6 @@ from PIL import Image
 
 from docrag import Index
 from docrag.errors import DocumentError
-from docrag.store.images import PageImages
 from docrag.types import IndexedDocument, IndexedPage, page_id
 
 pytest.importorskip("mcp_types", reason="the MCP SDK is not installed")
@@ -253,7 +252,7 @@ async def test_a_damaged_image_is_reported(demo_index, monkeypatch, tmp_path):
     best = demo_index.search(CATERING, k=1)[0]
     broken = tmp_path / "1.jpg"
     broken.write_bytes(best.image_path.read_bytes()[:2000])
-    monkeypatch.setattr(PageImages, "path", lambda *arguments: broken)
+    monkeypatch.setattr("docrag.store.payload.image_file", lambda *arguments: broken)
     page = await call(demo_index, "get_page", page_id=best.page_id, detail="image")
     (text,) = texts(page)
     assert text.endswith("page 3 is broken\nhint: docrag ingest --again repairs it")

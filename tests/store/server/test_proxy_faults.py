@@ -211,7 +211,7 @@ PROXY_WORDS = (
     [
         (502, "502 Bad Gateway", ServerUnreachable, "log"),
         (504, "504 Gateway Time-out", ServerUnreachable, "log"),
-        (429, "429 Too Many Requests", ServerUnreachable, "less at once"),
+        (429, "429 Too Many Requests", ServerUnreachable, "send fewer requests"),
         (413, "413 Request Entity Too Large", ServerRefused, "max_request_size_mb"),
     ],
 )

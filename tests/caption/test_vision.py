@@ -284,6 +284,7 @@ def test_an_answer_of_another_form_is_an_error(desk: Desk, body: dict[str, objec
         captioner.caption([picture_page(1)])
 
 
+@pytest.mark.slow
 def test_a_killed_run_pays_nothing_twice(desk: Desk):
     """The process is killed while its third request waits; the two earlier answers are on disk."""
     desk.serve(say("One."), say("Two."), Answer(after=60))

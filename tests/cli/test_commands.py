@@ -15,6 +15,7 @@ from tests.store.fake_qdrant import FakeQdrant
 HIT_KEYS = {"rank", "score", "scores", "file", "page", "page_id", "text", "regions"}
 
 
+@pytest.mark.slow
 def test_ingest_prints_a_line_for_each_document_and_a_summary(docrag, tmp_path):
     write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, APPLE)
     (tmp_path / "docs" / "broken.pdf").write_text("not a PDF")
@@ -35,6 +36,7 @@ def test_ingest_prints_a_line_for_each_document_and_a_summary(docrag, tmp_path):
     assert docrag(*arguments).code == 0
 
 
+@pytest.mark.slow
 def test_ingest_reports_what_failed_and_what_to_do(docrag, tmp_path):
     (tmp_path / "broken.pdf").write_text("not a PDF")
     outcome = docrag("ingest", tmp_path / "broken.pdf", "--index", tmp_path / "index")
@@ -44,6 +46,7 @@ def test_ingest_reports_what_failed_and_what_to_do(docrag, tmp_path):
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.slow
 def test_search_json(docrag, demo_uri):
     question = QUESTIONS[0]
     outcome = docrag("search", question.text, "--index", demo_uri, "-k", "3", "--json")
@@ -184,6 +187,7 @@ def test_demo_overwrites_nothing(docrag, tmp_path):
     assert not (tmp_path / "demo").exists()
 
 
+@pytest.mark.slow
 def test_names_with_brackets_are_printed_as_they_are(docrag, tmp_path):
     path = write_pdf(tmp_path / "a[b] [x].pdf", FERRY)
     index = tmp_path / "index"

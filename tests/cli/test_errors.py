@@ -57,6 +57,7 @@ def test_an_index_made_by_another_encoder(docrag, demo_copy):
     assert_error(docrag("search", "ferry", "--index", uri), 1, "built with", "asked for")
 
 
+@pytest.mark.slow
 def test_an_index_in_use_by_another_process(docrag_process, demo_copy):
     uri = demo_copy()
     with Index.open(uri):

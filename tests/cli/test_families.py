@@ -125,6 +125,7 @@ def test_labels_need_an_image_encoder(docrag, demo_uri, photographs, tmp_path):
         assert "--image clip-vit-b-32" in refused.err
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_named_and_the_others_are_labelled(
     docrag, checkpoint, photographs, tmp_path
 ):
@@ -174,6 +175,7 @@ def test_images_of_every_kind_find_themselves(docrag, checkpoint, tmp_path):
         assert Path(found["hits"][0]["file"]).name == name
 
 
+@pytest.mark.slow
 def test_labels_may_be_halves_of_letters(docrag, checkpoint, photographs, tmp_path):
     index = ("--index", tmp_path / "none", "--image", checkpoint("clip"))
     outcome = docrag("label", photographs, "--labels", "a\udce9,b", *index, "--json")

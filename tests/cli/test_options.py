@@ -217,6 +217,7 @@ def test_a_server_gets_the_image_and_gives_the_picture_of_the_best_hit(tmp_path)
     assert len(server.pictures) == 1
 
 
+@pytest.mark.slow
 def test_an_index_that_is_open_and_not_served_is_in_use(docrag_process, demo_copy):
     uri = demo_copy()
     with Index.open(uri):

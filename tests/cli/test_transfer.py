@@ -37,6 +37,7 @@ def test_an_index_goes_out_and_in(docrag, demo_copy, tmp_path):
     assert docrag("import", folder, "--index", there, "--image-base-url", "pages.example").code == 2
 
 
+@pytest.mark.slow
 def test_a_tuned_plan_is_exported_and_a_plan_left_out_is_reported(docrag, demo_copy, tmp_path):
     here = demo_copy()
     [status] = docrag("status", "--index", here, "--json").lines

@@ -38,6 +38,7 @@ def test_what_is_chosen_is_kept_and_searched_with(docrag, index):
         assert response["hits"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_changes_nothing(docrag, index, tmp_path):
     questions = tmp_path / "queries.jsonl"
     questions.write_text('{"_id": "1", "text": "What do four red flashes mean?"}\n')

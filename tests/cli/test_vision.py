@@ -46,6 +46,7 @@ def test_captions_stand_beside_the_text_and_are_found(docrag, arguments, tmp_pat
     assert any("ferry timetable" in hit["text"] for hit in hits)
 
 
+@pytest.mark.slow
 def test_a_page_that_the_model_refuses_is_reported_and_found_by_its_text(docrag, arguments, tmp_path):
     def picky(request: Request) -> Answer:
         bodies.append(json.dumps(request.body))
@@ -62,6 +63,7 @@ def test_a_page_that_the_model_refuses_is_reported_and_found_by_its_text(docrag,
     assert found["hits"][0]["page"] == 1
 
 
+@pytest.mark.slow
 def test_a_wrong_key_stops_with_the_address(docrag, arguments):
     with ModelServer(lambda request: Answer(401, {"error": {"message": "bad key"}})) as server:
         outcome = docrag(*arguments, "--caption-url", server.url, "--caption-model", "seer")

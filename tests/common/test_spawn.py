@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.samples import APPLE, FERRY, write_pdf
 
 SCRIPT = """
@@ -17,6 +19,7 @@ with Index.open({index!r}) as index:
 """
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_ingests_once(tmp_path):
     script = tmp_path / "ingest.py"
     file = write_pdf(tmp_path / "report.pdf", FERRY, APPLE)

@@ -47,6 +47,7 @@ def test_the_shipped_documents_are_those_that_the_script_makes(rebuilt: Path, na
     assert ImageStat.Stat(difference).mean[0] < 2
 
 
+@pytest.mark.slow
 def test_making_twice_gives_the_same_bytes(rebuilt: Path, tmp_path: Path) -> None:
     for path in make.make(tmp_path):
         assert path.read_bytes() == (rebuilt / path.name).read_bytes()

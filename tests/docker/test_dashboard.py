@@ -56,6 +56,7 @@ def shown(tab: Any, host: str, port: int) -> bool:
     return bool(tab.evaluate("document.querySelector('img').naturalWidth"))
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_page_images_after_a_login(tmp_path: Path):
     write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY)
     index = Index.open(tmp_path / "index")

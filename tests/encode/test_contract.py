@@ -65,7 +65,10 @@ LOCAL = sorted(name for family in load_families() for name in family.pages if no
 """Built-in encoders that need no network."""
 
 
-@pytest.fixture(scope="module", params=[*LOCAL, *PAGE_BUILDERS])
+@pytest.fixture(
+    scope="module",
+    params=[*LOCAL, *(pytest.param(name, marks=pytest.mark.slow) for name in PAGE_BUILDERS)],
+)
 def encoder(request: pytest.FixtureRequest) -> PageEncoder:
     name = request.param
     if name in PAGE_BUILDERS:

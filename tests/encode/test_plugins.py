@@ -120,6 +120,7 @@ def test_an_installed_package_is_listed(installed, tmp_path):
         assert "unavailable" not in rows[name]
 
 
+@pytest.mark.slow
 def test_an_index_is_filled_and_searched_by_a_single_vector_plugin(docrag, pictures, tmp_path):
     index = tmp_path / "index"
     report = docrag("ingest", pictures, "--image", "colour-histogram", "--index", index, "--json")
@@ -131,6 +132,7 @@ def test_an_index_is_filled_and_searched_by_a_single_vector_plugin(docrag, pictu
     assert "colour-histogram" in error
 
 
+@pytest.mark.slow
 def test_an_index_is_searched_by_a_late_plugin_and_says_where(docrag, pictures, tmp_path):
     index = tmp_path / "index"
     docrag("ingest", pictures, "--late", "colour-tiles", "--index", index, "--json")

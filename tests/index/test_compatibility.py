@@ -36,6 +36,7 @@ def test_an_index_of_an_earlier_version_answers_as_it_did(earlier: Path):
         assert (status.documents, status.files, status.pages) == (1, 1, 2)
 
 
+@pytest.mark.slow
 def test_an_index_of_an_earlier_version_goes_on(earlier: Path):
     """The file stands at another path now, so only its name is taken over; nothing is encoded."""
     with Index.open(earlier / "index", create=False) as index:
@@ -46,6 +47,7 @@ def test_an_index_of_an_earlier_version_goes_on(earlier: Path):
         assert str(earlier / "harbour_notes.pdf") in document.files
 
 
+@pytest.mark.slow
 def test_an_export_of_an_earlier_version_is_imported(earlier: Path):
     transfer = import_index(earlier / "export", str(earlier / "imported"))
     assert (transfer.pages, transfer.written) == (2, 2)

@@ -88,6 +88,7 @@ def test_an_empty_index_answers_nothing(tmp_path):
         assert index.status().pages == 0
 
 
+@pytest.mark.slow
 def test_an_index_is_kept(tmp_path):
     path = write_pdf(tmp_path / "ferry.pdf", FERRY)
     with Index.open(tmp_path / "index") as index:
@@ -134,6 +135,7 @@ def small_disk(tmp_path: Path):
     subprocess.run(["umount", mounted], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_nothing_acknowledged_is_lost(small_disk, tmp_path):
     safe: list[str] = []
     full: StorageFull | None = None

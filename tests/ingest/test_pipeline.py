@@ -53,6 +53,7 @@ def docs(tmp_path):
     return tmp_path / "docs"
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_encoded_costs_only_itself(docs, tmp_path, monkeypatch):
     monkeypatch.setitem(minilm.FAMILY.pages, "minilm", NoApples)
     with Index.open(tmp_path / "index", settings=Settings(workers=1)) as index:
@@ -65,6 +66,7 @@ def test_a_page_that_cannot_be_encoded_costs_only_itself(docs, tmp_path, monkeyp
     assert (two.status, two.pages, two.error) == ("added", 1, None)
 
 
+@pytest.mark.slow
 def test_a_page_whose_caption_fails_is_found_by_its_text(docs, tmp_path, monkeypatch):
     monkeypatch.setattr("docrag.index.index.make_captioner", lambda settings, home: NoAppleCaptions())
     with Index.open(tmp_path / "index", settings=Settings(workers=1)) as index:
@@ -75,6 +77,7 @@ def test_a_page_whose_caption_fails_is_found_by_its_text(docs, tmp_path, monkeyp
     assert any("nothing can be made" in (file.error or "") for file in report.files)
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_ends_the_run(docs, tmp_path, monkeypatch):
     def broken(pages: Sequence[Page]) -> list[Caption]:
         raise ModelError("no memory", "get some")
@@ -87,6 +90,7 @@ def test_a_model_that_fails_ends_the_run(docs, tmp_path, monkeypatch):
         index.ingest(docs)
 
 
+@pytest.mark.slow
 def test_a_page_with_too_many_vectors_is_pooled_and_told(docs, tmp_path, monkeypatch):
     write_pdf(docs / "long.pdf", f"{FERRY} {APPLE} {CLOCK}", FERRY)
     monkeypatch.setattr("docrag.encode.encoders.fitted", partial(fitted, floats=30 * 384))

@@ -129,6 +129,7 @@ def switch(settings: Settings, *, keep_old: bool) -> str:
         return place.switch(keep_old=keep_old)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep_old", [True, False], ids=["keep", "drop"])
 @pytest.mark.parametrize("number", range(1, MOST_STEPS + 1))
 def test_a_killed_switch_leaves_the_old_index_or_the_new_one(

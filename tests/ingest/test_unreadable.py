@@ -30,6 +30,7 @@ def close(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     return closed.add
 
 
+@pytest.mark.slow
 def test_the_rest_is_ingested_and_nothing_of_it_is_forgotten(index: Index, tmp_path: Path, close, status_of):
     docs = tmp_path / "docs"
     write_pdf(docs / "ferry.pdf", FERRY)

@@ -24,6 +24,7 @@ def fingerprint(home: Path) -> dict:
     return json.loads((home / FINGERPRINT).read_text())
 
 
+@pytest.mark.slow
 def test_datatype_and_pooling_are_kept(tmp_path):
     home = tmp_path / "index"
     with open_with(home, datatype="turbo8", pooling="rows+columns") as index:

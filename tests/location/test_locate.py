@@ -38,6 +38,7 @@ def settings(server, tmp_path) -> Settings:
     return Settings(index=server.uri, files=str(tmp_path / "files"), workers=1)
 
 
+@pytest.mark.slow
 def test_a_collection_is_an_index_like_a_directory(settings, tmp_path):
     write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, CLOCK)
     write_pdf(tmp_path / "docs" / "apple.pdf", APPLE)
@@ -61,6 +62,7 @@ def test_a_collection_is_an_index_like_a_directory(settings, tmp_path):
         assert [hit.score for hit in one[mode]] == pytest.approx([hit.score for hit in other[mode]], abs=5e-3)
 
 
+@pytest.mark.slow
 def test_an_index_moves_from_a_directory_to_a_server(settings, tmp_path, monkeypatch):
     monkeypatch.setenv("DOCRAG_FILES", str(tmp_path / "files"))
     write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, CLOCK)
@@ -167,6 +169,7 @@ def test_a_key_does_not_travel_in_the_clear(tmp_path, monkeypatch, server):
     assert len(called) == 4
 
 
+@pytest.mark.slow
 def test_an_index_that_is_being_written_is_neither_exported_nor_imported_into(
     settings, tmp_path, monkeypatch
 ):

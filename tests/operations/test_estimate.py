@@ -75,6 +75,7 @@ def without_images(found: Estimate) -> int:
     return sum(size for name, size in found.disk.items() if name != "page images")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("datatype", ["float16", "turbo8"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_index_takes_what_was_estimated(tmp_path: Path, shape: str, datatype: Datatype):

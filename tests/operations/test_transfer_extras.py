@@ -53,6 +53,7 @@ def said(home: Path, page: str) -> str | None:
         return cache.get(page)
 
 
+@pytest.mark.slow
 def test_captions_and_plan_arrive(here: Path, tmp_path: Path):
     assert export_index(str(here), tmp_path / "export").captions == 1
     done = import_index(tmp_path / "export", str(tmp_path / "there"))
@@ -91,6 +92,7 @@ def test_an_export_follows_what_was_tuned_and_said_since(here: Path, tmp_path: P
     assert load_plan(there) is None
 
 
+@pytest.mark.slow
 def test_a_plan_for_other_pages_is_left_out_and_told(here: Path, tmp_path: Path):
     export_index(str(here), tmp_path / "export")
     there = tmp_path / "there"
@@ -104,6 +106,7 @@ def test_a_plan_for_other_pages_is_left_out_and_told(here: Path, tmp_path: Path)
     assert load_plan(there) is None
 
 
+@pytest.mark.slow
 def test_a_plan_of_the_target_stays_while_it_fits(here: Path, tmp_path: Path):
     export_index(str(here), tmp_path / "export")
     there, own = tmp_path / "there", TunedPlan(Stages({"pooled": 30}, 0), {"pages": 2})
@@ -134,6 +137,7 @@ def test_a_damaged_plan_is_told_where_it_can_be_removed(here: Path, tmp_path: Pa
         export_index(str(here), tmp_path / "export")
 
 
+@pytest.mark.slow
 def test_an_export_of_an_older_docrag_still_comes_in(here: Path, tmp_path: Path):
     export_index(str(here), tmp_path / "export")
     path = tmp_path / "export" / "index.json"

@@ -87,6 +87,7 @@ def test_a_blank_picture_has_no_words(reader):
     assert reader.words(Image.new("RGB", (400, 600), "white")) == ((), ())
 
 
+@pytest.mark.slow
 def test_onnxruntime_keeps_no_device_id_and_no_queue_of_what_to_send(tmp_path):
     script = """if True:
         import time

@@ -63,6 +63,7 @@ def helper(tmp_path, monkeypatch):
     return install
 
 
+@pytest.mark.slow
 def test_a_document_is_opened_read_and_closed(make_pdf, job):
     made = job(make_pdf(TEXT, TEXT + "second", metadata={"title": "A report"}))
     events = read_all([made])
@@ -79,6 +80,7 @@ def test_a_document_is_opened_read_and_closed(make_pdf, job):
     assert not workers()
 
 
+@pytest.mark.slow
 def test_a_page_keeps_its_picture_where_ocr_takes_too_long(make_pdf, job):
     def draw(page):
         page.draw_rect((0, 0, 500, 400), fill=(0, 0, 0.2))
@@ -90,6 +92,7 @@ def test_a_page_keeps_its_picture_where_ocr_takes_too_long(make_pdf, job):
     assert not events[2].page.ocr
 
 
+@pytest.mark.slow
 def test_a_stuck_page_costs_only_itself(make_pdf, job, helper, caplog):
     helper("if number == 2:\n    time.sleep(600)")
     path = make_pdf(TEXT, TEXT, TEXT)
@@ -105,6 +108,7 @@ def test_a_stuck_page_costs_only_itself(make_pdf, job, helper, caplog):
     assert not workers()
 
 
+@pytest.mark.slow
 def test_a_real_page_that_hangs_in_c_code_costs_only_itself(real, job):
     skip = frozenset(range(5, 16)) - {12}
     events = read_all([job(real("nasty/test_2548.pdf"), skip)], ReadOptions(page_timeout=2), 2)
@@ -115,6 +119,7 @@ def test_a_real_page_that_hangs_in_c_code_costs_only_itself(real, job):
     assert not workers()
 
 
+@pytest.mark.slow
 def test_a_crash_costs_only_its_page(make_pdf, job, helper):
     helper("if number == 2:\n    os.kill(os.getpid(), signal.SIGSEGV)")
     events = read_all([job(make_pdf(TEXT, TEXT, TEXT)), job(make_pdf(TEXT, name="b.pdf"))])
@@ -125,6 +130,7 @@ def test_a_crash_costs_only_its_page(make_pdf, job, helper):
     assert len(of(events, Closed)) == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job, monkeypatch):
     monkeypatch.setattr("docrag.read.pool._PATIENCE", 5)  # if pebble does not notice, the pool does
     paths = [make_pdf(TEXT, name=f"{n}.pdf") for n in range(30)]
@@ -142,12 +148,14 @@ def test_a_worker_that_dies_between_tasks_costs_nothing(make_pdf, job, monkeypat
     assert len(of(events, PageLost)) + len(of(events, DocumentRefused)) <= 1
 
 
+@pytest.mark.slow
 def test_errors_of_a_page_come_with_their_reason(make_pdf, job, helper):
     helper("if number == 1:\n    raise worker.PageFailed('page 1 is odd')")
     [lost] = of(read_all([job(make_pdf(TEXT, TEXT))]), PageLost)
     assert lost.error.message == "cannot be read: page 1 is odd"
 
 
+@pytest.mark.slow
 def test_jobs_are_taken_as_they_are_needed(make_pdf, job):
     made = job(make_pdf(*[TEXT] * 4))
     taken: list[int] = []
@@ -168,6 +176,7 @@ def test_jobs_are_taken_as_they_are_needed(make_pdf, job):
     assert not workers()
 
 
+@pytest.mark.slow
 def test_an_exception_of_the_caller_ends_the_workers(make_pdf, job, helper):
     helper("time.sleep(600)")
     begun = time.monotonic()
@@ -183,6 +192,7 @@ def test_an_exception_of_the_caller_ends_the_workers(make_pdf, job, helper):
     assert not workers()
 
 
+@pytest.mark.slow
 def test_a_pool_can_read_again_even_after_its_processes_ended(make_pdf, job, caplog):
     made = job(make_pdf(TEXT))
     with ReaderPool(workers=1) as pool:
@@ -225,6 +235,7 @@ def test_every_nasty_file_ends_with_closed_or_a_reason(real, job):
     assert not workers()
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_main_guard_since_workers_do_not_run_it(make_pdf, tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
@@ -264,6 +275,7 @@ def test_ctrl_c_brings_no_tracebacks_of_workers(make_pdf, tmp_path):
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a stuck worker ends by its own timer, later")
 def test_no_worker_outlives_a_parent_that_was_killed(real, tmp_path):
     script = tmp_path / "parent.py"

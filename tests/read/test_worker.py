@@ -70,6 +70,7 @@ def test_a_broken_document_is_refused_and_the_others_are_read(make_pdf, job, rea
     assert sum(isinstance(event, Closed) for event in events) == 1
 
 
+@pytest.mark.slow
 def test_scans_are_read_by_ocr_and_blank_pages_are_not(make_pdf, job, read, scan, tmp_path, logged):
     scanned = make_pdf(lambda page: page.insert_image(page.rect, filename=scan), "")
     blank = tmp_path / "blank.png"

@@ -74,6 +74,7 @@ def test_the_png_is_the_grid_in_grey(flashes):
         np.testing.assert_array_equal(np.asarray(image), np.rint(word.grid * 255))
 
 
+@pytest.mark.slow
 def test_a_model_that_sees_has_a_map_of_its_patches(checkpoint, tmp_path):
     make_image(1).save(tmp_path / "picture.png")
     with Index.open(tmp_path / "index", late=checkpoint("colqwen2")) as index:
@@ -86,6 +87,7 @@ def test_a_model_that_sees_has_a_map_of_its_patches(checkpoint, tmp_path):
         assert (word.grid == 0).mean() > 0.3, "half the patches are below the median"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_shown_is_told(demo_index, page, tmp_path):
     for unknown in ("../../etc/passwd", page.page_id.replace(page.page_id[0], "0")):
         with pytest.raises(NotFound, match="no page"):

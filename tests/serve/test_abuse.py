@@ -65,6 +65,7 @@ def without_lifespan(app: Any) -> Any:
     return serve
 
 
+@pytest.mark.slow
 def test_every_request_gets_a_documented_response(abused):
     """Valid and invalid requests for each operation, which schemathesis makes from the description."""
     schema = schemathesis.openapi.from_asgi(
@@ -96,6 +97,7 @@ def test_every_request_gets_a_documented_response(abused):
     assert responses["POST /v1/search 4"] > 3
 
 
+@pytest.mark.slow
 def test_files_that_were_made_to_break_readers(shared: Path, tmp_path: Path, caplog):
     """All uploaded at once: each is ingested or refused with a reason, and searches go on meanwhile."""
     nasty = sorted((shared / "nasty").glob("*.pdf"))
@@ -134,6 +136,7 @@ def test_files_that_were_made_to_break_readers(shared: Path, tmp_path: Path, cap
             assert client.get(f"/pages/{document['document_id']}/1.jpg?w=160").status_code in (200, 404)
 
 
+@pytest.mark.slow
 def test_many_clients_at_once_while_one_uploads(abused, tmp_path: Path):
     """In one event loop, as in a server: outside a with block, a client has one for each call."""
     with TestClient(without_lifespan(abused), base_url=HERE) as client:

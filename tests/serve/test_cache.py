@@ -99,6 +99,7 @@ def test_a_cache_hit_is_logged_without_the_query(demo_index: Index, caplog: pyte
     assert QUESTION not in caplog.text
 
 
+@pytest.mark.slow
 def test_documents_that_this_process_ingests_by_itself_are_found_at_once(tmp_path: Path):
     """A program may serve its index and change it without telling the server."""
     question = {"query": "pendulum of a clock", "k": 1}

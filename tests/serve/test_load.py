@@ -25,6 +25,7 @@ ALONE = {"mode": "late", "filter": {"file_name": "first.pdf"}}
 """With these options the score of a page depends on no other page, so it stays the same."""
 
 
+@pytest.mark.slow
 def test_many_clients_get_what_one_gets_while_documents_change_documents(tmp_path: Path):
     first = write_pdf(
         tmp_path / "first.pdf", *(f"{(FERRY, APPLE, CLOCK)[n % 3]} Sheet {n}." for n in range(12))

@@ -26,6 +26,7 @@ def test_an_original_that_may_not_be_looked_at_is_skipped(tmp_path: Path):
     assert original_pdf(document) == path
 
 
+@pytest.mark.slow
 def test_an_image_has_no_original_pdf(tmp_path: Path):
     image = tmp_path / "chart.png"
     make_image(1).save(image)

@@ -19,6 +19,7 @@ from tests.serve.conftest import HERE
 from tests.serve.elements import HOSTILE, PARTIAL, Elements
 
 
+@pytest.mark.slow
 def test_an_image_can_be_searched_by_if_an_encoder_takes_images(tmp_path: Path, checkpoint):
     with Index.open(tmp_path / "index", image=checkpoint("clip")) as index:
         index.ingest(demo.documents() / "tarn12_manual.pdf")
@@ -37,6 +38,7 @@ def test_an_image_can_be_searched_by_if_an_encoder_takes_images(tmp_path: Path, 
         assert client.post("/by-image", data={"q": "a"}, headers={"Origin": HERE}).status_code == 400
 
 
+@pytest.mark.slow
 def test_the_address_of_a_search_by_image_works_as_long_as_the_image_is_kept(tmp_path: Path, checkpoint):
     with Index.open(tmp_path / "index", image=checkpoint("clip")) as index:
         index.ingest(demo.documents() / "tarn12_manual.pdf")

@@ -58,6 +58,7 @@ def visited(client: TestClient) -> dict[str, str]:
     return {address: client.get(address).text for address in addresses}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["client", "hostile", "empty"])
 def test_no_page_contains_what_the_content_policy_forbids(server: str, request: pytest.FixtureRequest):
     client: TestClient = request.getfixturevalue(server)

@@ -68,6 +68,7 @@ def test_a_span_has_the_query_if_the_settings_say_so(spans, demo_index: Index):
     ]
 
 
+@pytest.mark.slow
 def test_an_upload_is_a_span_and_is_counted(spans, started, tmp_path):
     client = started()
     wait_for_job(

@@ -76,6 +76,7 @@ def test_it_asks_what_stands_on_pages(store):
     assert all(text.startswith("Number ") and " of the kind " in text for text in texts)
 
 
+@pytest.mark.slow
 def test_the_chosen_plan_finds_what_was_asked_for_and_costs_less(store):
     tuning = tune(store, ENCODERS, [], 0.9)
     assert (tuning.pages, tuning.questions) == (PAGES, 50)
@@ -94,6 +95,7 @@ def test_recall_is_that_of_exact_search_over_all_pages(store):
             assert trial.recall == 1
 
 
+@pytest.mark.slow
 def test_a_higher_recall_needs_as_many_pages_or_more(store):
     [low, high] = [
         tune(store, ENCODERS, [], recall).trials[0].stages.prefetch[POOLED] for recall in (0.6, 1.0)
@@ -136,6 +138,7 @@ def test_measurements_are_json(store):
     assert json.dumps(tune(store, ENCODERS, ["Number 3"], 0.5).measured())
 
 
+@pytest.mark.slow
 def test_other_poolings_datatypes_and_quantizations_are_compared_on_a_sample(store):
     asked = [f"Number {number}" for number in range(9)]
     [*tried] = tune(store, ENCODERS, asked, 0.5, compare=True).alternatives

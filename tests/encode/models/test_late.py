@@ -30,6 +30,7 @@ def bounded(monkeypatch, encoder, most):
     monkeypatch.setattr(encoder._model, "encode_texts", within)
 
 
+@pytest.mark.slow
 def test_queries_that_do_not_fit_are_halved(monkeypatch, encoder):
     expected = encoder.encode_queries(QUERIES)
     bounded(monkeypatch, encoder, 2)
@@ -37,6 +38,7 @@ def test_queries_that_do_not_fit_are_halved(monkeypatch, encoder):
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_query_that_does_not_fit_is_an_error_with_advice(monkeypatch, encoder):
     bounded(monkeypatch, encoder, 0)
     with pytest.raises(ModelError, match="does not fit into the memory") as refused:

@@ -74,6 +74,7 @@ def test_years_are_split_from_what_they_are_written_to():
     np.testing.assert_array_equal(together.vectors, apart.vectors)
 
 
+@pytest.mark.slow
 def test_a_page_of_very_many_words_keeps_them_all_in_fewer_vectors():
     words = tuple(Word(f"word{i}", (0.1, i / 6000, 0.2, (i + 1) / 6000), 0) for i in range(5000))
     page = make_page("x")

@@ -112,6 +112,7 @@ def test_half_precision_gives_nearly_the_same(checkpoint):
     assert (np.sum(whole.encode(items) * found, axis=1) > 0.99).all()
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_costs_no_item(checkpoint, monkeypatch):
     import torch
 

@@ -237,6 +237,7 @@ def sizes(server: ModelServer) -> list[int]:
     return [len(request.body["inputs"]) for request in server.requests]
 
 
+@pytest.mark.slow
 def test_a_request_has_a_thousand_inputs_at_most(start: Start):
     server = start()
     found = page_encoder(NAME).encode([f"text {i}" for i in range(1001)])
@@ -294,6 +295,7 @@ def test_pages_are_shrunk_to_the_side_that_the_model_is_given(start: Start, opti
     assert encoder.spec.fingerprint().get("resolution", 0) == options.resolution
 
 
+@pytest.mark.slow
 def test_images_beyond_sixteen_million_pixels_are_shrunk(start: Start):
     server = start()
     large = Image.new("RGB", (5000, 4000))

@@ -46,6 +46,7 @@ def test_the_images_that_docrag_rendered_can_be_used_too(retriever: DocragRetrie
         assert base64.b64decode(content.base64_image) == Path(document.meta["image_path"]).read_bytes()
 
 
+@pytest.mark.slow
 def test_relative_paths_are_relative_to_where_the_file_was_ingested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

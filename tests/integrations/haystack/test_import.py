@@ -36,6 +36,7 @@ def test_without_haystack_the_error_says_what_to_install():
     assert "pip install 'docrag-qdrant[haystack]'" in run_python(code)
 
 
+@pytest.mark.slow
 def test_importing_it_loads_no_model_and_uses_no_network(tmp_path: Path):
     code = REFUSE_NETWORK + (
         "import haystack\n"
@@ -47,6 +48,7 @@ def test_importing_it_loads_no_model_and_uses_no_network(tmp_path: Path):
     assert run_python(code, HOME=str(tmp_path)) == "set()"
 
 
+@pytest.mark.slow
 def test_a_run_uses_no_network_if_telemetry_is_off(index: str, tmp_path: Path):
     code = REFUSE_NETWORK + (
         "from haystack import Pipeline\n"

@@ -135,6 +135,7 @@ async def test_the_model_is_shown_the_page_that_answers(smoke, relevant_images, 
     assert count_correct(server, relevant_images) >= MIN_CORRECT
 
 
+@pytest.mark.slow
 def test_regions_that_a_chain_sends_are_smaller_than_pages(demo_index, server):
     for detail in ("page", "regions"):
         assert rag(demo_index.as_retriever(k=2), model_at(server), detail).invoke(QUESTION.text) == ANSWER
@@ -218,6 +219,7 @@ def test_the_tool_of_an_agent_sends_images_if_its_provider_accepts_them(demo_ind
     assert [part["type"] for part in tool_answer["content"]] == ["text", "image_url"]
 
 
+@pytest.mark.slow
 def test_a_retriever_opened_from_a_folder_answers_in_a_chain(tmp_path, server):
     with DocragRetriever.from_folder(documents() / QUESTION.file, index=tmp_path / "index", k=1) as retriever:
         assert rag(retriever, model_at(server)).invoke(QUESTION.text) == ANSWER

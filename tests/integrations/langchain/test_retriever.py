@@ -166,6 +166,7 @@ def test_group_by_document_returns_several_pages_together(retriever):
     assert files[0] == CATERING.file
 
 
+@pytest.mark.slow
 async def test_the_search_is_widened_until_it_finds_enough_documents(tmp_path, caplog):
     write_pdf(tmp_path / "docs" / "ferries.pdf", *[f"{FERRY} Sailing {number}." for number in range(40)])
     write_pdf(tmp_path / "docs" / "apples.pdf", APPLE)

@@ -153,6 +153,7 @@ def _write_and_exit(folder: Path) -> None:
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_texts_that_were_acknowledged_survive_a_killed_process(tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=_write_and_exit, args=(tmp_path / "texts",))
     process.start()

@@ -135,6 +135,7 @@ def test_other_embeddings_are_refused(ingested):
         assert store.similarity_search("boats", k=1)
 
 
+@pytest.mark.slow
 def test_an_index_on_a_server(folder, ingested, tmp_path):
     question = "boats to the islands"
     with DocragVectorStore(ingested) as store:

@@ -22,6 +22,7 @@ def test_without_llama_index_the_error_says_what_to_install():
     assert "pip install 'docrag-qdrant[llama-index]'" in run_python(code)
 
 
+@pytest.mark.slow
 def test_importing_it_loads_no_model_and_uses_no_network():
     code = (
         "import socket, sys\n"

@@ -14,6 +14,7 @@ from tests.integrations.llama_index.helpers import files_and_pages
 from tests.samples import APPLE, FERRY, write_pdf
 
 
+@pytest.mark.slow
 def test_a_folder_is_ingested_and_its_index_opened_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     docs = tmp_path / "docs"
     write_pdf(docs / "ferry.pdf", FERRY)

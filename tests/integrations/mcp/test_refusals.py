@@ -127,6 +127,7 @@ def test_without_the_sdk_the_error_says_what_to_install():
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_importing_it_loads_no_other_framework():
     others = "{'langchain_core', 'llama_index', 'haystack', 'torch'}"
     assert run_python(f"import mcp_docrag, sys; print({others} & set(sys.modules))").stdout.strip() == "set()"

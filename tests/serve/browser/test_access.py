@@ -15,6 +15,7 @@ COLOURS = """selector => {
 }"""
 
 
+@pytest.mark.slow
 def test_the_keyboard_is_enough(visit):
     visitor = visit(f"/?q={CATERING.text.split()[-3]}")
     press = visitor.tab.keyboard.press
@@ -50,6 +51,7 @@ def test_the_keyboard_is_enough(visit):
     assert not visitor.tab.locator("#keys").is_visible()
 
 
+@pytest.mark.slow
 def test_no_page_is_wider_than_a_phone(visit):
     visitor = visit(width=375, height=720)
     assert not visitor.scrolls_sideways()
@@ -68,6 +70,7 @@ def test_no_page_is_wider_than_a_phone(visit):
     assert not visitor.scrolls_sideways()
 
 
+@pytest.mark.slow
 def test_it_works_without_scripts(visit):
     visitor = visit(java_script_enabled=False)
     visitor.tab.fill("#q", LAMP.text)
@@ -80,6 +83,7 @@ def test_it_works_without_scripts(visit):
     assert visitor.tab.locator(".large .regions rect").count() == 3
 
 
+@pytest.mark.slow
 def test_dark_mode_and_reduced_motion_are_respected(visit):
     colour = "getComputedStyle(document.body).backgroundColor"
     light = visit().tab.evaluate(colour)
@@ -102,6 +106,7 @@ def test_every_button_has_a_name(visit, width: int):
     assert visitor.tab.get_by_role("heading", level=1).count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_have_enough_contrast(visit, scheme: str):
     visitor = visit(f"/?q={CATERING.text}", color_scheme=scheme)

@@ -12,6 +12,7 @@ from tests.serve.browser.visitor import IN_CHROMIUM
 pytestmark = IN_CHROMIUM
 
 
+@pytest.mark.slow
 def test_uploads_show_their_progress_and_are_found_afterwards(visit, tmp_path: Path):
     texts = [f"Chapter {n}. The quokka colony number {n} of Rottnest was counted." for n in range(8)]
     path = write_pdf(tmp_path / "quokka census.pdf", *texts)
@@ -46,6 +47,7 @@ def test_uploads_show_their_progress_and_are_found_afterwards(visit, tmp_path: P
     assert visitor.files()[0] == "quokka census.pdf"
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_refused_says_why(visit, tmp_path: Path):
     files = [write_pdf(tmp_path / f"{number}.pdf", "ferry") for number in range(51)]
     visitor = visit()
@@ -59,6 +61,7 @@ def test_an_upload_that_is_refused_says_why(visit, tmp_path: Path):
     visitor.errors.clear()
 
 
+@pytest.mark.slow
 def test_a_dropped_image_is_uploaded_if_no_model_takes_images(visit):
     visitor = visit()
     cover = visitor.tab.locator(".covers img").first.get_attribute("src").partition("?")[0]

@@ -15,6 +15,7 @@ from tests.serve.browser.visitor import CATERING, IN_CHROMIUM, LAMP, SCAN, Visit
 pytestmark = IN_CHROMIUM
 
 
+@pytest.mark.slow
 def test_the_page_that_answers_a_question_comes_first(visit):
     visitor = visit()
     assert visitor.tab.locator(".covers a").count() >= 5
@@ -32,6 +33,7 @@ def test_the_page_that_answers_a_question_comes_first(visit):
     assert visitor.files()[0] == SCAN.file
 
 
+@pytest.mark.slow
 def test_a_filter_applies_at_once_and_is_in_the_address(visit):
     visitor = visit()
     visitor.search("What has to be cleaned?")
@@ -56,6 +58,7 @@ def test_a_filter_applies_at_once_and_is_in_the_address(visit):
     assert visitor.tab.inner_text("#chosen") == "All documents"
 
 
+@pytest.mark.slow
 def test_errors_are_shown_and_one_can_search_again(visit):
     visitor = visit("/?q=ferry&mode=fuzzy")
     assert "one of hybrid, late, cosine, text" in visitor.tab.inner_text("[role=alert].wrong").lower()
@@ -93,6 +96,7 @@ def held(visitor: Visitor) -> Iterator[None]:
         route.continue_()
 
 
+@pytest.mark.slow
 def test_of_several_quick_questions_the_last_one_counts(visit):
     visitor = visit()
     with held(visitor):
@@ -104,6 +108,7 @@ def test_of_several_quick_questions_the_last_one_counts(visit):
     assert visitor.tab.title().startswith(CATERING.text)  # no late response replaces it
 
 
+@pytest.mark.slow
 def test_a_response_that_arrives_after_going_back_is_ignored(visit):
     visitor = visit()
     visitor.search(LAMP.text)
@@ -120,6 +125,7 @@ def test_a_response_that_arrives_after_going_back_is_ignored(visit):
     visitor.search(CATERING.text)
 
 
+@pytest.mark.slow
 def test_a_page_can_be_opened_during_another_search(visit):
     visitor = visit()
     visitor.search(CATERING.text)
@@ -130,6 +136,7 @@ def test_a_page_can_be_opened_during_another_search(visit):
     assert "/page/" in visitor.tab.url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", ["\"fares\" & <b>'x'</b> #1 + 100 % ?", "ferry " * 330, "渡船 ⛴"])
 def test_questions_keep_all_their_characters(visit, question: str):
     visitor = visit(width=375)
@@ -141,6 +148,7 @@ def test_questions_keep_all_their_characters(visit, question: str):
     assert visitor.tab.locator(".hit").count() == 10
 
 
+@pytest.mark.slow
 def test_a_dropped_image_finds_its_own_page_first(visit, gallery: str):
     """Whatever the weights are: nothing is more similar to an image than itself."""
     visitor = visit(at=gallery)

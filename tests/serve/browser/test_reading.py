@@ -50,6 +50,7 @@ def holds(outer: tuple[float, ...], inner: tuple[float, ...]) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ULTA.is_file(), reason="no real report on this machine")
 def test_a_question_about_a_real_report_finds_the_page_and_marks_the_evidence(visit):
     lines = (SHARED / "smoke" / "queries.jsonl").read_text().splitlines()
@@ -66,6 +67,7 @@ def test_a_question_about_a_real_report_finds_the_page_and_marks_the_evidence(vi
     assert any(holds(region, box) for region in regions for box in evidence)
 
 
+@pytest.mark.slow
 def test_regions_are_drawn_where_the_words_are(visit):
     visitor = visit()
     visitor.search(CATERING.text)
@@ -83,6 +85,7 @@ def test_regions_are_drawn_where_the_words_are(visit):
     assert "lit" in visitor.tab.locator(".large .r1").get_attribute("class")
 
 
+@pytest.mark.slow
 def test_the_heatmap_of_a_word_glows_where_the_word_is(visit, tmp_path: Path):
     visitor = visit()
     visitor.search(CATERING.text)
@@ -109,6 +112,7 @@ def test_the_heatmap_of_a_word_glows_where_the_word_is(visit, tmp_path: Path):
     assert not visitor.tab.locator("#heat").is_visible()
 
 
+@pytest.mark.slow
 def test_pages_are_turned_and_the_original_opens(visit):
     visitor = visit()
     visitor.search(CATERING.text)
@@ -128,6 +132,7 @@ def test_pages_are_turned_and_the_original_opens(visit):
     assert visitor.tab.input_value("#q") == CATERING.text
 
 
+@pytest.mark.slow
 def test_the_address_of_a_page_can_be_shared(visit):
     sender = visit()
     sender.search(CATERING.text)
@@ -142,6 +147,7 @@ def test_the_address_of_a_page_can_be_shared(visit):
     assert receiver.tab.input_value("#q") == CATERING.text
 
 
+@pytest.mark.slow
 def test_a_part_without_text_is_shown_as_an_image(visit, gallery: str):
     visitor = visit("/?q=a+red+box&k=1", at=gallery)
     visitor.tab.wait_for_timeout(300)
@@ -166,6 +172,7 @@ def test_a_part_without_text_is_shown_as_an_image(visit, gallery: str):
     assert "No text in this part" in visitor.tab.locator(".matched").inner_text()
 
 
+@pytest.mark.slow
 def test_the_strip_shows_the_open_page_and_nothing_covers_it(visit):
     """Also if the page is short and the list of matched parts is long."""
     visitor = visit(f"/?q={CATERING.text}", width=375)

@@ -116,6 +116,7 @@ def test_a_page_image_is_cached_and_comes_in_some_widths(client: TestClient, dem
     assert client.get(path, params={"w": 161}).status_code == 422
 
 
+@pytest.mark.slow
 def test_a_search_can_bring_an_image(tmp_path, checkpoint):
     from docrag.serve.app import create_app
     from tests.samples import write_pdf

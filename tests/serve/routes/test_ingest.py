@@ -18,6 +18,7 @@ from tests.samples import CLOCK, FERRY, make_image
 from tests.serve.uploading import make_pdf, parse_events, upload, wait_for_job
 
 
+@pytest.mark.slow
 def test_a_document_is_uploaded_found_and_removed(started, tmp_path: Path):
     client = started()
     accepted = upload(client, ("../../clocks.pdf", make_pdf(tmp_path, CLOCK)))
@@ -41,6 +42,7 @@ def test_a_document_is_uploaded_found_and_removed(started, tmp_path: Path):
     assert list(stored.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_progress_comes_as_events_and_a_client_can_reconnect(started, tmp_path: Path):
     client = started()
     files = ("a.pdf", make_pdf(tmp_path, CLOCK, FERRY)), ("b.txt", b"no document")
@@ -64,6 +66,7 @@ def test_a_file_in_the_index_that_was_not_uploaded_stays_on_disk(started, folder
     assert client.get("/v1/documents").json()["documents"] == []
 
 
+@pytest.mark.slow
 def test_only_a_different_content_under_the_same_name_gets_a_number(started, tmp_path: Path):
     client = started()
     clock, ferry = make_pdf(tmp_path, CLOCK), make_pdf(tmp_path, FERRY, "more")
@@ -91,6 +94,7 @@ def test_a_file_that_is_not_a_document_is_refused_at_once(started, name: str, co
     )
 
 
+@pytest.mark.slow
 def test_files_that_were_kept_before_the_disk_was_full_are_ingested(started, tmp_path: Path, monkeypatch):
     """Otherwise they would wait until the next start, and the client would not know."""
     client, content = started(), make_pdf(tmp_path, CLOCK)
@@ -143,6 +147,7 @@ def test_a_broken_or_long_document_is_refused_by_its_job_and_not_kept(started, t
     assert len(client.get("/v1/documents").json()["documents"]) == 1
 
 
+@pytest.mark.slow
 def test_an_indexed_document_that_is_sent_again_and_fails_keeps_its_file(started, tmp_path: Path):
     client, content = started(), make_pdf(tmp_path, CLOCK, FERRY)
     job = wait_for_job(client, upload(client, ("two.pdf", content)).json()["job"])
@@ -155,6 +160,7 @@ def test_an_indexed_document_that_is_sent_again_and_fails_keeps_its_file(started
     assert name.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_an_image_is_a_document_too(started):
     client = started()
     content = io.BytesIO()
@@ -188,6 +194,7 @@ def test_a_read_only_server_refuses_changes(client: TestClient, tmp_path: Path):
     assert client.delete(f"/v1/documents/{'ab' * 32}").status_code == 403
 
 
+@pytest.mark.slow
 def test_too_many_waiting_uploads_are_refused(started, tmp_path: Path):
     client = started(max_waiting_jobs=1)
     jobs = client.app.state.jobs
@@ -203,6 +210,7 @@ def test_too_many_waiting_uploads_are_refused(started, tmp_path: Path):
     assert wait_for_job(client, first.json()["job"])["state"] == "done"
 
 
+@pytest.mark.slow
 def test_accepted_documents_are_ingested_by_the_next_start(started, tmp_path: Path, folder: Path):
     """Whether the server was stopped or killed: the file and its marker are on disk."""
     client = started()
@@ -225,6 +233,7 @@ def test_accepted_documents_are_ingested_by_the_next_start(started, tmp_path: Pa
     assert [path.name for path in (folder / "uploads").iterdir()] == ["late.pdf"]
 
 
+@pytest.mark.slow
 def test_searches_go_on_during_an_ingest_and_a_stop_loses_nothing(started, tmp_path: Path, folder: Path):
     client = started()
     content = make_pdf(tmp_path, *[f"{CLOCK} Number {n}." for n in range(120)])
@@ -256,6 +265,7 @@ def test_searches_go_on_during_an_ingest_and_a_stop_loses_nothing(started, tmp_p
     assert pages["many.pdf"] == 120
 
 
+@pytest.mark.slow
 def test_jobs_and_refusals_are_logged(started, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, logger="docrag.serve")
     client = started()

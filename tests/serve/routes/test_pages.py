@@ -112,6 +112,7 @@ def test_documents_are_found_by_name_and_chosen_ones_stay_listed(client: TestCli
     assert "No matching document" in client.get("/listed?find=xylophone").text
 
 
+@pytest.mark.slow
 def test_the_original_is_served_as_long_as_it_is_unchanged(tmp_path: Path):
     path = write_pdf(tmp_path / "ferry.pdf", "The ferry leaves at nine.")
     with Index.open(tmp_path / "index") as index:
@@ -175,6 +176,7 @@ def test_two_hundred_documents_are_listed_and_the_others_counted(client: TestCli
     client.app.state.documents.invalidate()
 
 
+@pytest.mark.slow
 def test_a_document_whose_first_page_is_missing_is_shown_by_its_next_page(tmp_path: Path, monkeypatch):
     write_pdf(tmp_path / "a.pdf", "one", "two", "three")
     with Index.open(tmp_path / "index") as index:

@@ -50,6 +50,7 @@ def flushed(writer: subprocess.Popen[str]) -> int:
     return int(writer.stdout.readline())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flushes", [1, 7])
 def test_what_was_flushed_survives_a_kill(tmp_path: Path, layout: Layout, flushes: int):
     with start_writer(tmp_path / "shard") as writer:
@@ -66,6 +67,7 @@ def test_what_was_flushed_survives_a_kill(tmp_path: Path, layout: Layout, flushe
         store.flush()
 
 
+@pytest.mark.slow
 def test_a_second_process_is_told_that_the_index_is_in_use(tmp_path: Path, layout: Layout):
     with start_writer(tmp_path / "shard") as writer:
         flushed(writer)
@@ -81,6 +83,7 @@ def test_a_second_process_is_told_that_the_index_is_in_use(tmp_path: Path, layou
     EdgeStore.open(tmp_path / "shard", layout).close()
 
 
+@pytest.mark.slow
 def test_a_kill_while_creating_leaves_something_that_can_be_created(tmp_path: Path, layout: Layout):
     for delay in (0.0, 0.02):
         path = tmp_path / f"shard-{delay}"
@@ -110,6 +113,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_an_error_and_not_the_end(small_disk: Path, layout: Layout, record):
     records = [record(number) for number in range(200)]
     with EdgeStore.create(small_disk / "shard", layout) as store:

@@ -65,6 +65,7 @@ def test_scores_by_datatype(tmp_path: Path, record: Make, datatype: str, error: 
         assert hit.score == pytest.approx(expected[hit.id], rel=error)
 
 
+@pytest.mark.slow
 def test_smaller_datatypes_take_less_disk(tmp_path: Path, record: Make):
     taken = []
     for datatype in ("float32", "float16", "turbo8", "turbo4"):

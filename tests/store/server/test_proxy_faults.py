@@ -77,6 +77,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_grpc", [False, True])
 @pytest.mark.parametrize("place", PLACES)
 def test_wherever_a_connection_is_cut_all_pages_are_there_once(
@@ -105,6 +106,7 @@ def test_a_server_that_restarts_is_waited_for(road: Road, records: list[PageReco
         assert_whole(store, records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_grpc", [False, True])
 def test_a_server_that_stays_away_is_named_with_what_to_try(
     road: Road, records: list[PageRecord], by_grpc: bool
@@ -122,6 +124,7 @@ def test_a_server_that_stays_away_is_named_with_what_to_try(
         assert_whole(store, records[:10])  # what was acknowledged is there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_grpc", [False, True])
 def test_an_answer_that_never_comes_is_given_up_and_asked_for_again(
     road: Road, records: list[PageRecord], by_grpc: bool
@@ -142,6 +145,7 @@ def test_an_answer_in_slow_pieces_is_waited_for(road: Road, records: list[PageRe
         assert (road.rest.broken, road.waits) == (4, [])
 
 
+@pytest.mark.slow
 def test_answers_that_are_always_late_are_an_error(road: Road, records: list[PageRecord]):
     with road.store(timeout=1) as store:
         road.server.faults += [Fault(slow=1.2)] * TRIES

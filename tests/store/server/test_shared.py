@@ -40,6 +40,7 @@ def status(index: Index, docs: Path, **how: bool) -> dict[str, str]:
     return {Path(file.file).name: file.status for file in index.ingest(docs, **how).files}
 
 
+@pytest.mark.slow
 def test_the_same_file_is_removed_when_nobody_holds_it(
     machines: tuple[Index, Index], server: FakeQdrant, tmp_path: Path
 ):
@@ -55,6 +56,7 @@ def test_the_same_file_is_removed_when_nobody_holds_it(
     assert held(server) == {}
 
 
+@pytest.mark.slow
 def test_prune_and_change_leave_what_the_other_one_holds(
     machines: tuple[Index, Index], server: FakeQdrant, tmp_path: Path
 ):
@@ -74,6 +76,7 @@ def test_prune_and_change_leave_what_the_other_one_holds(
     assert status(other, its, prune=True) == {"both.pdf": "unchanged", "its.pdf": "unchanged"}
 
 
+@pytest.mark.slow
 def test_pages_that_are_gone_are_read_again(
     machines: tuple[Index, Index], server: FakeQdrant, tmp_path: Path
 ):
@@ -87,6 +90,7 @@ def test_pages_that_are_gone_are_read_again(
     assert status(one, docs) == {"ferry.pdf": "unchanged"}
 
 
+@pytest.mark.slow
 def test_a_claim_that_was_lost_is_renewed(machines: tuple[Index, Index], server: FakeQdrant, tmp_path: Path):
     one, _ = machines
     docs = write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY).parent
@@ -98,6 +102,7 @@ def test_a_claim_that_was_lost_is_renewed(machines: tuple[Index, Index], server:
     assert held(server) == {"ferry.pdf": 2}
 
 
+@pytest.mark.slow
 def test_one_ingest_at_a_time_on_a_machine_and_searches_go_on(
     machines: tuple[Index, Index], server: FakeQdrant, tmp_path: Path
 ):
@@ -130,6 +135,7 @@ def test_each_folder_has_a_name_of_its_own(tmp_path: Path):
     assert load_holder_name(tmp_path / "a") != first
 
 
+@pytest.mark.slow
 def test_a_migration_on_one_machine_loses_no_page_of_the_other(server: FakeQdrant, tmp_path: Path):
     mine, its = (Settings(index=server.uri, files=str(tmp_path / name), workers=1) for name in "ab")
     for settings in (mine, its):

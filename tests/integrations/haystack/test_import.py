@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REFUSE_NETWORK = (
     "import socket, sys\n"
     "def refuse(*_): raise AssertionError('the network was used')\n"

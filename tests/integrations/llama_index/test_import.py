@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 
 def run_python(code: str) -> str:
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import SHARED
 from tests.samples import write_pdf
 from tests.serve.browser.visitor import IN_CHROMIUM

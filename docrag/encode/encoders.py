@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -16,6 +15,7 @@ from docrag.common.images import to_rgb
 from docrag.common.timing import timed
 from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, PageEncoder, TextEncoder
 from docrag.encode.models.bm25 import Bm25Encoder
+from docrag.encode.runtime.once import once
 from docrag.encode.runtime.request_batcher import RequestBatcher
 from docrag.encode.vectors.inked import keep_inked
 from docrag.encode.vectors.norms import normalised
@@ -78,7 +78,7 @@ class Encoders:
     pooling: Pooling = "rows"
     """How the patches of a page are pooled for the first stage of a search: a name in POOLINGS."""
 
-    @cached_property
+    @once
     def _batcher(self) -> RequestBatcher[str, QueryVectors]:
         return RequestBatcher(self.encode_queries, QUERIES_AT_ONCE)
 

@@ -173,7 +173,7 @@ def test_errors_have_hints(folder: Path):
             (["--port", port], f"cannot listen on 127.0.0.1:{port}: Address already in use", "--port 0"),
             (["--index", folder / "nowhere"], "there is no index", "docrag ingest"),
             (["--index", folder / "fingerprint.json"], "there is no index", "docrag ingest"),
-            (["--index", folder / "manifest.sqlite", "--allow-ingest"], "is not an index", "not there yet"),
+            (["--index", folder / "manifest.sqlite", "--allow-ingest"], "is not an index", "does not exist"),
             (["--host", "0.0.0.0"], "others could read", "DOCRAG_SERVE_KEY"),
             (["--host", "192.0.2.1", "--api-key", KEY], "cannot listen", "an address of this machine"),
         ):

@@ -6,6 +6,7 @@ directory, the default.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -189,3 +190,19 @@ def _settings_error(error: ValidationError, flags: Mapping[str, object]) -> Sett
     else:
         hint = f"correct DOCRAG_{name.upper()}, or {name} in docrag.toml"
     return SettingsError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}", hint)
+
+
+def with_overrides(
+    settings: Settings | None, overrides: Mapping[str, str | os.PathLike[str] | None]
+) -> Settings:
+    """Settings in which the arguments of a call replace the settings of the same name.
+
+    Args:
+        settings: The settings of the caller; None loads those in force.
+        overrides: Values by the name of the setting. A value that is None overrides nothing.
+
+    Raises:
+        SettingsError: The settings in force cannot be used.
+    """
+    values = {name: str(value) for name, value in overrides.items() if value is not None}
+    return settings.model_copy(update=values) if settings else load_settings(**values)

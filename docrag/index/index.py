@@ -19,7 +19,7 @@ from docrag.index.status import Status, status_of
 from docrag.ingest.sync import SyncOptions, sync
 from docrag.location.resolve import locate, require_index
 from docrag.search.stages import TunedPlan, save_plan, stages_for
-from docrag.settings import Settings, load_settings
+from docrag.settings import Settings, with_overrides
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ class Index:
             IndexMismatch: The index was built with other encoders.
         """
         overrides = {"index": uri, "late": late, "image": image, "text": text}
-        overridden = {name: str(value) for name, value in overrides.items() if value is not None}
-        settings = settings.model_copy(update=overridden) if settings else load_settings(**overridden)
+        settings = with_overrides(settings, overrides)
         location = locate(settings)
         try:
             location.recover()

@@ -20,7 +20,7 @@ from docrag.ingest.staging import MANIFEST
 from docrag.ingest.sync import IngestPlan, SyncOptions, apply_plan, make_plan
 from docrag.location.resolve import locate, require_index
 from docrag.read.files import sha256
-from docrag.settings import Settings, load_settings
+from docrag.settings import Settings, with_overrides
 from docrag.store.base import Shared, Store
 from docrag.store.layout import Fingerprint, require_equal
 
@@ -101,7 +101,7 @@ def migrate_index(
         StoreError: The switch would lose pages; the message names their files.
         SettingsError: A setting cannot be used.
     """
-    settings = _with_overrides(settings, {"index": uri, "late": late, "image": image, "text": text})
+    settings = with_overrides(settings, {"index": uri, "late": late, "image": image, "text": text})
     with _locked(settings) as (location, stored):
         with closing(_choose_encoders(settings, stored)) as encoders:
             target = fingerprint_for(encoders, settings.datatype, stored)
@@ -131,15 +131,8 @@ def abandon_migration(uri: str | os.PathLike[str] | None = None, *, settings: Se
         IndexNotFound: There is no index.
         IndexInUse: The migration, or an ingest, is running.
     """
-    with _locked(_with_overrides(settings, {"index": uri})) as (location, _):
+    with _locked(with_overrides(settings, {"index": uri})) as (location, _):
         location.abandon()
-
-
-def _with_overrides(
-    settings: Settings | None, overrides: Mapping[str, str | os.PathLike[str] | None]
-) -> Settings:
-    overridden = {name: str(value) for name, value in overrides.items() if value is not None}
-    return settings.model_copy(update=overridden) if settings else load_settings(**overridden)
 
 
 @contextmanager

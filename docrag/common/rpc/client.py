@@ -1,0 +1,149 @@
+"""The processes that ask: connections that are made when they are needed, by as many threads as call."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from docrag.common.rpc.codec import Codec
+from docrag.common.rpc.failures import restored
+from docrag.common.rpc.frames import ConnectionLost, receive_message, send_message
+from docrag.errors import DocragError
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 6
+"""How often a call is made before the other process counts as broken."""
+PAUSE = 0.1
+"""Seconds between repetitions: twice as many before the second one, and more before each of the others."""
+
+
+class Connection:
+    """One connection, for one call at a time."""
+
+    def __init__(self, opened: socket.socket, codec: Codec) -> None:
+        self.socket = opened
+        self._codec = codec
+
+    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Call a method of the other process.
+
+        Raises:
+            ConnectionLost: The other process ended before it answered.
+            DocragError: The method raised it.
+        """
+        return result_of(self.exchange(method, arguments, options))
+
+    def exchange(self, method: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """Send a call and wait for the answer, which holds a result or the description of an error."""
+        send_message(self.socket, *self._codec.encode([method, list(arguments), dict(options)]))
+        return self._codec.decode(*receive_message(self.socket))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.socket.close()
+
+
+def result_of(answer: Mapping[str, Any]) -> Any:
+    """The result in an answer.
+
+    Raises:
+        DocragError: The method raised it.
+    """
+    if "error" in answer:
+        raise restored(answer["error"])
+    return answer["result"]
+
+
+class Client:
+    """Calls the methods of another process, from any thread, and from children after a fork.
+
+    A call whose connection is lost is made again on a new connection: all methods must be such that this
+    does no harm.
+
+    Args:
+        connect: Makes a connection that is ready for calls; it may start the other process.
+        broken: Makes the error for a call that was in vain every time, given the last reason.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], broken: Callable[[str], DocragError]) -> None:
+        self._connect = connect
+        self._broken = broken
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        _clients.add(self)
+
+    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Call a method of the other process.
+
+        Raises:
+            DocragError: The method raised it, or the other process cannot be reached.
+        """
+        reason = ""
+        for attempt in range(ATTEMPTS):
+            # The first repetition is made at once: the process may have ended long ago.
+            time.sleep(PAUSE * (2**attempt - 2) if attempt > 1 else 0)
+            try:
+                answer = self._exchange(method, arguments, options)
+            except ConnectionLost as error:
+                reason = str(error)
+                logger.info("%s is repeated on a new connection: %s", method, reason)
+                self.close()
+            else:
+                return result_of(answer)
+        raise self._broken(reason)
+
+    def close(self) -> None:
+        """Close the connections that no thread is using; a later call makes a new one."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self._open.difference_update(idle)
+        for connection in idle:
+            connection.close()
+
+    def _exchange(self, method: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        connection = self._take()
+        try:
+            answer = connection.exchange(method, arguments, options)
+        except BaseException:  # also Ctrl-C: the rest of the answer may be on its way
+            with self._lock:
+                self._open.discard(connection)
+            connection.close()
+            raise
+        with self._lock:
+            self._idle.append(connection)
+        return answer
+
+    def _take(self) -> Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        connection = self._connect()
+        with self._lock:
+            self._open.add(connection)
+        return connection
+
+    def _start_over(self) -> None:
+        """Leave all connections to the parent of this process; closing them here does not end them there."""
+        self._lock = threading.Lock()  # another thread of the parent may have held the old one
+        inherited, self._open, self._idle = self._open, set(), []
+        for connection in inherited:
+            connection.close()
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _start_over_in_child() -> None:
+    for client in list(_clients):
+        client._start_over()
+
+
+os.register_at_fork(after_in_child=_start_over_in_child)

@@ -44,7 +44,9 @@ class EdgeStore:
     Use `create` or `open`.
     """
 
-    def __init__(self, path: Path, layout: Layout, shard: edge.EdgeShard, lock: FolderLock) -> None:
+    def __init__(
+        self, path: Path, layout: Layout, shard: edge.EdgeShard, lock: FolderLock | None
+    ) -> None:
         self.path = path
         self.layout = layout
         self._shard: edge.EdgeShard | None = shard
@@ -218,7 +220,8 @@ class EdgeStore:
                         shard.flush()
                         shard.close()
             finally:
-                self._lock.release()
+                if self._lock is not None:
+                    self._lock.release()
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,135 @@
+"""An index in a folder that cannot be written, searched in a private copy of its points.
+
+qdrant-edge 0.9 opens almost every file of a shard for reading and writing and maps it as shared memory, the
+pages of vectors too, so a shard cannot be opened where it may not be written. It does not follow symbolic links
+to such files either. What has to be copied is therefore the whole shard: its vectors, payloads and write-ahead
+log, without the page images, and without the holes in its files.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import qdrant_edge as edge
+
+from docrag.errors import StoreError
+from docrag.store.layout import Layout
+from docrag.store.local import engine
+from docrag.store.local.snapshot import copy_folder, disk_bytes, no_space
+from docrag.store.local.store import EdgeStore
+from docrag.types import PageRecord
+
+logger = logging.getLogger(__name__)
+
+READ_ONLY_HINT = "copy the index to a folder that can be written, and change the copy"
+
+
+class ReadOnlyStore(EdgeStore):
+    """A `Store` that holds what an index held when it was opened, and refuses every change.
+
+    Any number of processes may open the same index this way. Use `open_read_only`.
+    """
+
+    def upsert(self, records: Sequence[PageRecord]) -> None:
+        """Refuse to write.
+
+        Raises:
+            StoreError: Always.
+        """
+        raise self._refusal()
+
+    def set_payload(
+        self, values: Mapping[str, Any], filter: Any, *, key: str | None = None
+    ) -> None:
+        """Refuse to write.
+
+        Raises:
+            StoreError: Always.
+        """
+        raise self._refusal()
+
+    def delete(self, filter: Any) -> None:
+        """Refuse to write.
+
+        Raises:
+            StoreError: Always.
+        """
+        raise self._refusal()
+
+    def optimize(self) -> None:
+        """Refuse to write.
+
+        Raises:
+            StoreError: Always.
+        """
+        raise self._refusal()
+
+    def flush(self) -> None:
+        """Do nothing, since nothing was written."""
+
+    def close(self) -> None:
+        """Wait for running calls, then close the index; closing twice is harmless."""
+        with self._calls_lock.exclusive():
+            if self._shard is not None:
+                self._log_cache()
+            # The engine's own `close` would flush to files that are removed already.
+            self._shard = None
+
+    def _refusal(self) -> StoreError:
+        return StoreError(f"the index {self.path.parent} cannot be written: it is read-only", READ_ONLY_HINT)
+
+
+def open_read_only(points: Path, layout: Layout) -> ReadOnlyStore:
+    """Open the points of an index without changing anything in their folder.
+
+    Writes that were not flushed before a crash are replayed in the copy. The copy takes the space of the points
+    in the folder for temporary files ($TMPDIR). Its files are removed as soon as they are open, so the space is
+    free again once the store is closed or the process has ended, however that ends.
+
+    Args:
+        points: The folder of the points, which another process may be writing to.
+        layout: Its vectors.
+
+    Raises:
+        IndexNotFound: There is no shard in the folder.
+        IndexInUse: Another process writes to the folder all the time.
+        IndexMismatch: Its vectors are not those of the layout.
+        StorageFull: There is too little space for the copy.
+    """
+    engine.require_shard(points)
+    started = time.monotonic()
+    folder = _temporary_folder(points)
+    try:
+        copy = folder / "points"
+        size = disk_bytes(points)
+        if shutil.disk_usage(folder).free < size + engine.RESERVE:
+            raise no_space(points, copy)
+        copy_folder(points, copy)
+        with engine.docrag_errors(points):
+            shard = edge.EdgeShard.load(str(copy), engine.config(layout))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    logger.info(
+        "%s cannot be written: opened a copy of its points, %d MiB in %.1f s",
+        points.parent,
+        size >> 20,
+        time.monotonic() - started,
+    )
+    return ReadOnlyStore(points, layout, shard, lock=None)
+
+
+def _temporary_folder(points: Path) -> Path:
+    """Create a folder that only this user can read."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="docrag-read-only-"))
+    except OSError as error:
+        raise StoreError(
+            f"no folder for a copy of {points}: {error.strerror}",
+            "let TMPDIR name a folder that can be written",
+        ) from error

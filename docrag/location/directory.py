@@ -7,8 +7,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docrag.common.files import FolderLock, write_atomically
-from docrag.errors import StoreError
+from docrag.common.files import FolderLock, is_writable, write_atomically
+from docrag.errors import IndexInUse, StoreError
 from docrag.ingest.staging import Staging
 from docrag.store.layout import TEXTS, Fingerprint, require_equal
 
@@ -66,19 +66,19 @@ class DirectoryLocation:
     def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
         """Open the points. If a process was killed after it wrote the fingerprint, they are created now.
 
+        In a folder that cannot be written they can be searched and not changed.
+
         Raises:
             IndexMismatch: The index was migrated to other models in the meantime.
         """
-        from docrag.store.local.store import EdgeStore
-
-        points = self.folder / _POINTS
-        store = EdgeStore.open(points, layout) if points.exists() else EdgeStore.create(points, layout)
+        store = self._open_points(layout)
         try:
             stored = self.fingerprint()  # read again: from here on nobody else can change it
             if stored != fingerprint:
                 if stored is not None:
                     require_equal(stored, fingerprint)
-                self._write_fingerprint(fingerprint)
+                if not self._is_read_only():
+                    self._write_fingerprint(fingerprint)
         except BaseException:
             store.close()
             raise
@@ -110,6 +110,12 @@ class DirectoryLocation:
         """Finish an interrupted switch. It takes a moment, in which the index cannot be searched."""
         if self._staging.decision() is None:
             return
+        if self._is_read_only():
+            raise StoreError(
+                f"a migration of {self.folder} was interrupted while it switched to the new index, and the "
+                "folder cannot be written",
+                "open the index once as a user who can write it, which finishes the migration",
+            )
         logger.info("a migration of %s was interrupted while it switched: finishing it", self.folder)
         with self._lock():
             self._finish_switch()
@@ -117,6 +123,36 @@ class DirectoryLocation:
     def abandon(self) -> None:
         """Delete the directory of the staged index."""
         self._staging.remove()
+
+    def _open_points(self, layout: Layout) -> Store:
+        points = self.folder / _POINTS
+        if points.exists() and self._is_read_only():
+            return self._open_read_only(points, layout)
+        from docrag.store.local.store import EdgeStore
+
+        return EdgeStore.open(points, layout) if points.exists() else EdgeStore.create(points, layout)
+
+    def _open_read_only(self, points: Path, layout: Layout) -> Store:
+        """Open the points without a lock, which could not be taken in a folder that cannot be written.
+
+        Raises:
+            IndexInUse: Somebody who can write the folder is replacing the index.
+        """
+        from docrag.store.local.read_only import open_read_only
+
+        store = open_read_only(points, layout)
+        if self._staging.decision() is not None:  # the points may belong to another fingerprint
+            store.close()
+            raise IndexInUse(
+                f"a migration is replacing the index in {self.folder}", "open it again in a moment"
+            )
+        return store
+
+    def _is_read_only(self) -> bool:
+        """Whether the index lies where this user cannot write, so that it can be searched but not changed."""
+        points = self.folder / _POINTS
+        writable = is_writable(self.folder) and (not points.exists() or is_writable(points))
+        return self.folder.exists() and not writable
 
     def _require_empty(self) -> None:
         """Refuse a directory that holds something; hidden files, such as locks, do not count."""

@@ -43,6 +43,15 @@ def write_atomically(path: Path, content: bytes | str, *, sync: bool = False) ->
         raise
 
 
+def is_writable(path: Path) -> bool:
+    """Whether this process may change a file, or make and remove files in a folder.
+
+    False for everything on a file system that is mounted read-only, whoever asks, and for a path that does not
+    exist.
+    """
+    return os.access(path, os.W_OK | os.X_OK if path.is_dir() else os.W_OK)
+
+
 class FolderLock:
     """Locks a folder by a file beside it; the lock ends with the process, however that ends.
 

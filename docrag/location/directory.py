@@ -35,12 +35,17 @@ class DirectoryLocation:
         """What the index was built with, read from a file; None if there is none.
 
         Raises:
-            StoreError: The file is damaged.
+            StoreError: The file is damaged, or may not be read.
         """
         path = self.folder / FINGERPRINT
-        if not path.is_file():
-            return None
-        fingerprint = Fingerprint.from_json(path.read_text())
+        try:
+            if not path.is_file():
+                return None
+            fingerprint = Fingerprint.from_json(path.read_text())
+        except PermissionError as error:
+            raise StoreError(
+                f"{self.folder} may not be read by this user", "let its owner permit it: chmod -R a+rX"
+            ) from error
         if fingerprint.values["layout"] == TEXTS:
             return fingerprint
         # Indexes of older versions do not name these two.

@@ -1,9 +1,9 @@
 """An index in a folder that cannot be written, searched in a private copy of its points.
 
 qdrant-edge 0.9 opens almost every file of a shard for reading and writing and maps it as shared memory, the
-pages of vectors too, so a shard cannot be opened where it may not be written. It does not follow symbolic links
-to such files either. What has to be copied is therefore the whole shard: its vectors, payloads and write-ahead
-log, without the page images, and without the holes in its files.
+pages of vectors too, so it cannot open a shard that it may not write. It does not follow symbolic links to
+such files either. What has to be copied is therefore the whole shard: its vectors, payloads and write-ahead
+log, but not the holes in its files, and not the page images.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import qdrant_edge as edge
 from docrag.errors import StoreError
 from docrag.store.layout import Layout
 from docrag.store.local import engine
-from docrag.store.local.snapshot import copy_folder, disk_bytes, no_space
+from docrag.store.local.snapshot import copy_errors, copy_folder, disk_bytes, no_space
 from docrag.store.local.store import EdgeStore
+from docrag.store.requests import PayloadFilter
 from docrag.types import PageRecord
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class ReadOnlyStore(EdgeStore):
         raise self._refusal()
 
     def set_payload(
-        self, values: Mapping[str, Any], filter: Any, *, key: str | None = None
+        self, values: Mapping[str, Any], filter: PayloadFilter, *, key: str | None = None
     ) -> None:
         """Refuse to write.
 
@@ -54,7 +55,7 @@ class ReadOnlyStore(EdgeStore):
         """
         raise self._refusal()
 
-    def delete(self, filter: Any) -> None:
+    def delete(self, filter: PayloadFilter) -> None:
         """Refuse to write.
 
         Raises:
@@ -88,9 +89,9 @@ class ReadOnlyStore(EdgeStore):
 def open_read_only(points: Path, layout: Layout) -> ReadOnlyStore:
     """Open the points of an index without changing anything in their folder.
 
-    Writes that were not flushed before a crash are replayed in the copy. The copy takes the space of the points
-    in the folder for temporary files ($TMPDIR). Its files are removed as soon as they are open, so the space is
-    free again once the store is closed or the process has ended, however that ends.
+    Writes that were not flushed before a crash are replayed in the copy. The copy takes as much space as the
+    points, in the folder for temporary files ($TMPDIR). Its files are removed as soon as they are open, so
+    the space is free again once the store is closed or the process has ended, however that ends.
 
     Args:
         points: The folder of the points, which another process may be writing to.
@@ -102,14 +103,15 @@ def open_read_only(points: Path, layout: Layout) -> ReadOnlyStore:
         IndexMismatch: Its vectors are not those of the layout.
         StorageFull: There is too little space for the copy.
     """
-    engine.require_shard(points)
     started = time.monotonic()
     folder = _temporary_folder(points)
+    copy = folder / "points"
     try:
-        copy = folder / "points"
-        size = disk_bytes(points)
-        if shutil.disk_usage(folder).free < size + engine.RESERVE:
-            raise no_space(points, copy)
+        with copy_errors(points, copy):
+            engine.require_shard(points)
+            size = disk_bytes(points)
+            if shutil.disk_usage(folder).free < size + engine.RESERVE:
+                raise no_space(points, copy)
         copy_folder(points, copy)
         with engine.docrag_errors(points):
             shard = edge.EdgeShard.load(str(copy), engine.config(layout))

@@ -1,7 +1,7 @@
 """Copies a folder as it was at one moment, although another process may be writing to it.
 
-Reading all files twice is enough for that: if a second pass finds every file as the first one read it, then the
-copy is what the folder held in between. No lock is taken, so a reader who may not write never stops a writer.
+Reading all files twice is enough for that: if a second pass finds every file as the first one read it, then
+the copy is what the folder held in between. No lock is taken, so whoever only reads never stops a writer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BLOCK = 128 * 2**10
 """Bytes that are read and compared at a time. The engine's files are sparse: blocks without data are skipped,
 so that 12 MB are copied of a small index whose files have a length of 333 MB."""
 _PAUSE = 0.05
-"""Seconds between two passes over a folder that has changed."""
+"""Seconds after which a folder that changed between two passes is read again."""
 
 
 def copy_folder(source: Path, target: Path) -> None:
@@ -41,18 +41,18 @@ def copy_folder(source: Path, target: Path) -> None:
         StoreError: A file cannot be read, or the target cannot be written.
     """
     started = time.monotonic()
-    passes = 1
-    with _errors(source, target):
-        _bring_up_to_date(source, target)
-        while _bring_up_to_date(source, target):
+    with copy_errors(source, target):
+        while True:
+            _bring_up_to_date(source, target)
+            if not _bring_up_to_date(source, target):
+                break
             if time.monotonic() - started > PATIENCE:
                 raise IndexInUse(
                     f"{source} keeps changing, so that it cannot be copied",
                     "another process is writing to it: try again when it has finished",
                 )
-            passes += 1
             time.sleep(_PAUSE)
-    logger.debug("copied %s in %.2f s, unchanged after %d passes", source, time.monotonic() - started, passes)
+    logger.debug("copied %s in %.2f s", source, time.monotonic() - started)
 
 
 def disk_bytes(folder: Path) -> int:
@@ -129,8 +129,8 @@ def _data_blocks(file: int, size: int) -> set[int]:
 
 
 @contextmanager
-def _errors(source: Path, target: Path) -> Iterator[None]:
-    """Turn errors of the operating system into docrag's."""
+def copy_errors(source: Path, target: Path) -> Iterator[None]:
+    """Turn the operating system's errors about two folders into docrag's."""
     try:
         yield
     except OSError as error:

@@ -45,9 +45,7 @@ class EdgeStore:
     Use `create` or `open`.
     """
 
-    def __init__(
-        self, path: Path, layout: Layout, shard: edge.EdgeShard, lock: FolderLock | None
-    ) -> None:
+    def __init__(self, path: Path, layout: Layout, shard: edge.EdgeShard, lock: FolderLock | None) -> None:
         self.path = path
         self.layout = layout
         self._shard: edge.EdgeShard | None = shard

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 """How often one that waits for a lock tries again, and asks whether it should stop."""
-READ_ONLY_HINT = "the folder or its file system is read-only: the index can be searched, but not changed"
+READ_ONLY_HINT = "the index can only be searched here: to change it, copy it to a folder that can be written"
 
 _MAX_HOLDER_BYTES = 100
 _NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})

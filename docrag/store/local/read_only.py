@@ -18,6 +18,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
+from docrag.common.files import READ_ONLY_HINT
 from docrag.errors import StoreError
 from docrag.store.layout import Layout
 from docrag.store.local import engine
@@ -27,8 +28,6 @@ from docrag.store.requests import PayloadFilter
 from docrag.types import PageRecord
 
 logger = logging.getLogger(__name__)
-
-READ_ONLY_HINT = "copy the index to a folder that can be written, and change the copy"
 
 
 class ReadOnlyStore(EdgeStore):
@@ -83,7 +82,7 @@ class ReadOnlyStore(EdgeStore):
             self._shard = None
 
     def _refusal(self) -> StoreError:
-        return StoreError(f"the index {self.path.parent} cannot be written: it is read-only", READ_ONLY_HINT)
+        return StoreError(f"the index {self.path.parent} is read-only", READ_ONLY_HINT)
 
 
 def open_read_only(points: Path, layout: Layout) -> ReadOnlyStore:

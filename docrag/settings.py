@@ -24,6 +24,8 @@ from docrag.types import CaptionSource, Datatype, KeepPatches, Pooling
 _URL: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl)
 _NO_BASE_URL = "must be http(s)://host:port/path, without user, query and fragment"
 _MAX_BATCH_SIZE = 4096
+DEFAULT_ENGINE_IDLE = 600.0
+"""Seconds that the engine's own process of a directory stays after its last user has left."""
 
 
 class Settings(BaseSettings):
@@ -49,6 +51,15 @@ class Settings(BaseSettings):
     ca_file: str | None = None
     """File of certificates (PEM) to trust when the Qdrant server is reached over https. Default: the
     file that SSL_CERT_FILE names, or the usual authorities."""
+    in_process: bool = False
+    """Whether this process opens the index in a directory itself, so that no other process can use it
+    meanwhile. For places where no process can be started. Default: false."""
+    engine_idle: float = Field(default=DEFAULT_ENGINE_IDLE, ge=0, le=604_800)
+    """Seconds that the process which holds a directory stays after its last user has left, 0 to 604800.
+    Default: 600."""
+    shared_encoder: bool = True
+    """Whether queries on an index in a directory are encoded in the process that holds it, so that all its
+    users share one copy of the models. Default: true."""
     files: str | None = None
     """Directory for what a Qdrant server does not keep: the manifest, page images, captions. Default: docrag
     in the user's data directory ($XDG_DATA_HOME or ~/.local/share)."""

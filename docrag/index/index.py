@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from docrag.errors import NotFound
-from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
+from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options, shared_encoders
 from docrag.index.opening import open_storage
 from docrag.index.status import Status, status_of
 from docrag.ingest.sync import SyncOptions, sync
@@ -100,7 +100,8 @@ class Index:
             location.recover()
             stored = location.fingerprint() if create else require_index(location)
             encoders = choose_encoders(settings, stored)
-            return cls(location, open_storage(location, encoders, settings.datatype), encoders, settings)
+            storage = open_storage(location, encoders, settings.datatype)
+            return cls(location, storage, shared_encoders(settings, encoders, storage.store), settings)
         except BaseException:
             location.close()
             raise

@@ -34,6 +34,16 @@ class FieldMatch:
                 f"a match of {self.key} has a boolean among {self.values!r}", "match strings or integers"
             )
 
+    def values_by_type(self) -> list[list[str] | list[int]]:
+        """Return the strings and the integers; one condition of an engine takes values of one type only.
+
+        >>> FieldMatch("metadata.title", (2023, "Ferry", "2023")).values_by_type()
+        [['Ferry', '2023'], [2023]]
+        """
+        strings = [value for value in self.values if isinstance(value, str)]
+        integers = [value for value in self.values if isinstance(value, int)]
+        return [group for group in (strings, integers) if group]
+
 
 @dataclass(frozen=True, slots=True)
 class FieldRange:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qdrant_client import models
 
 from docrag.errors import InvalidRecord, StoreError
 from docrag.search import query as query_module
@@ -23,6 +22,7 @@ from docrag.search.stages import Stages
 from docrag.store.base import Store
 from docrag.store.layout import Layout
 from docrag.store.local import store as edge
+from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import store as server
 from docrag.types import MODES, PageRecord, ScoredId, SparseVector, Vector
 from tests.store.engines import OPENERS
@@ -155,9 +155,8 @@ def assert_same(found: list[ScoredId], expected: list[ScoredId]) -> None:
     )
 
 
-def field(key: str, value: str | int) -> models.Filter:
-    match = models.MatchValue(value=value)
-    return models.Filter(must=[models.FieldCondition(key=f"metadata.{key}", match=match)])
+def field(key: str, value: str | int) -> PayloadFilter:
+    return PayloadFilter(must=(FieldMatch(f"metadata.{key}", (value,)),))
 
 
 DOCUMENT_3 = field("document_id", f"{3:064x}")

@@ -22,7 +22,7 @@ def test_filters_of_the_same_conditions_are_equal():
 def test_queries_can_be_compared_although_they_hold_arrays():
     vector = np.eye(2, 3, dtype=np.float32)
     first, second = (QueryRequest(vector, "patches", 10) for _ in range(2))
-    assert first == first  # noqa: PLR0124
+    assert first == first
     assert first != second
 
 

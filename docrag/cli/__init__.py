@@ -25,6 +25,7 @@ from docrag.cli import (
     search,
     serve,
     status,
+    stop,
     tune,
 )
 from docrag.cli.command import VerboseOption, command
@@ -51,6 +52,7 @@ app.command("models")(command(models.models))
 app.command("doctor")(command(doctor.doctor))
 app.command("demo")(command(demo.demo))
 app.command("serve")(command(serve.serve))
+app.command("stop")(command(stop.stop))
 app.command("mcp")(command(mcp.mcp))
 
 

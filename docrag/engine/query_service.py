@@ -104,9 +104,7 @@ class QueryService:
         hits = answer(store, PageImages(folder / IMAGES), encoders, query, stages_for(folder, store.count))
         return hits, (time.perf_counter() - started) * 1000
 
-    def _open_and_load(
-        self, session: Session, encoders: Encoders, stored: Fingerprint, query: Query
-    ) -> None:
+    def _open_and_load(self, session: Session, encoders: Encoders, stored: Fingerprint, query: Query) -> None:
         """Open the shard for this connection, and load the models meanwhile."""
         expected = fingerprint_for(encoders, None, stored)
         if self._store.is_open:
@@ -118,5 +116,7 @@ class QueryService:
             loading.exception()  # the search itself will raise it
 
 
-_NO_MODELS: Mapping[str, Any] = dict.fromkeys(("late", "image", "text", "language", "keep_patches", "pooling"))
+_NO_MODELS: Mapping[str, Any] = dict.fromkeys(
+    ("late", "image", "text", "language", "keep_patches", "pooling")
+)
 """The models are those of the fingerprint, whatever the environment of this process names."""

@@ -1,4 +1,4 @@
-"""What the engine's process does for others: the calls of a store, of the query encoder, and whole searches."""
+"""What the engine's process does for others: calls of a store, of the query encoder, and searches."""
 
 from __future__ import annotations
 

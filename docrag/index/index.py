@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from docrag.errors import NotFound
-from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options, shared_encoders
+from docrag.errors import NotFound, StoreError
+from docrag.index.model_selection import (
+    choose_encoders,
+    make_captioner,
+    make_pipeline,
+    make_read_options,
+    shared_encoders,
+)
 from docrag.index.opening import open_storage
 from docrag.index.status import Status, status_of
 from docrag.ingest.sync import SyncOptions, sync
@@ -61,6 +67,7 @@ class Index:
         self._encoders = encoders
         self._settings = settings
         self._page_count = PageCount(storage.store.count)
+        self._pid = os.getpid()
 
     @classmethod
     def open(
@@ -90,7 +97,7 @@ class Index:
             SettingsError: A setting cannot be used.
             UnknownModel: No encoder has that name.
             IndexNotFound: There is no index, and `create` is false.
-            IndexInUse: Another process has the index open.
+            IndexInUse: Another process holds the directory without sharing it (`in_process`).
             IndexMismatch: The index was built with other encoders.
         """
         overrides = {"index": uri, "late": late, "image": image, "text": text}
@@ -135,6 +142,7 @@ class Index:
         from docrag.search.answer import answer
         from docrag.search.query import make_query
 
+        self._require_usable()
         request = make_query(query, image, audio, k, mode, filter)
         stages = stages_for(self._location.folder, self._page_count)
         return answer(self._storage.store, self._storage.images, self._encoders, request, stages)
@@ -152,6 +160,7 @@ class Index:
         """
         from docrag.search.heatmap import heatmap
 
+        self._require_usable()
         return heatmap(self._storage.store, self._encoders, page_id, query)
 
     def label(
@@ -311,18 +320,43 @@ class Index:
         return self._encoders.fingerprint()
 
     @property
-    def changes(self) -> int:
-        """How often this process has changed the index. Changes by other processes are not counted."""
-        return self._page_count.changes
+    def changes(self) -> Hashable:
+        """A value that differs whenever the documents may have changed, through whichever process.
+
+        On a Qdrant server, only changes by this process are known. For a directory this costs a message to
+        the engine's process, about 0.1 ms.
+        """
+        return self._storage.store.version(), self._page_count.changes
 
     def status(self) -> Status:
         """What the index holds."""
         return status_of(self._location, self._storage, self._encoders)
 
     def close(self) -> None:
-        """Close the index, so that another process can open it."""
+        """Flush what was written through this handle, and close it; closing twice is harmless."""
         self._encoders.close()
         self._storage.close()
+
+    def __reduce__(self) -> tuple[Callable[[Settings], Index], tuple[Settings]]:
+        """Pickle the address and the settings: the copy is opened where it is unpickled.
+
+        The settings include keys, if there are any.
+        """
+        return _reopen, (self._settings.model_copy(update={"index": self._location.address}),)
+
+    def _require_usable(self) -> None:
+        """Refuse a handle in a child of its process, unless all the work is done in another process.
+
+        Raises:
+            StoreError: The models, or the connection to a server, were made before the fork. Their threads
+                are not in this process, which would wait for them for ever.
+        """
+        if os.getpid() != self._pid and self._encoders.remote is None:
+            raise StoreError(
+                f"the index {self._location.uri} was opened in the process that this one was forked from",
+                "open it after the fork; an index in a directory may be opened before, unless in_process is "
+                "set or shared_encoder is off",
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -331,6 +365,11 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _reopen(settings: Settings) -> Index:
+    """Open an index again that was pickled."""
+    return Index.open(settings=settings, create=False)
 
 
 class PageCount:

@@ -14,8 +14,8 @@ from docrag.caption.cache import FILE
 from docrag.encode.base import EncoderOptions
 from docrag.encode.encoders import Encoders
 from docrag.encode.models.bm25 import Bm25Encoder
-from docrag.encode.remote import RemoteQueryEncoder
 from docrag.encode.registry import is_name_of, name_of, page_encoder, text_encoder
+from docrag.encode.remote import RemoteQueryEncoder
 from docrag.errors import ModelUnavailable, SettingsError, UnknownModel
 from docrag.ingest.pipeline import AdaptiveBatchSize, Pipeline
 from docrag.read.jobs import ReadOptions

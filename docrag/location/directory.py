@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docrag.common.files import FolderLock, write_atomically
-from docrag.errors import StoreError
+from docrag.errors import IndexInUse, StoreError
 from docrag.ingest.staging import Staging
 from docrag.settings import DEFAULT_ENGINE_IDLE
 from docrag.store.layout import TEXTS, Fingerprint, require_equal
@@ -41,6 +41,7 @@ class DirectoryLocation:
         self, folder: Path, *, in_process: bool = False, idle_seconds: float = DEFAULT_ENGINE_IDLE
     ) -> None:
         self.uri = str(folder)
+        self.address = str(folder.resolve())
         self.folder = folder
         self._in_process = in_process
         self._idle_seconds = idle_seconds
@@ -114,7 +115,11 @@ class DirectoryLocation:
         """Open the points in this process, together with its other handles."""
         from docrag.store.local.shared import open_shared
 
-        store = open_shared(self.folder / _POINTS, layout)
+        try:
+            store = open_shared(self.folder / _POINTS, layout)
+        except IndexInUse as error:
+            hint = "leave out in_process, so that processes share the index; or end that process: docrag stop"
+            raise IndexInUse(error.message, hint) from error
         try:
             self.confirm(fingerprint)  # read again: from here on nobody else can change it
         except BaseException:

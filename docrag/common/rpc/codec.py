@@ -42,9 +42,7 @@ class Codec:
     {'page': (1, None), 'jpeg': b'abc'}
     """
 
-    def __init__(
-        self, classes: Iterable[type], raw_json: Mapping[str, Sequence[str]] | None = None
-    ) -> None:
+    def __init__(self, classes: Iterable[type], raw_json: Mapping[str, Sequence[str]] | None = None) -> None:
         self._raw_json = raw_json or {}
         self._fields: dict[type, tuple[str, ...]] = {}
         self._classes: dict[str, type] = {}

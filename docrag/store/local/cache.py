@@ -119,7 +119,7 @@ class RecordCache:
         return entries
 
     def add(self, key: ReadKey, records: Sequence[PageRecord], generation: int) -> list[PackedRecord]:
-        """Pack records that were just read, and cache them unless something was written since `generation`."""
+        """Pack records that were read, and cache them unless something was written since `generation`."""
         entries = [PackedRecord.pack(record, self._float16_vectors) for record in records]
         with self._lock:
             if generation != self.generation:

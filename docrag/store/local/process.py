@@ -283,10 +283,8 @@ def _launch(folder: Path) -> None:
         if writing >= 0:
             os.close(writing)
     if answer != READY:
-        raise StoreError(
-            f"the engine's process of {folder} ended at once: {answer.decode(errors='replace') or 'no reason'}",
-            IN_PROCESS_HINT,
-        )
+        reason = answer.decode(errors="replace") or "it gave no reason"
+        raise StoreError(f"the engine's process of {folder} ended at once: {reason}", IN_PROCESS_HINT)
 
 
 def _log_file(folder: Path) -> Any:
@@ -301,7 +299,9 @@ def _environment() -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[3])
     environment = dict(os.environ)
     if root not in site.getsitepackages() and root != site.getusersitepackages():
-        inherited = [str(Path(entry).resolve()) for entry in environment.get("PYTHONPATH", "").split(":") if entry]
+        inherited = [
+            str(Path(entry).resolve()) for entry in environment.get("PYTHONPATH", "").split(":") if entry
+        ]
         environment["PYTHONPATH"] = ":".join(dict.fromkeys([*inherited, root]))
     return environment
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docrag import __version__
-from docrag.common.program import program_name
+from docrag.common.files import command_name
 from docrag.common.rpc.client import Connection
 from docrag.common.rpc.frames import ConnectionLost
 from docrag.common.rpc.peers import is_own, peer_of, socket_paths
@@ -189,7 +189,7 @@ class EngineProcess:
                 "hello",
                 protocol=PROTOCOL,
                 version=__version__,
-                program=program_name(),
+                program=command_name(sys.argv),
                 folder=[info.st_dev, info.st_ino],
                 idle_seconds=self._idle_seconds,
             )

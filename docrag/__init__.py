@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from docrag.settings import Settings
     from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, MultiVector, Page, Region
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "DocragError": "docrag.errors",
     "FileReport": "docrag.ingest.report",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import AnyHttpUrl, Field, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,9 +21,10 @@ from pydantic_settings import (
 from docrag.errors import SettingsError
 from docrag.types import CaptionSource, Datatype, KeepPatches, Pooling
 
-_URL: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl)
 _NO_BASE_URL = "must be http(s)://host:port/path, without user, query and fragment"
 _MAX_BATCH_SIZE = 4096
+DEFAULT_ENGINE_IDLE = 600.0
+"""Seconds that the engine's own process of a directory stays after its last user has left."""
 
 
 class Settings(BaseSettings):
@@ -49,6 +50,15 @@ class Settings(BaseSettings):
     ca_file: str | None = None
     """File of certificates (PEM) to trust when the Qdrant server is reached over https. Default: the
     file that SSL_CERT_FILE names, or the usual authorities."""
+    in_process: bool = False
+    """Whether this process opens the index in a directory itself, so that no other process can use it
+    meanwhile. For places where no process can be started. Default: false."""
+    engine_idle: float = Field(default=DEFAULT_ENGINE_IDLE, ge=0, le=604_800)
+    """Seconds that the process which holds a directory stays after its last user has left, 0 to 604800.
+    Default: 600."""
+    shared_encoder: bool = True
+    """Whether queries on an index in a directory are encoded in the process that holds it, so that all its
+    users share one copy of the models. Default: true."""
     files: str | None = None
     """Directory for what a Qdrant server does not keep: the manifest, page images, captions. Default: docrag
     in the user's data directory ($XDG_DATA_HOME or ~/.local/share)."""
@@ -139,8 +149,10 @@ class Settings(BaseSettings):
     def _parse_image_base_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        from pydantic import AnyHttpUrl  # slow to import, and seldom needed
+
         try:
-            url = _URL.validate_python(value)  # follows the URL standard, as browsers do
+            url = AnyHttpUrl(value)  # follows the URL standard, as browsers do
         except ValidationError:
             raise ValueError(_NO_BASE_URL) from None
         if url.username or url.password or url.query or url.fragment:

@@ -16,6 +16,10 @@ from tests.samples import APPLE, FERRY, copy_index, write_pdf
 # One reader process per ingest: each takes more than a second of CPU time to start, and pytest itself runs on
 # all cores. tests/read/test_pool.py has several. Processes that tests start inherit the variable.
 os.environ.setdefault("DOCRAG_WORKERS", "1")
+# Most tests open their index in their own process, which takes no second process per index. The engine's own
+# process is tested in tests/engine and tests/processes, and by the documentation, which is run as it stands.
+os.environ.setdefault("DOCRAG_IN_PROCESS", "1")
+os.environ.setdefault("DOCRAG_ENGINE_IDLE", "5")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -27,6 +27,11 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
     results.print(
         f"stored     {built['keep_patches']} patches as {built['datatype']}, pooled by {built['pooling']}"
     )
+    if status.engine:
+        users = ", ".join(f"{user.program} ({user.pid})" for user in status.engine.users)
+        results.print(
+            f"engine     process {status.engine.pid}, used by {users or 'nobody else'}", soft_wrap=True
+        )
     if status.tuning:
         results.print(f"tuned      {status.tuning}", soft_wrap=True)
     if status.migration:

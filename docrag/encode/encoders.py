@@ -15,6 +15,7 @@ from docrag.common.images import to_rgb
 from docrag.common.timing import timed
 from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, PageEncoder, TextEncoder
 from docrag.encode.models.bm25 import Bm25Encoder
+from docrag.encode.remote import RemoteQueryEncoder
 from docrag.encode.runtime.once import once
 from docrag.encode.runtime.request_batcher import RequestBatcher
 from docrag.encode.vectors.inked import keep_inked
@@ -77,6 +78,8 @@ class Encoders:
     """inked: patches on blank paper are not stored; for a late-interaction encoder that sees page images."""
     pooling: Pooling = "rows"
     """How the patches of a page are pooled for the first stage of a search: a name in POOLINGS."""
+    remote: RemoteQueryEncoder | None = None
+    """Encodes the queries in another process; None if that is done here."""
 
     @once
     def _batcher(self) -> RequestBatcher[str, QueryVectors]:
@@ -101,6 +104,14 @@ class Encoders:
     def sees_here(self) -> bool:
         """Whether one of them looks at page images on this machine."""
         return any(encoder.spec.needs == "image" and encoder.spec.digest for encoder in self.page_encoders)
+
+    @property
+    def can_be_shared(self) -> bool:
+        """Whether all weights are on this machine, so that another process can load them for everybody.
+
+        Encoders behind an API need a key, which is in the environment of those who use them.
+        """
+        return all(encoder.spec.digest for encoder in (*self.page_encoders, self.text))
 
     @property
     def takes_images(self) -> bool:
@@ -174,6 +185,8 @@ class Encoders:
             image: What pages should look like.
             audio: A recording, for encoders that take audio.
         """
+        if self.remote is not None:
+            return self.remote.encode_query(text, image, audio)
         vectors: dict[str, Vector] = {}
         late_parts: list[NDArray[np.float32]] = []
         image_parts: list[NDArray[np.float32]] = []
@@ -195,6 +208,8 @@ class Encoders:
 
     def encode_words(self, text: str) -> MultiVector:
         """The query's vectors for late interaction, with the words that they stand for."""
+        if self.remote is not None:
+            return self.remote.encode_words(text)
         return self._batcher(text).late
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryVectors]:

@@ -1,25 +1,20 @@
-"""Index: what a user holds. It opens the stages and hands them to the flows: ingest, search and tuning."""
+"""Index: what a user holds. It opens the stages and hands them to the flows: ingest, search and tuning.
+
+`from docrag import Index` must be quick, so every method imports the flow that it needs when it is called.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from docrag.errors import NotFound
-from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
-from docrag.index.opening import open_storage
-from docrag.index.status import Status, status_of
-from docrag.ingest.sync import SyncOptions, sync
-from docrag.location.resolve import locate, require_index
-from docrag.search.stages import TunedPlan, save_plan, stages_for
-from docrag.settings import Settings, with_overrides
+from docrag.errors import NotFound, StoreError
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
 if TYPE_CHECKING:
@@ -27,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from docrag.encode.encoders import Encoders
+    from docrag.index.status import Status
     from docrag.ingest.report import IngestReport
     from docrag.ingest.storage import Storage
     from docrag.ingest.sync import Listener
@@ -34,6 +30,7 @@ if TYPE_CHECKING:
     from docrag.search.filters import Filter
     from docrag.search.heatmap import Heatmap
     from docrag.search.label import LabelledPage
+    from docrag.settings import Settings
     from docrag.tuning.tune import Tuning
 
 RECOUNT_SECONDS = 60.0
@@ -61,6 +58,7 @@ class Index:
         self._encoders = encoders
         self._settings = settings
         self._page_count = PageCount(storage.store.count)
+        self._pid = os.getpid()
 
     @classmethod
     def open(
@@ -90,9 +88,14 @@ class Index:
             SettingsError: A setting cannot be used.
             UnknownModel: No encoder has that name.
             IndexNotFound: There is no index, and `create` is false.
-            IndexInUse: Another process has the index open.
+            IndexInUse: Another process holds the directory without sharing it (`in_process`).
             IndexMismatch: The index was built with other encoders.
         """
+        from docrag.index.model_selection import choose_encoders, shared_encoders
+        from docrag.index.opening import open_storage
+        from docrag.location.resolve import locate, require_index
+        from docrag.settings import with_overrides
+
         overrides = {"index": uri, "late": late, "image": image, "text": text}
         settings = with_overrides(settings, overrides)
         location = locate(settings)
@@ -100,7 +103,8 @@ class Index:
             location.recover()
             stored = location.fingerprint() if create else require_index(location)
             encoders = choose_encoders(settings, stored)
-            return cls(location, open_storage(location, encoders, settings.datatype), encoders, settings)
+            storage = open_storage(location, encoders, settings.datatype)
+            return cls(location, storage, shared_encoders(settings, encoders, storage.store), settings)
         except BaseException:
             location.close()
             raise
@@ -133,13 +137,17 @@ class Index:
         """
         from docrag.search.answer import answer
         from docrag.search.query import make_query
+        from docrag.search.stages import stages_for
 
+        self._require_usable()
         request = make_query(query, image, audio, k, mode, filter)
         stages = stages_for(self._location.folder, self._page_count)
         return answer(self._storage.store, self._storage.images, self._encoders, request, stages)
 
     async def asearch(self, query: str = "", **options: Any) -> list[Hit]:
         """The same as `search`, in a thread, so that an event loop is not blocked."""
+        import asyncio
+
         return await asyncio.to_thread(self.search, query, **options)
 
     def heatmap(self, page_id: str, query: str) -> Heatmap:
@@ -151,6 +159,7 @@ class Index:
         """
         from docrag.search.heatmap import heatmap
 
+        self._require_usable()
         return heatmap(self._storage.store, self._encoders, page_id, query)
 
     def label(
@@ -238,6 +247,9 @@ class Index:
             IndexMismatch: A migration has replaced the index since it was opened.
             StoreError: The index cannot be written. Everything reported before is safe.
         """
+        from docrag.index.model_selection import make_captioner, make_pipeline, make_read_options
+        from docrag.ingest.sync import SyncOptions, sync
+
         settings = self._settings
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
         with (
@@ -293,6 +305,7 @@ class Index:
         Raises:
             StoreError: There are too few pages to tune, or nothing to ask.
         """
+        from docrag.search.stages import TunedPlan, save_plan
         from docrag.tuning.tune import tune
 
         tuning = tune(self._storage.store, self._encoders, questions, recall, compare=compare)
@@ -317,18 +330,45 @@ class Index:
         return self._encoders.fingerprint()
 
     @property
-    def changes(self) -> int:
-        """How often this process has changed the index. Changes by other processes are not counted."""
-        return self._page_count.changes
+    def changes(self) -> Hashable:
+        """A value that differs whenever the documents may have changed, through whichever process.
+
+        On a Qdrant server, only changes by this process are known. For a directory this costs a message to
+        the engine's process, about 0.1 ms.
+        """
+        return self._storage.store.version(), self._page_count.changes
 
     def status(self) -> Status:
         """What the index holds."""
+        from docrag.index.status import status_of
+
         return status_of(self._location, self._storage, self._encoders)
 
     def close(self) -> None:
-        """Close the index, so that another process can open it."""
+        """Flush what was written through this handle, and close it; closing twice is harmless."""
         self._encoders.close()
         self._storage.close()
+
+    def __reduce__(self) -> tuple[Callable[[Settings], Index], tuple[Settings]]:
+        """Pickle the address and the settings: the copy is opened where it is unpickled.
+
+        The settings include keys, if there are any.
+        """
+        return _reopen, (self._settings.model_copy(update={"index": self._location.address}),)
+
+    def _require_usable(self) -> None:
+        """Refuse a handle in a child of its process, unless all the work is done in another process.
+
+        Raises:
+            StoreError: The models, or the connection to a server, were made before the fork. Their threads
+                are not in this process, which would wait for them for ever.
+        """
+        if os.getpid() != self._pid and self._encoders.remote is None:
+            raise StoreError(
+                f"the index {self._location.uri} was opened in the process that this one was forked from",
+                "open it after the fork; an index in a directory may be opened before, unless in_process is "
+                "set or shared_encoder is off",
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -337,6 +377,11 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _reopen(settings: Settings) -> Index:
+    """Open an index again that was pickled."""
+    return Index.open(settings=settings, create=False)
 
 
 class PageCount:

@@ -15,20 +15,24 @@ from docrag.encode.base import EncoderOptions
 from docrag.encode.encoders import Encoders
 from docrag.encode.models.bm25 import Bm25Encoder
 from docrag.encode.registry import is_name_of, name_of, page_encoder, text_encoder
+from docrag.encode.remote import RemoteQueryEncoder
 from docrag.errors import ModelUnavailable, SettingsError, UnknownModel
 from docrag.ingest.pipeline import AdaptiveBatchSize, Pipeline
 from docrag.read.jobs import ReadOptions
 from docrag.settings import Settings
 from docrag.store.layout import Fingerprint, require_pages
+from docrag.store.local.remote import RemoteStore
 
 if TYPE_CHECKING:
     from docrag.caption import Captioner
     from docrag.encode.base import PageEncoder
+    from docrag.store.base import Store
 
 logger = logging.getLogger(__name__)
 
 Encoder = TypeVar("Encoder")
 
+RUN_OPTIONS = ("device", "dtype", "batch_size", "resolution", "max_patches")
 DEFAULT_ENCODER = "minilm"
 DEFAULT_LANGUAGE = "english"
 
@@ -74,6 +78,25 @@ def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
         language,
     )
     return Encoders(late, text, Bm25Encoder(language), image, keep_patches if late_sees else "all", pooling)
+
+
+def shared_encoders(settings: Settings, encoders: Encoders, store: Store) -> Encoders:
+    """The same encoders, whose queries are encoded in the process that holds the index, if there is one.
+
+    Args:
+        settings: How models are run, and whether they are shared.
+        encoders: The encoders of the index.
+        store: Its points.
+    """
+    if not (settings.shared_encoder and isinstance(store, RemoteStore) and encoders.can_be_shared):
+        return encoders
+    models = {"fingerprint": encoders.fingerprint(), "options": run_options(settings)}
+    return replace(encoders, remote=RemoteQueryEncoder(store.call, models))
+
+
+def run_options(settings: Settings) -> dict[str, Any]:
+    """The settings that say how models are run, as JSON."""
+    return settings.model_dump(include=set(RUN_OPTIONS))
 
 
 def image_encoder(

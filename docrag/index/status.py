@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from docrag.ingest.staging import Staging
 from docrag.search.stages import load_plan
+from docrag.store.local.process import EngineStatus
+from docrag.store.local.remote import RemoteStore
 
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.ingest.storage import Storage
     from docrag.location.base import IndexLocation
+    from docrag.store.base import Store
 
 UNFINISHED_MIGRATION = (
     "started and not finished: run the same docrag migrate again to continue it, "
@@ -39,6 +42,8 @@ class Status:
     """What to do about a migration that was started and not finished. Empty if there is none."""
     takes: tuple[str, ...] = ("words",)
     """What a query may consist of: words, images, recordings."""
+    engine: EngineStatus | None = None
+    """The process that holds the directory, and who uses it; None on a server, and with in_process."""
 
 
 def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> Status:
@@ -58,7 +63,12 @@ def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> 
         tuning=plan.describe(pages) if plan else "",
         migration=UNFINISHED_MIGRATION if Staging(location.folder).folder.exists() else "",
         takes=_query_kinds(encoders),
+        engine=_engine_status(storage.store),
     )
+
+
+def _engine_status(store: Store) -> EngineStatus | None:
+    return store.process.status() if isinstance(store, RemoteStore) else None
 
 
 def _query_kinds(encoders: Encoders) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ class Location(Protocol):
 
     uri: str
     """The address that a user gives to `--index`."""
+    address: str
+    """The same address in a form that means the same in every process: without a relative path."""
     folder: Path
     """The directory on this machine that holds the manifest, page images, captions and the tuned plan."""
 

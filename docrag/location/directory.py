@@ -1,8 +1,10 @@
-"""An index in a directory, which one process at a time can open."""
+"""An index in a directory: any number of processes use it, and one of them, the engine's own, holds it."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +12,14 @@ from typing import TYPE_CHECKING
 from docrag.common.files import FolderLock, is_writable, write_atomically
 from docrag.errors import IndexInUse, StoreError
 from docrag.ingest.staging import Staging
+from docrag.settings import DEFAULT_ENGINE_IDLE
 from docrag.store.layout import TEXTS, Fingerprint, require_equal
 
 if TYPE_CHECKING:
     from docrag.location.base import Location
     from docrag.store.base import Store
     from docrag.store.layout import Layout
+    from docrag.store.local.process import EngineProcess
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +28,23 @@ _POINTS = "points"
 
 
 class DirectoryLocation:
-    """An index in a directory: fingerprint, points, manifest and page images side by side."""
+    """An index in a directory: fingerprint, points, manifest and page images side by side.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: The directory, which need not exist.
+        in_process: Whether this process opens the points itself. Otherwise the engine's own process holds
+            them, for any number of processes; it is started when it is needed.
+        idle_seconds: How long that process stays after its last user has left.
+    """
+
+    def __init__(
+        self, folder: Path, *, in_process: bool = False, idle_seconds: float = DEFAULT_ENGINE_IDLE
+    ) -> None:
         self.uri = str(folder)
+        self.address = str(folder.resolve())
         self.folder = folder
+        self._in_process = in_process
+        self._idle_seconds = idle_seconds
         self._staging = Staging(folder)
 
     def fingerprint(self) -> Fingerprint | None:
@@ -74,27 +90,85 @@ class DirectoryLocation:
         In a folder that cannot be written they can be searched and not changed.
 
         Raises:
+            IndexInUse: Another process holds the directory without sharing it.
             IndexMismatch: The index was migrated to other models in the meantime.
         """
-        store = self._open_points(layout)
+        if self._is_read_only():
+            return self._open_read_only(fingerprint, layout)
+        if self._in_process:
+            return self._open_here(fingerprint, layout)
+        from docrag.store.local.remote import RemoteStore
+
+        return RemoteStore(self.process(), fingerprint, layout)
+
+    def process(self) -> EngineProcess:
+        """The engine's own process of this directory, which need not be running."""
+        from docrag.store.local.process import EngineProcess
+        from docrag.store.local.wire import CODEC
+
+        return EngineProcess(self.folder, self._idle_seconds, CODEC)
+
+    def confirm(self, fingerprint: Fingerprint) -> None:
+        """Check what the index was built with, while nobody else can replace it.
+
+        Raises:
+            IndexMismatch: It was migrated to other models in the meantime.
+        """
+        stored = self.fingerprint()
+        if stored != fingerprint:
+            if stored is not None:
+                require_equal(stored, fingerprint)
+            if not self._is_read_only():
+                self._write_fingerprint(fingerprint)
+
+    def _open_here(self, fingerprint: Fingerprint, layout: Layout) -> Store:
+        """Open the points in this process, together with its other handles."""
+        from docrag.store.local.shared import open_shared
+
         try:
-            stored = self.fingerprint()  # read again: from here on nobody else can change it
-            if stored != fingerprint:
-                if stored is not None:
-                    require_equal(stored, fingerprint)
-                if not self._is_read_only():
-                    self._write_fingerprint(fingerprint)
+            store = open_shared(self.folder / _POINTS, layout)
+        except IndexInUse as error:
+            hint = "leave out in_process, so that processes share the index; or end that process: docrag stop"
+            raise IndexInUse(error.message, hint) from error
+        try:
+            self.confirm(fingerprint)  # read again: from here on nobody else can change it
         except BaseException:
             store.close()
             raise
         return store
 
+    def _open_read_only(self, fingerprint: Fingerprint, layout: Layout) -> Store:
+        """Open the points without a lock, which could not be taken in a folder that cannot be written.
+
+        Raises:
+            IndexInUse: Somebody who can write the folder is replacing the index.
+        """
+        from docrag.store.local.read_only import open_read_only
+
+        store = open_read_only(self.folder / _POINTS, layout)
+        try:
+            if self._staging.decision() is not None:  # the points may belong to another fingerprint
+                raise IndexInUse(
+                    f"a migration is replacing the index in {self.folder}", "open it again in a moment"
+                )
+            self.confirm(fingerprint)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _is_read_only(self) -> bool:
+        """Whether the index lies where this user cannot write, so that it can be searched but not changed."""
+        points = self.folder / _POINTS
+        writable = is_writable(self.folder) and (not points.exists() or is_writable(points))
+        return self.folder.exists() and not writable
+
     def close(self) -> None:
         """Do nothing: a directory holds no connection."""
 
     def staging(self) -> Location:
-        """A directory inside this one."""
-        return DirectoryLocation(self._staging.folder)
+        """A directory inside this one, which nobody else uses."""
+        return DirectoryLocation(self._staging.folder, in_process=True)
 
     def switch(self, *, keep_old: bool) -> str:
         """Replace the index; the old one can be kept as a numbered directory beside this one.
@@ -129,36 +203,6 @@ class DirectoryLocation:
         """Delete the directory of the staged index."""
         self._staging.remove()
 
-    def _open_points(self, layout: Layout) -> Store:
-        points = self.folder / _POINTS
-        if points.exists() and self._is_read_only():
-            return self._open_read_only(points, layout)
-        from docrag.store.local.store import EdgeStore
-
-        return EdgeStore.open(points, layout) if points.exists() else EdgeStore.create(points, layout)
-
-    def _open_read_only(self, points: Path, layout: Layout) -> Store:
-        """Open the points without a lock, which could not be taken in a folder that cannot be written.
-
-        Raises:
-            IndexInUse: Somebody who can write the folder is replacing the index.
-        """
-        from docrag.store.local.read_only import open_read_only
-
-        store = open_read_only(points, layout)
-        if self._staging.decision() is not None:  # the points may belong to another fingerprint
-            store.close()
-            raise IndexInUse(
-                f"a migration is replacing the index in {self.folder}", "open it again in a moment"
-            )
-        return store
-
-    def _is_read_only(self) -> bool:
-        """Whether the index lies where this user cannot write, so that it can be searched but not changed."""
-        points = self.folder / _POINTS
-        writable = is_writable(self.folder) and (not points.exists() or is_writable(points))
-        return self.folder.exists() and not writable
-
     def _require_empty(self) -> None:
         """Refuse a directory that holds something; hidden files, such as locks, do not count."""
         if not self.folder.exists():
@@ -178,8 +222,16 @@ class DirectoryLocation:
         siblings = (folder.with_name(f"{folder.name}--{number}") for number in count(1))
         return next(sibling for sibling in siblings if not sibling.exists())
 
-    def _lock(self) -> FolderLock:
-        return FolderLock(self.folder / _POINTS)
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Keep everybody from the points: the engine's process lets go of them, and no other can open them.
+
+        Handles that call meanwhile start the process again, which waits for this lock.
+        """
+        if not self._in_process:
+            self.process().stop()
+        with FolderLock(self.folder / _POINTS):
+            yield
 
     def _finish_switch(self) -> None:
         """Take the remaining steps.

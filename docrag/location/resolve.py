@@ -37,7 +37,9 @@ def locate(settings: Settings) -> IndexLocation:
             "give a directory, or a collection such as http://localhost:6333/reports",
         )
     _refuse_server_settings(settings)
-    return DirectoryLocation(Path(uri).expanduser())
+    return DirectoryLocation(
+        Path(uri).expanduser(), in_process=settings.in_process, idle_seconds=settings.engine_idle
+    )
 
 
 def local_folder(settings: Settings) -> Path:

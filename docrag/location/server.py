@@ -54,7 +54,7 @@ class ServerLocation:
         self._connection = connect()
         self._options = options
         self._staging = Staging(folder)
-        self.uri = str(self._connection.address)
+        self.uri = self.address = str(self._connection.address)
         self.folder = folder
 
     def fingerprint(self) -> Fingerprint | None:
@@ -205,7 +205,7 @@ class StagingCollection:
     """
 
     def __init__(self, connection: Connection, folder: Path, options: CollectionOptions, holder: str) -> None:
-        self.uri = str(connection.address)
+        self.uri = self.address = str(connection.address)
         self.folder = folder
         self._connection = connection
         self._options = options

@@ -153,7 +153,9 @@ class TextBackend:
     def temporary(cls, embedding: Embeddings | None) -> TextBackend:
         """Keep the documents in a directory that is deleted when they are closed."""
         folder = TemporaryDirectory(prefix="docrag-")
-        return cls(DirectoryLocation(Path(folder.name)), None, embedding, on_close=folder.cleanup)
+        return cls(
+            DirectoryLocation(Path(folder.name), in_process=True), None, embedding, on_close=folder.cleanup
+        )
 
     def store(self) -> Store | None:
         """The points; None until this or another process has written something."""

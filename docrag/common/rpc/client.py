@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from docrag.common.forks import ForkAware
 from docrag.common.rpc.codec import Codec
 from docrag.common.rpc.failures import restored
 from docrag.common.rpc.frames import ConnectionLost, receive_message, send_message
@@ -61,7 +60,7 @@ def result_of(answer: Mapping[str, Any]) -> Any:
     return answer["result"]
 
 
-class Client:
+class Client(ForkAware):
     """Calls the methods of another process, from any thread, and from children after a fork.
 
     A call whose connection is lost is made again on a new connection: all methods must be such that this
@@ -78,7 +77,7 @@ class Client:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
-        _clients.add(self)
+        super().__init__()
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Call a method of the other process.
@@ -130,20 +129,9 @@ class Client:
             self._open.add(connection)
         return connection
 
-    def _start_over(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Leave all connections to the parent of this process; closing them here does not end them there."""
         self._lock = threading.Lock()  # another thread of the parent may have held the old one
         inherited, self._open, self._idle = self._open, set(), []
         for connection in inherited:
             connection.close()
-
-
-_clients: weakref.WeakSet[Client] = weakref.WeakSet()
-
-
-def _start_over_in_child() -> None:
-    for client in list(_clients):
-        client._start_over()
-
-
-os.register_at_fork(after_in_child=_start_over_in_child)

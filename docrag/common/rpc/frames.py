@@ -1,7 +1,8 @@
 """Messages on a socket: a header, and buffers of raw bytes that are neither copied nor escaped.
 
 A message is a prefix (4 bytes that name the format, the length of the header, the number of buffers, and the
-length of each buffer), then the header, then the buffers.
+length of each buffer), then the header, then the buffers. Each buffer is filled up to a multiple of 16 bytes,
+so that all begin where arrays of any type may begin.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 MAGIC = b"drg1"
 _PREFIX = struct.Struct("!4sII")
 _LENGTH = struct.Struct("!Q")
+_ALIGNMENT = 16
 _MAX_HEADER = 2**30
 _MAX_BUFFERS = 2**22
 _MAX_BODY = 2**36
@@ -45,6 +47,7 @@ def send_message(connection: socket.socket, header: bytes, buffers: Sequence[Buf
                 connection.sendall(small)
                 connection.sendall(buffer)
                 small = bytearray()
+            small += bytes(_padding(len(buffer)))
         if small:
             connection.sendall(small)
     except OSError as error:
@@ -62,16 +65,22 @@ def receive_message(connection: socket.socket) -> tuple[bytearray, list[memoryvi
         raise ConnectionLost("the other process does not send docrag's messages")
     packed = _receive(connection, _LENGTH.size * count)
     lengths = [length for (length,) in _LENGTH.iter_unpack(packed)]
-    if sum(lengths) > _MAX_BODY:
+    size = sum(length + _padding(length) for length in lengths)
+    if size > _MAX_BODY:
         raise ConnectionLost("the other process announces a message without measure")
     header = _receive(connection, header_length)
-    body = memoryview(_receive(connection, sum(lengths)))
+    body = memoryview(_receive(connection, size))
     buffers = []
     start = 0
     for length in lengths:
         buffers.append(body[start : start + length])
-        start += length
+        start += length + _padding(length)
     return header, buffers
+
+
+def _padding(length: int) -> int:
+    """How many bytes follow a buffer of this length."""
+    return -length % _ALIGNMENT
 
 
 def _receive(connection: socket.socket, length: int) -> bytearray:

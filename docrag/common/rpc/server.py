@@ -127,5 +127,5 @@ class Server:
             if method not in self._handlers:
                 raise ValueError(f"there is no method {method}")
             return {"result": self._handlers[method](session, *arguments, **options)}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, the caller must hear of it)
             return {"error": describe(error, method)}

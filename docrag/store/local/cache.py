@@ -30,36 +30,47 @@ class ReadKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _PackedRecord:
-    """A record that callers cannot change, and whose size is known."""
+class PackedRecord:
+    """A record as it is cached and sent to another process: small, and never changed."""
 
+    id: str
     vectors: Mapping[str, NDArray[np.float16] | NDArray[np.float32] | SparseVector]
+    """Arrays are in 16 bits where the engine stores them so; then this loses nothing."""
     payload: bytes
+    """As JSON."""
 
     @classmethod
-    def pack(cls, record: PageRecord, float16_vectors: Set[str]) -> _PackedRecord:
+    def pack(cls, record: PageRecord, float16_vectors: Set[str]) -> PackedRecord:
+        """Pack a record that was just read.
+
+        Args:
+            record: The record.
+            float16_vectors: Names of the vectors that the engine stores in 16 bits.
+        """
         vectors: dict[str, Any] = {
             name: vector
             if isinstance(vector, SparseVector)
             else vector.astype(np.float16 if name in float16_vectors else np.float32)
             for name, vector in record.vectors.items()
         }
-        return cls(vectors, orjson.dumps(record.payload))
+        return cls(record.id, vectors, orjson.dumps(record.payload))
 
     @property
     def size(self) -> int:
+        """Approximate bytes in memory."""
         arrays = (
             16 * len(vector.indices) if isinstance(vector, SparseVector) else vector.nbytes
             for vector in self.vectors.values()
         )
         return sum(arrays) + len(self.payload) + _ENTRY_BYTES
 
-    def unpack(self, id: str) -> PageRecord:
+    def unpack(self) -> PageRecord:
+        """Return the record, whose arrays are copies in 32 bits."""
         vectors: dict[str, Vector] = {
             name: vector if isinstance(vector, SparseVector) else vector.astype(np.float32)
             for name, vector in self.vectors.items()
         }
-        return PageRecord(id, vectors, orjson.loads(self.payload))
+        return PageRecord(self.id, vectors, orjson.loads(self.payload))
 
 
 class RecordCache:
@@ -73,8 +84,9 @@ class RecordCache:
 
     >>> cache, key = RecordCache(), ReadKey((), None)
     >>> cache.add(key, [PageRecord("a", {}, {"page": 1})], cache.generation)
+    [PackedRecord(id='a', vectors={}, payload=b'{"page":1}')]
     >>> cache.find(key, ["a", "b"])
-    {'a': PageRecord(id='a', vectors={}, payload={'page': 1})}
+    {'a': PackedRecord(id='a', vectors={}, payload=b'{"page":1}')}
     >>> cache.forget(["a"])
     >>> cache.find(key, ["a"])
     {}
@@ -92,11 +104,11 @@ class RecordCache:
         self._max_bytes = max_bytes
         self._float16_vectors = float16_vectors
         self._lock = threading.Lock()
-        self._entries: OrderedDict[tuple[str, ReadKey], _PackedRecord] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, ReadKey], PackedRecord] = OrderedDict()
 
-    def find(self, key: ReadKey, ids: Iterable[str]) -> dict[str, PageRecord]:
-        """Return the cached records by id; they are copies, which callers may change."""
-        entries: dict[str, _PackedRecord] = {}
+    def find(self, key: ReadKey, ids: Iterable[str]) -> dict[str, PackedRecord]:
+        """Return the cached records by id."""
+        entries: dict[str, PackedRecord] = {}
         with self._lock:
             for id in ids:
                 entry = self._entries.get((id, key))
@@ -104,21 +116,22 @@ class RecordCache:
                     self._entries.move_to_end((id, key))
                     entries[id] = entry
             self.hits += len(entries)
-        return {id: entry.unpack(id) for id, entry in entries.items()}
+        return entries
 
-    def add(self, key: ReadKey, records: Sequence[PageRecord], generation: int) -> None:
-        """Cache records that were just read, unless something was written since `generation`."""
-        entries = [(record.id, _PackedRecord.pack(record, self._float16_vectors)) for record in records]
+    def add(self, key: ReadKey, records: Sequence[PageRecord], generation: int) -> list[PackedRecord]:
+        """Pack records that were read, and cache them unless something was written since `generation`."""
+        entries = [PackedRecord.pack(record, self._float16_vectors) for record in records]
         with self._lock:
             if generation != self.generation:
-                return
-            for id, entry in entries:
-                self._drop((id, key))
-                self._entries[id, key] = entry
+                return entries
+            for entry in entries:
+                self._drop((entry.id, key))
+                self._entries[entry.id, key] = entry
                 self.size += entry.size
             self.added += len(entries)
             while self.size > self._max_bytes:
                 self._drop(next(iter(self._entries)))
+        return entries
 
     def forget(self, ids: Sequence[str] | None = None) -> None:
         """Drop records that were written or removed; None drops all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -18,7 +19,8 @@ from docrag.common.files import FolderLock
 from docrag.errors import StoreError
 from docrag.store.layout import INTEGERS, KEYWORDS, Layout, validate_record
 from docrag.store.local import engine, translate
-from docrag.store.local.cache import ReadKey, RecordCache
+from docrag.store.local.cache import PackedRecord, ReadKey, RecordCache
+from docrag.store.local.scroll import scroll_in_steps
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
 
@@ -54,6 +56,7 @@ class EdgeStore:
         self._cache = RecordCache(float16_vectors=layout.float16_vectors)
         self._written_bytes = 0
         """Since the shard was opened."""
+        self._pid = os.getpid()
         self._version_token = token_hex(8)
         """Random, because another process may have changed the records before this one opened them."""
 
@@ -135,6 +138,12 @@ class EdgeStore:
             vectors: Names of the vectors to read.
             payload: Payload keys to read, nested ones with dots; None reads all.
         """
+        return [record.unpack() for record in self.retrieve_packed(ids, vectors, payload)]
+
+    def retrieve_packed(
+        self, ids: Sequence[str], vectors: Sequence[str], payload: Sequence[str] | None
+    ) -> list[PackedRecord]:
+        """Read records as `retrieve` does, as they are cached: to be sent to another process."""
         key = ReadKey(tuple(vectors), None if payload is None else tuple(payload))
         generation = self._cache.generation
         points: list[Any] = []
@@ -144,8 +153,7 @@ class EdgeStore:
             if missing:
                 points = shard.retrieve(missing, _payload_selector(payload), list(vectors) or False)
         if points:
-            read = list(map(engine.to_record, points))
-            self._cache.add(key, read, generation)
+            read = self._cache.add(key, list(map(engine.to_record, points)), generation)
             records |= {record.id: record for record in read}
         return [records[id] for id in ids if id in records]
 
@@ -153,21 +161,31 @@ class EdgeStore:
         self, filter: PayloadFilter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
         """Yield every record that matches, without vectors."""
-        condition = translate.to_filter(filter)
-        offset: edge.PointId | None = None
-        while True:
-            request = edge.ScrollRequest(
-                offset=offset,
-                limit=_SCROLL_SIZE,
-                filter=condition,
-                with_payload=_payload_selector(payload),
-                with_vector=False,
-            )
-            with self._open_shard() as shard:
-                points, offset = shard.scroll(request)
-            yield from map(engine.to_record, points)
-            if offset is None:
-                return
+        return scroll_in_steps(lambda offset: self.scroll_step(filter, payload, offset))
+
+    def scroll_step(
+        self, filter: PayloadFilter | None, payload: Sequence[str] | None, offset: str | None
+    ) -> tuple[list[PageRecord], str | None]:
+        """Read the next records that match, and say where to continue.
+
+        Args:
+            filter: As in `scroll`.
+            payload: As in `scroll`.
+            offset: Where to continue; None begins.
+
+        Returns:
+            The records, and the offset of the next step; None if there is none.
+        """
+        request = edge.ScrollRequest(
+            offset=offset,
+            limit=_SCROLL_SIZE,
+            filter=translate.to_filter(filter),
+            with_payload=_payload_selector(payload),
+            with_vector=False,
+        )
+        with self._open_shard() as shard:
+            points, following = shard.scroll(request)
+        return [engine.to_record(point) for point in points], None if following is None else str(following)
 
     def set_payload(
         self, values: Mapping[str, Any], filter: PayloadFilter, *, key: str | None = None
@@ -215,7 +233,12 @@ class EdgeStore:
             self._renew()
 
     def close(self) -> None:
-        """Wait for running calls, then flush and close the index; closing twice is harmless."""
+        """Wait for running calls, then flush and close the index; closing twice is harmless.
+
+        After a fork, a child leaves the index to its parent.
+        """
+        if os.getpid() != self._pid:
+            return
         with self._calls_lock.exclusive():
             shard, self._shard = self._shard, None
             try:
@@ -258,7 +281,17 @@ class EdgeStore:
 
     @contextmanager
     def _open_shard(self) -> Iterator[edge.EdgeShard]:
-        """Yield the shard, which is not closed or renewed meanwhile; its errors become docrag's."""
+        """Yield the shard, which is not closed or renewed meanwhile; its errors become docrag's.
+
+        Raises:
+            StoreError: The shard was opened before this process was forked. Its threads are not here, so that
+                any call would wait for them for ever.
+        """
+        if os.getpid() != self._pid:
+            raise StoreError(
+                f"the index {self.path} was opened in the process that this one was forked from",
+                "open it after the fork, or do not set in_process, so that processes share it",
+            )
         with self._calls_lock.shared(), engine.docrag_errors(self.path):
             if self._shard is None:
                 raise _closed(self.path)

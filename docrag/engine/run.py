@@ -1,0 +1,165 @@
+"""The life of the engine's process: it listens, answers, watches whether it is still needed, and ends."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from docrag import __version__
+from docrag.common.rpc.peers import make_private, socket_paths
+from docrag.common.rpc.server import Server, Session
+from docrag.store.local.process import PROTOCOL, READY
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 1.0
+"""How often the process looks whether its directory still exists and whether anybody uses it."""
+PATIENCE = 30.0
+"""Seconds for which the end of the process waits for running calls."""
+
+
+def run(folder: str, pipe: int) -> None:
+    """Hold a directory until nobody uses it any more.
+
+    Args:
+        folder: The directory of the index.
+        pipe: Descriptor on which the process tells that it listens, or why it does not.
+    """
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    logging.getLogger("docrag").setLevel(logging.INFO)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with os.fdopen(pipe, "wb") as teller:
+        try:
+            lifetime = Lifetime(Path(folder))
+        except OSError as error:
+            teller.write(f"cannot listen: {error}".encode())
+            raise
+        teller.write(READY)
+    lifetime.run()
+
+
+class Lifetime:
+    """Everything about the process that is not a call to the store or the encoders.
+
+    Raises:
+        OSError: There is no place for a socket.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started = time.time()
+        self._identity = _identity(folder)
+        self._idle_limit = 0.0
+        self._ended = threading.Event()
+        self._listening, self._socket_path = _listen(folder)
+        self._socket_identity = _identity(self._socket_path)
+        signal.signal(signal.SIGTERM, lambda *_: self._ended.set())
+
+    def run(self) -> None:
+        """Answer calls until the process is told to end, or is no longer needed."""
+        from docrag.engine.services import Services  # takes most of the time, and is not needed to listen
+
+        logger.info("docrag %s holds %s", __version__, self.folder)
+        services = Services(self.folder)
+        handlers = {"hello": self.hello, **services.handlers()}
+        server = Server(self._listening, services.codec, handlers)
+        self._server = server
+        threading.Thread(target=server.serve, name="accept", daemon=True).start()
+        while not self._ended.wait(WATCH_SECONDS):
+            if self._is_gone():
+                logger.info("the directory is gone, or belongs to another process")
+                os._exit(0)  # there is nothing left that could be flushed
+            if server.idle_seconds() > self._idle_limit:
+                logger.info("nobody has used this process for %.0f s", self._idle_limit)
+                break
+        self._end(server, services)
+
+    def hello(
+        self,
+        session: Session,
+        *,
+        protocol: int,
+        version: str,
+        program: str,
+        folder: list[int],
+        idle_seconds: float,
+    ) -> dict[str, Any]:
+        """Answer a greeting: who this process is, and whether it takes the other one."""
+        users = {
+            other.peer.pid: other.program
+            for other in self._server.sessions()
+            if other.program and other.peer.pid != session.peer.pid
+        }
+        accepted = (protocol, version, folder) == (PROTOCOL, __version__, list(self._identity))
+        if accepted:
+            session.program = program
+            self._idle_limit = idle_seconds
+        return {
+            "accepted": accepted,
+            "pid": os.getpid(),
+            "version": __version__,
+            "started": self.started,
+            "users": [{"pid": pid, "program": name} for pid, name in users.items()],
+        }
+
+    def _is_gone(self) -> bool:
+        """Whether the directory was removed or replaced, or the socket is another process's."""
+        try:
+            return (
+                _identity(self.folder) != self._identity
+                or _identity(self._socket_path) != self._socket_identity
+            )
+        except OSError:
+            return True
+
+    def _end(self, server: Server, services: Any) -> None:
+        """Refuse new connections, finish the running calls, and close the shard."""
+        with contextlib.suppress(OSError):
+            self._socket_path.unlink()
+        server.stop(PATIENCE)
+        try:
+            services.close()
+        except Exception:
+            logger.exception("the shard could not be closed in good order")
+            os._exit(1)
+        logger.info("ended")
+        os._exit(0)  # threads may be waiting for messages
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What tells a file from another one at the same path."""
+    info = path.stat()
+    return info.st_dev, info.st_ino
+
+
+def _listen(folder: Path) -> tuple[socket.socket, Path]:
+    """A listening socket in the first place that takes one, which only this user can use."""
+    failure: OSError = FileNotFoundError(str(folder))
+    for path in socket_paths(folder):
+        try:
+            if path.parent != folder.resolve():
+                make_private(path.parent)
+            # Whoever started this process has tried the socket: if there is one, nobody listens to it.
+            path.unlink(missing_ok=True)
+            listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            previous = os.umask(0o177)
+            try:
+                listening.bind(str(path))
+            finally:
+                os.umask(previous)
+            listening.listen(128)
+        except OSError as error:
+            logger.info("no socket at %s: %s", path, error)
+            failure = error
+            continue
+        return listening, path
+    raise failure

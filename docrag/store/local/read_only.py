@@ -9,32 +9,45 @@ log, but not the holes in its files, and not the page images.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import qdrant_edge as edge
 
 from docrag.common.files import READ_ONLY_HINT
+from docrag.common.forks import ForkAware, leave_to_parent
 from docrag.errors import StoreError
 from docrag.store.layout import Layout
 from docrag.store.local import engine
+from docrag.store.local.cache import RecordCache
 from docrag.store.local.snapshot import copy_errors, copy_folder, disk_bytes, no_space
-from docrag.store.local.store import EdgeStore
+from docrag.store.local.store import EdgeStore, ReadWriteLock
 from docrag.store.requests import PayloadFilter
 from docrag.types import PageRecord
 
 logger = logging.getLogger(__name__)
 
 
-class ReadOnlyStore(EdgeStore):
+class ReadOnlyStore(EdgeStore, ForkAware):
     """A `Store` that holds what an index held when it was opened, and refuses every change.
 
-    Any number of processes may open the same index this way. Use `open_read_only`.
+    Any number of processes may open the same index this way. A child that was forked opens it anew, with its
+    first call. Use `open_read_only`.
     """
+
+    def __init__(self, path: Path, layout: Layout, shard: edge.EdgeShard) -> None:
+        EdgeStore.__init__(self, path, layout, shard, lock=None)
+        ForkAware.__init__(self)
+        self._opening_lock = threading.Lock()
+        self._open_again = False
+        """Whether the shard belongs to the parent of this process, whose threads are not here."""
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Refuse to write.
@@ -80,6 +93,26 @@ class ReadOnlyStore(EdgeStore):
                 self._log_cache()
             # The engine's own `close` would flush to files that are removed already.
             self._shard = None
+            self._open_again = False
+
+    def after_fork_in_child(self) -> None:
+        """Leave the shard to the parent, and with it whatever its threads held locked."""
+        self._open_again = self._open_again or self._shard is not None
+        leave_to_parent(self._shard)
+        self._shard = None
+        self._opening_lock = threading.Lock()
+        self._calls_lock = ReadWriteLock()
+        self._cache = RecordCache(float16_vectors=self.layout.float16_vectors)
+        self._pid = os.getpid()
+
+    @contextmanager
+    def _open_shard(self) -> Iterator[edge.EdgeShard]:
+        with self._opening_lock:
+            if self._open_again:
+                self._shard = _load_copy(self.path, self.layout)
+                self._open_again = False
+        with super()._open_shard() as shard:
+            yield shard
 
     def _refusal(self) -> StoreError:
         return StoreError(f"the index {self.path.parent} is read-only", READ_ONLY_HINT)
@@ -102,6 +135,11 @@ def open_read_only(points: Path, layout: Layout) -> ReadOnlyStore:
         IndexMismatch: Its vectors are not those of the layout.
         StorageFull: There is too little space for the copy.
     """
+    return ReadOnlyStore(points, layout, _load_copy(points, layout))
+
+
+def _load_copy(points: Path, layout: Layout) -> edge.EdgeShard:
+    """Open a copy of a shard, whose files are removed once they are open."""
     started = time.monotonic()
     folder = _temporary_folder(points)
     copy = folder / "points"
@@ -122,7 +160,7 @@ def open_read_only(points: Path, layout: Layout) -> ReadOnlyStore:
         size >> 20,
         time.monotonic() - started,
     )
-    return ReadOnlyStore(points, layout, shard, lock=None)
+    return shard
 
 
 def _temporary_folder(points: Path) -> Path:

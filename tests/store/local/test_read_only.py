@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -141,7 +142,7 @@ def test_it_answers_as_the_index_does_and_changes_nothing(
     before = content_of(points.parent)
     with open_read_only(read_only, layout) as store:
         assert answers(store) == expected
-        assert list(temporary.iterdir()) == []  # a kill leaves nothing behind
+        assert list(temporary.glob("docrag*")) == []  # a kill leaves nothing behind
     assert content_of(points.parent) == before
 
 
@@ -159,7 +160,7 @@ def test_several_processes_open_it_at_once_and_a_kill_leaves_nothing(read_only: 
     with process(READER, read_only, temporary) as one, process(READER, read_only, temporary) as other:
         assert line_of(one) == line_of(other) == "70"
         one.kill()
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("docrag*")) == []
 
 
 def test_what_a_killed_process_did_not_flush_is_replayed_in_the_copy(
@@ -213,6 +214,22 @@ def test_a_closed_store_says_so_and_frees_the_copy(read_only: Path, layout: Layo
     assert not maps.exists() or "docrag-read-only" not in maps.read_text()
 
 
+def test_children_that_were_forked_open_it_anew(read_only: Path, layout: Layout, temporary: Path):
+    context = multiprocessing.get_context("fork")
+    with open_read_only(read_only, layout) as store:
+        expected = answers(store)
+        results = context.SimpleQueue()
+        children = [context.Process(target=lambda: results.put(answers(store) == expected)) for _ in range(2)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(60)
+        assert [results.get() for _ in children] == [True, True]
+        assert [child.exitcode for child in children] == [0, 0]
+        assert answers(store) == expected
+    assert list(temporary.glob("docrag*")) == []
+
+
 def test_other_vectors_or_no_shard_are_errors_that_leave_no_copy(
     read_only: Path, tmp_path: Path, temporary: Path
 ):
@@ -220,7 +237,7 @@ def test_other_vectors_or_no_shard_are_errors_that_leave_no_copy(
         open_read_only(read_only, Layout.for_dims(late=LATE, image=None, text=99))
     with pytest.raises(IndexNotFound):
         open_read_only(tmp_path / "missing", Layout.for_dims(late=LATE, image=None, text=99))
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("docrag*")) == []
 
 
 def test_a_copy_that_does_not_fit_is_refused_before_it_is_made(
@@ -229,7 +246,7 @@ def test_a_copy_that_does_not_fit_is_refused_before_it_is_made(
     monkeypatch.setattr(engine, "RESERVE", 2**60)
     with pytest.raises(StorageFull, match="TMPDIR"):
         open_read_only(read_only, layout)
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("docrag*")) == []
 
 
 def test_without_a_folder_for_temporary_files_the_error_names_the_variable(

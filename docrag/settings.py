@@ -172,6 +172,15 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
+RUN_OPTIONS = ("device", "dtype", "batch_size", "resolution", "max_patches")
+"""The settings that say how models are run, whichever they are."""
+
+
+def run_options(settings: Settings) -> dict[str, object]:
+    """The settings that say how models are run, as JSON."""
+    return settings.model_dump(include=set(RUN_OPTIONS))
+
+
 def load_settings(**flags: object) -> Settings:
     """The settings in force.
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from docrag import __version__
 from docrag.cli.command import VerboseOption
 from docrag.cli.lazy_group import CommandEntry, LazyGroup
 
@@ -95,9 +96,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"docrag {version('docrag-qdrant')}")
+        typer.echo(f"docrag {__version__}")
         raise typer.Exit
 
 

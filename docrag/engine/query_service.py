@@ -18,7 +18,7 @@ from docrag.encode.remote import RawImage, unpack_image
 from docrag.engine.store_service import StoreService
 from docrag.index.model_selection import choose_encoders
 from docrag.index.opening import fingerprint_for, layout_of
-from docrag.ingest.staging import IMAGES
+from docrag.ingest.staging import IMAGES, Staging
 from docrag.location.resolve import require_index
 from docrag.search.answer import answer
 from docrag.search.query import Query, make_query
@@ -89,9 +89,11 @@ class QueryService:
         """Answer a search of the command line, which then needs neither models nor arrays.
 
         Returns:
-            The hits, and the milliseconds that the search took; None if the encoders of the index are not
-            such as one process loads for all.
+            The hits, and the milliseconds that the search took. None if a migration was interrupted, or if the
+            encoders of the index are not such as one process loads for all.
         """
+        if Staging(self._store.location.folder).decision() is not None:
+            return None
         query = make_query(wanted["query"], image, audio, wanted["k"], wanted["mode"], wanted["filter"])
         stored = require_index(self._store.location)
         encoders = self._kept(options, stored)

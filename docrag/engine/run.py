@@ -33,6 +33,7 @@ def run(folder: str, pipe: int) -> None:
         folder: The directory of the index.
         pipe: Descriptor on which the process tells that it listens, or why it does not.
     """
+    sys.argv = ["docrag", "engine", folder]  # what errors in other processes say about this one
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     logging.getLogger("docrag").setLevel(logging.INFO)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

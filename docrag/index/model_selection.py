@@ -19,7 +19,7 @@ from docrag.encode.remote import RemoteQueryEncoder
 from docrag.errors import ModelUnavailable, SettingsError, UnknownModel
 from docrag.ingest.pipeline import AdaptiveBatchSize, Pipeline
 from docrag.read.jobs import ReadOptions
-from docrag.settings import Settings
+from docrag.settings import Settings, run_options
 from docrag.store.layout import Fingerprint, require_pages
 from docrag.store.local.remote import RemoteStore
 
@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 Encoder = TypeVar("Encoder")
 
-RUN_OPTIONS = ("device", "dtype", "batch_size", "resolution", "max_patches")
 DEFAULT_ENCODER = "minilm"
 DEFAULT_LANGUAGE = "english"
 
@@ -92,11 +91,6 @@ def shared_encoders(settings: Settings, encoders: Encoders, store: Store) -> Enc
         return encoders
     models = {"fingerprint": encoders.fingerprint(), "options": run_options(settings)}
     return replace(encoders, remote=RemoteQueryEncoder(store.call, models))
-
-
-def run_options(settings: Settings) -> dict[str, Any]:
-    """The settings that say how models are run, as JSON."""
-    return settings.model_dump(include=set(RUN_OPTIONS))
 
 
 def image_encoder(

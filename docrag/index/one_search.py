@@ -1,4 +1,4 @@
-"""One search of an index that is opened for it, as `docrag search` does."""
+"""One search of an index that nothing else is done with, as `docrag search` does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docrag.index.index import Index
 from docrag.types import Hit
 
 if TYPE_CHECKING:
@@ -18,6 +17,9 @@ def search_index(
     settings: Settings, wanted: Mapping[str, Any], image: Path | None, audio: Path | None
 ) -> tuple[list[Hit], float]:
     """Search an index once.
+
+    The engine's process of a directory answers the whole search, so that this one need not load models,
+    arrays and the parts of an index. Where there is no such process, the index is opened here.
 
     Args:
         settings: Name the index, and how its models are run.
@@ -32,6 +34,52 @@ def search_index(
         IndexNotFound: There is no index.
         QueryError: The index cannot answer such a query.
     """
+    answer = _ask_engine(settings, wanted, image, audio) if _has_engine(settings) else None
+    return answer or _search_here(settings, wanted, image, audio)
+
+
+def _has_engine(settings: Settings) -> bool:
+    """Whether a process of its own holds the index, and the models are those of the index."""
+    from docrag.common.files import is_writable
+    from docrag.location.names import FINGERPRINT
+    from docrag.store.server.address import is_address
+
+    if settings.in_process or not settings.shared_encoder or is_address(settings.index):
+        return False
+    if settings.late or settings.image or settings.text:
+        return False
+    folder = Path(settings.index).expanduser()
+    return (folder / FINGERPRINT).is_file() and is_writable(folder)
+
+
+def _ask_engine(
+    settings: Settings, wanted: Mapping[str, Any], image: Path | None, audio: Path | None
+) -> tuple[list[Hit], float] | None:
+    """The hits, or None if the process leaves this search to those who ask."""
+    from docrag.common.rpc.client import Client
+    from docrag.common.rpc.codec import Codec, Json
+    from docrag.settings import run_options
+    from docrag.store.local.process import EngineProcess
+    from docrag.types import Block, Region
+
+    codec = Codec((Block, Hit, Region), raw_json={"Hit": ("metadata",)})
+    process = EngineProcess(Path(settings.index).expanduser(), settings.engine_idle, codec)
+    client = Client(process.connect, process.broken)
+    files = [None if path is None else path.resolve() for path in (image, audio)]
+    try:
+        answer: tuple[list[Hit], float] | None = client.call(
+            "search", Json(run_options(settings)), dict(wanted), *files
+        )
+    finally:
+        client.close()
+    return answer
+
+
+def _search_here(
+    settings: Settings, wanted: Mapping[str, Any], image: Path | None, audio: Path | None
+) -> tuple[list[Hit], float]:
+    from docrag.index.index import Index
+
     with Index.open(settings=settings, create=False) as opened:
         started = time.perf_counter()
         hits = opened.search(**wanted, image=image, audio=audio)

@@ -290,10 +290,11 @@ class Manifest(ForkAware):
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if db.in_transaction:  # on a full disk SQLite may have rolled back itself
+                    db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

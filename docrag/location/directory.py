@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from docrag.common.files import FolderLock, is_writable, write_atomically
 from docrag.errors import IndexInUse, StoreError
 from docrag.ingest.staging import Staging
+from docrag.location.names import FINGERPRINT, POINTS
 from docrag.settings import DEFAULT_ENGINE_IDLE
 from docrag.store.layout import TEXTS, Fingerprint, require_equal
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from docrag.store.local.process import EngineProcess
 
 logger = logging.getLogger(__name__)
-
-FINGERPRINT = "fingerprint.json"
-_POINTS = "points"
 
 
 class DirectoryLocation:
@@ -126,9 +124,9 @@ class DirectoryLocation:
         from docrag.store.local.shared import open_shared
 
         try:
-            store = open_shared(self.folder / _POINTS, layout)
+            store = open_shared(self.folder / POINTS, layout)
         except IndexInUse as error:
-            hint = "leave out in_process, so that processes share the index; or end that process: docrag stop"
+            hint = f"{error.hint}; or open it without in_process everywhere, so that processes share it"
             raise IndexInUse(error.message, hint) from error
         try:
             self.confirm(fingerprint)  # read again: from here on nobody else can change it
@@ -230,7 +228,7 @@ class DirectoryLocation:
         """
         if not self._in_process:
             self.process().stop()
-        with FolderLock(self.folder / _POINTS):
+        with FolderLock(self.folder / POINTS):
             yield
 
     def _finish_switch(self) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from docrag.common.files import is_writable, write_atomically
+from tests.processes import read_only
+from tests.threads import at_once
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -43,3 +46,25 @@ def test_what_can_be_written(tmp_path: Path):
     assert is_writable(tmp_path / "note.json")
     assert not is_writable(tmp_path / "missing")
     assert not is_writable(Path("/proc/sys/kernel/version"))  # nobody may write it, root included
+
+
+def test_several_may_write_one_file_at_a_time(tmp_path: Path):
+    contents = [f"{i}" * 100_000 for i in range(4)]
+
+    def write(i: int) -> None:
+        for _ in range(20):
+            write_atomically(tmp_path / "note.json", contents[i])
+            assert (tmp_path / "note.json").read_text() in contents
+
+    at_once(4, write)
+    assert [path.name for path in tmp_path.iterdir()] == ["note.json"]
+
+
+def test_what_cannot_be_written_on_a_read_only_file_system(tmp_path: Path):
+    folder = tmp_path / "mount"
+    folder.mkdir()
+    (folder / "note.json").write_text("{}")
+    with read_only(folder):
+        assert not is_writable(folder)
+        assert os.getuid() or not is_writable(folder / "note.json")
+    assert is_writable(folder)

@@ -242,6 +242,25 @@ def test_delete_and_facet(store: Store):
     assert store.count() == 25
 
 
+def test_the_version_tells_of_every_write_or_is_not_known(store: Store, record: Make):
+    """Another machine may change a collection on a server at any time, so nothing is known of that."""
+    writes: list[Callable[[], object]] = [
+        lambda: store.upsert([record(50)]),
+        lambda: store.set_payload({"source": "/moved.pdf"}, DOCUMENT_3, key="metadata"),
+        lambda: store.delete(DOCUMENT_3),
+    ]
+    versions = [store.version()]
+    for write in writes:
+        write()
+        store.count()
+        versions += [store.version(), store.version()]
+    if isinstance(store, edge.EdgeStore):
+        assert versions[1::2] == versions[2::2]
+        assert len(set(versions)) == 1 + len(writes)
+    else:
+        assert set(versions) == {None}
+
+
 def test_a_batch_with_one_bad_record_writes_nothing(store: Store, record: Make):
     bad = dataclasses.replace(record(41), vectors={**record(41).vectors, "caption": np.ones(3, np.float32)})
     with pytest.raises(InvalidRecord, match="caption"):

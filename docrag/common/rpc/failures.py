@@ -11,6 +11,9 @@ from docrag.errors import DocragError, StoreError
 
 logger = logging.getLogger(__name__)
 
+_MORE_ARGUMENTS = ("status", "holder")
+"""What some errors are made of beside their message and hint; none has both."""
+
 
 def describe(error: Exception, method: str) -> dict[str, Any]:
     """An error as plain values.
@@ -20,27 +23,18 @@ def describe(error: Exception, method: str) -> dict[str, Any]:
         method: The call that it ended.
     """
     if isinstance(error, DocragError):
-        status = getattr(error, "status", None)
-        return {
-            "class": type(error).__name__,
-            "message": error.message,
-            "hint": error.hint,
-            "status": status,
-        }
+        more = [getattr(error, name) for name in _MORE_ARGUMENTS if hasattr(error, name)]
+        return {"class": type(error).__name__, "arguments": [error.message, error.hint, *more]}
     logger.error("%s failed", method, exc_info=error)
-    return {
-        "class": StoreError.__name__,
-        "message": f"{method} failed in the engine's process: {type(error).__name__}: {error}",
-        "hint": "see .engine.log in the directory of the index",
-        "status": None,
-    }
+    message = f"{method} failed in the engine's process: {type(error).__name__}: {error}"
+    hint = "see .engine.log in the directory of the index"
+    return {"class": StoreError.__name__, "arguments": [message, hint]}
 
 
 def restored(description: Mapping[str, Any]) -> DocragError:
     """The error that a description was made of; a class that this version lacks becomes a StoreError."""
-    known = getattr(errors, description["class"], StoreError)
-    arguments = [description["message"], description["hint"]]
-    if description["status"] is not None:
-        arguments.append(description["status"])
-    error: DocragError = known(*arguments)
+    known = getattr(errors, description["class"], None)
+    if known is None:
+        return StoreError(*description["arguments"][:2])
+    error: DocragError = known(*description["arguments"])
     return error

@@ -104,7 +104,11 @@ class EngineProcess:
         """
         while True:
             connection = self._find() or self._start()
-            welcome = self._greet(connection)
+            try:
+                welcome = self._greet(connection)
+            except BaseException:
+                connection.close()
+                raise
             if welcome["accepted"]:
                 return connection
             connection.close()

@@ -243,6 +243,16 @@ def test_what_was_written_is_there_after_closing(tmp_path: Path, layout: Layout,
     assert [{hit.id for hit in hits} for hits in before] == [{hit.id for hit in hits} for hits in again]
 
 
+def test_the_version_is_another_one_in_every_store_that_is_opened(tmp_path: Path, layout: Layout):
+    """Another process may have changed the records in between."""
+    EdgeStore.create(tmp_path / "shard", layout).close()
+    versions = []
+    for _ in range(2):
+        with EdgeStore.open(tmp_path / "shard", layout) as store:
+            versions.append(store.version())
+    assert versions[0] != versions[1]
+
+
 def test_optimize_gives_back_the_space_of_removed_pages(tmp_path: Path, layout: Layout, record: Make):
     with EdgeStore.create(tmp_path / "shard", layout) as store:
         store.optimize()

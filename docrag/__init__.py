@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from docrag.errors import DocragError
     from docrag.index.index import Index
     from docrag.index.status import Status
-    from docrag.ingest.report import FileReport, IngestReport, Progress
+    from docrag.ingest.report import FileReport, IngestReport, Progress, WaitingForWriter
     from docrag.operations.label import label_files
     from docrag.settings import Settings
     from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, MultiVector, Page, Region
@@ -44,6 +44,7 @@ _HOMES = {
     "Settings": "docrag.settings",
     "Status": "docrag.index.status",
     "TextEncoder": "docrag.encode.base",
+    "WaitingForWriter": "docrag.ingest.report",
     "label_files": "docrag.operations.label",
     "page_encoder": "docrag.encode.registry",
     "text_encoder": "docrag.encode.registry",
@@ -68,6 +69,7 @@ __all__ = [
     "Settings",
     "Status",
     "TextEncoder",
+    "WaitingForWriter",
     "label_files",
     "page_encoder",
     "text_encoder",

@@ -129,7 +129,17 @@ class IndexNotFound(StoreError):
 
 
 class IndexInUse(StoreError):
-    """Raised when another process has opened the index in a way that excludes others, or is changing it."""
+    """Raised when another process has opened the index in a way that excludes others, or is changing it.
+
+    Args:
+        message: Names the index.
+        hint: What to do about it.
+        holder: Who it is, such as "process 1234 (docrag ingest)"; empty if that is unknown.
+    """
+
+    def __init__(self, message: str, hint: str = "", holder: str = "") -> None:
+        super().__init__(message, hint)
+        self.holder = holder
 
 
 class IndexMismatch(StoreError):

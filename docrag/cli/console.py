@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich import progress
 from rich.console import Console
 
-from docrag.ingest.report import FileReport, Progress
+from docrag.ingest.report import IngestEvent, Progress, WaitingForWriter
 
 if TYPE_CHECKING:
     from docrag.settings import Settings
@@ -50,7 +50,7 @@ class Monitor:
         )
         self._task = self.bar.add_task("reading", total=0, speed="")
 
-    def __call__(self, event: Progress | FileReport) -> None:
+    def __call__(self, event: IngestEvent) -> None:
         """Show one event."""
         if isinstance(event, Progress):
             elapsed = self.bar.tasks[self._task].elapsed or 0.0
@@ -59,6 +59,8 @@ class Monitor:
             self.bar.update(
                 self._task, description=name, completed=event.pages, total=event.known, speed=speed
             )
+        elif isinstance(event, WaitingForWriter):
+            errors.print(f"waiting for {event.holder}, which is changing the index")
         elif self._as_json:
             print_json(event.as_json())
 

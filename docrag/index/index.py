@@ -218,7 +218,8 @@ class Index:
     ) -> IngestReport:
         """Bring the index up to date with files and folders. Unchanged files cost almost nothing.
 
-        Searches continue meanwhile. Only one thread changes an index at a time; others wait.
+        Searches continue meanwhile. Only one thread of one process changes an index at a time. The others
+        wait, and their listener is called with a `WaitingForWriter`.
 
         Args:
             paths: PDFs, images, and folders, which are searched recursively.
@@ -226,12 +227,15 @@ class Index:
             again: Whether to read unchanged files again, for example to get other captions or to retry pages
                 that could not be read.
             passwords: Tried on encrypted documents.
-            listener: Called for every file once it is safely stored, and with progress in between.
+            listener: Called for every file once it is safely stored, with progress in between, and with a
+                `WaitingForWriter` if somebody else is changing the index.
             should_stop: Called frequently. When it returns true, everything encoded so far is stored and
                 reported, the report says `stopped`, and the next ingest continues from there.
 
         Raises:
             NotFound: A path does not exist. Nothing is changed in that case.
+            IndexInUse: This thread is changing the index already through another `Index`.
+            IndexMismatch: A migration has replaced the index since it was opened.
             StoreError: The index cannot be written. Everything reported before is safe.
         """
         settings = self._settings
@@ -252,20 +256,23 @@ class Index:
             )
             return sync(self._storage, [Path(path) for path in named], options)
 
-    def remove(self, path: str | os.PathLike[str]) -> int:
+    def remove(self, path: str | os.PathLike[str], *, should_stop: Callable[[], bool] | None = None) -> int:
         """Remove a file from the index. Its pages stay if the same content was ingested at another path.
 
         Args:
             path: The path as ingested, the path relative to the working directory, or the id of a document.
+            should_stop: Called while somebody else is changing the index; when it returns true, waiting ends.
+                None waits for any time.
 
         Returns:
             The number of pages that were removed.
 
         Raises:
             NotFound: No such file was ingested.
+            IndexInUse: Waiting was ended by `should_stop`.
         """
         with self._page_count.changing():
-            return self._storage.forget(path)
+            return self._storage.forget(path, should_stop=should_stop)
 
     def tune(
         self,

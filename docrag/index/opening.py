@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+from docrag.errors import IndexMismatch
 from docrag.ingest.manifest import Manifest
 from docrag.ingest.staging import IMAGES, MANIFEST
 from docrag.ingest.storage import Storage
@@ -74,4 +76,24 @@ def open_parts(location: Location, stored: Fingerprint | None, expected: Fingerp
     else:
         require_equal(stored, expected)
         store = location.open(expected, layout)
-    return Storage(store, PageImages(location.folder / IMAGES), Manifest(location.folder / MANIFEST))
+    return Storage(
+        store,
+        PageImages(location.folder / IMAGES),
+        Manifest(location.folder / MANIFEST),
+        require_current=partial(_require_current, location, expected),
+    )
+
+
+def _require_current(location: Location, expected: Fingerprint) -> None:
+    """Check that the index is still the one that was opened.
+
+    Raises:
+        IndexMismatch: A migration has put another one in its place.
+    """
+    current = location.fingerprint()
+    if current is not None:
+        try:
+            require_equal(current, expected)
+        except IndexMismatch as error:
+            hint = f"open it again; {error.message}"
+            raise IndexMismatch(f"{location.uri} was migrated after it was opened", hint) from error

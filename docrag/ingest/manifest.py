@@ -7,32 +7,29 @@ through states, and its state shows what a killed process left unfinished:
     done      every page that could be read is in the store
     relabel   done, but the points do not name its present sources yet
     stale     no file has this content any more; its points are to be removed
+
+Any number of processes may have a manifest open and read it; `wait_for_turn` lets one at a time write.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from docrag.common.files import FolderLock
+from docrag.common.files import READ_ONLY_HINT, FolderLock, LockHolder, lock_holder
+from docrag.common.forks import ForkAware, leave_to_parent
 from docrag.errors import IndexInUse, StorageFull, StoreError
+from docrag.ingest.manifest_file import can_write, open_database, read_copy
 
 State = Literal["writing", "done", "relabel", "stale"]
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS documents (
-    id TEXT PRIMARY KEY, state TEXT NOT NULL, source TEXT NOT NULL,
-    pages INTEGER NOT NULL, lost TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS files (
-    path TEXT PRIMARY KEY, source TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    document_id TEXT NOT NULL REFERENCES documents (id));
-CREATE INDEX IF NOT EXISTS files_of_document ON files (document_id);
-"""
+_FORK_SECONDS = 5.0
+"""How long a fork waits for another thread that is in the middle of a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +58,23 @@ class DocumentRow:
     """Which pages could not be read, and why; empty if all were."""
 
 
-class Manifest:
+class Manifest(ForkAware):
     """The table of files and documents, in one SQLite file beside the points.
 
     Threads share it under a lock. A thread that only reads may see another thread's change half done.
+
+    The file is opened when it is first used, and again after a fork. Where it cannot be written, a copy of it
+    is read.
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self._path = path
         self._lock = threading.RLock()
-        with self._errors():
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(SCHEMA)
+        self._connection: sqlite3.Connection | None = None
+        self._is_copy = False
+        self._closed = False
+        self._forking_thread: int | None = None
 
     def file(self, path: str) -> FileRow | None:
         """The file at an absolute path, if it was ingested."""
@@ -156,18 +156,43 @@ class Manifest:
             self._db.execute("DELETE FROM documents WHERE id = ?", (document_id,))
 
     def exclusive(self) -> FolderLock:
-        """Lock the index against changes by other processes; searches are not affected.
+        """Lock the index against changes by others; searches are not affected.
 
         Raises:
             IndexInUse: Another process, or this one, is changing the index.
+            StoreError: The index is on a read-only file system.
         """
         try:
             return FolderLock(self._path)
         except IndexInUse as error:
             hint = "wait until it has ended, then run this again; searches continue meanwhile"
-            raise IndexInUse(
-                f"{self._path.parent} is being written by another ingest or migration", hint
-            ) from error
+            raise self._is_being_written(error.holder, hint) from error
+
+    def wait_for_turn(
+        self, should_stop: Callable[[], bool] | None = None, on_wait: Callable[[str], None] | None = None
+    ) -> FolderLock | None:
+        """Lock the index against changes by others as soon as nobody else is changing it.
+
+        Args:
+            should_stop: Asked while waiting; once it returns true, waiting ends. None waits for any time.
+            on_wait: Called with the name of who is changing the index, if this has to wait.
+
+        Returns:
+            The lock, or None if waiting was ended by `should_stop`.
+
+        Raises:
+            IndexInUse: This thread is changing the index already, and would wait for itself.
+            StoreError: The index is on a read-only file system.
+        """
+        try:
+            return FolderLock.wait_for(self._path, should_stop=should_stop, on_wait=on_wait)
+        except IndexInUse as error:
+            hint = "this would wait for itself: use the Index that is writing, or write after it"
+            raise self._is_being_written("this thread", hint) from error
+
+    def writer(self) -> LockHolder | None:
+        """Who is changing the index at present; None if nobody is."""
+        return lock_holder(self._path)
 
     def replace_by(self, other: Path) -> None:
         """Take over the whole content of another manifest in one transaction.
@@ -192,7 +217,47 @@ class Manifest:
     def close(self) -> None:
         """Close the file, once no thread is using it."""
         with self._lock:
-            self._db.close()
+            self._closed = True
+            self._disconnect()
+
+    def before_fork(self) -> None:
+        """Close the file: what SQLite notes of its locks in this process would be wrong in the child."""
+        if self._lock.acquire(timeout=_FORK_SECONDS):
+            self._forking_thread = threading.get_ident()
+            if self._connection is not None and not self._connection.in_transaction:
+                self._disconnect()
+
+    def after_fork_in_parent(self) -> None:
+        """Let other threads go on."""
+        if self._forking_thread == threading.get_ident():
+            self._forking_thread = None
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Forget what belongs to the parent: its threads, and a file that could not be closed in time."""
+        if self._connection is not None:
+            leave_to_parent(self._connection)  # to close it here may damage the file under the parent
+            self._connection = None
+        self._lock = threading.RLock()
+        self._forking_thread = None
+
+    def _is_being_written(self, holder: str, hint: str) -> IndexInUse:
+        return IndexInUse(f"{self._path.parent} is being written by {holder}", hint, holder)
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """The open file; the lock is held."""
+        if self._closed:
+            raise StoreError(f"{self._path} is closed", "open the index again")
+        if self._connection is None:
+            self._is_copy = not can_write(self._path)
+            self._connection = read_copy(self._path) if self._is_copy else open_database(self._path)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _read(self, query: str, *values: str | None) -> list[tuple[Any, ...]]:
         with self._errors():
@@ -219,7 +284,10 @@ class Manifest:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
+            db = self._db
+            if self._is_copy:
+                raise StoreError(f"cannot write {self._path}", READ_ONLY_HINT)
+            db.execute("BEGIN IMMEDIATE")
             try:
                 yield
             except BaseException:

@@ -54,6 +54,17 @@ class Progress:
     """A file that is being read."""
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingForWriter:
+    """Somebody else is changing the index. What was begun here goes on once they have ended."""
+
+    holder: str
+    """Who it is, such as "process 1234 (docrag ingest)" or "this process"."""
+
+
+IngestEvent = Progress | FileReport | WaitingForWriter
+
+
 @dataclass(slots=True)
 class IngestReport:
     """What happened to every file, and how long it took."""

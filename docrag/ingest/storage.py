@@ -11,10 +11,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
+from docrag.common.files import POLL_SECONDS
+from docrag.common.forks import ForkAware
 from docrag.errors import IndexInUse, NotFound
 from docrag.ingest.manifest import FileRow, Manifest
+from docrag.ingest.report import WaitingForWriter
 from docrag.ingest.staging import Staging
 from docrag.store.base import Shared, Store
 from docrag.store.images import PageImages
@@ -22,47 +26,64 @@ from docrag.store.payload import base_of, image_address, source_metadata
 from docrag.types import PageRecord
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qdrant_client import models
 
 logger = logging.getLogger(__name__)
 
-STOP_POLL_SECONDS = 0.1
+STOP_POLL_SECONDS = POLL_SECONDS
 """How often a waiting thread asks whether it should stop."""
 DEFAULT_IMAGE_BASE_URL = "http://127.0.0.1:8000"
 """The base URL of the page images of a new index, unless another one is set."""
 
 
-class WriteLock:
+class WriteLock(ForkAware):
     """Lets one thread at a time change an index.
 
-    A listener may change it from within an ingest (reentrant).
+    A listener may change it from within an ingest (reentrant). A child that is forked meanwhile has a lock of
+    its own, which nobody holds.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._lock = threading.RLock()
         self.depth = 0
         """How many times the holding thread has acquired the lock."""
 
+    def after_fork_in_child(self) -> None:
+        """Take a new lock: no thread is left that could release the old one."""
+        self._lock = threading.RLock()
+        self.depth = 0
+
     @contextmanager
-    def acquire(self, should_stop: Callable[[], bool] | None = None) -> Iterator[bool]:
+    def acquire(
+        self, should_stop: Callable[[], bool] | None = None, on_wait: Callable[[str], None] | None = None
+    ) -> Iterator[bool]:
         """Wait until no other thread holds the lock.
 
         Args:
             should_stop: Asked while waiting; once it returns true, waiting ends. None waits for any time.
+            on_wait: Called if this has to wait, with "this process".
 
         Yields:
             Whether the lock was acquired; false if the thread was told to stop first.
         """
-        while not self._lock.acquire(timeout=STOP_POLL_SECONDS if should_stop else -1):
-            if should_stop and should_stop():
-                yield False
-                return
+        lock = self._lock
+        if not lock.acquire(blocking=False):
+            if on_wait:
+                on_wait("this process")
+            while not lock.acquire(timeout=STOP_POLL_SECONDS if should_stop else -1):
+                if should_stop and should_stop():
+                    yield False
+                    return
         self.depth += 1
         try:
             yield True
         finally:
-            self.depth -= 1
-            self._lock.release()
+            if lock is self._lock:  # not so in a child that was forked within
+                self.depth -= 1
+            lock.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +94,8 @@ class Storage:
     images: PageImages
     manifest: Manifest
     write_lock: WriteLock = field(default_factory=WriteLock)
+    require_current: Callable[[], None] = lambda: None
+    """Raises IndexMismatch if a migration has replaced the index since it was opened."""
 
     def count(self, document_id: str) -> int:
         """How many pages of a document are written."""
@@ -98,30 +121,43 @@ class Storage:
             self.manifest.relabelled(row.id)
 
     @contextmanager
-    def exclusive(self, should_stop: Callable[[], bool] | None = None) -> Iterator[bool]:
-        """Keep everybody else from changing the index; other threads of this process wait.
+    def exclusive(
+        self,
+        should_stop: Callable[[], bool] | None = None,
+        on_wait: Callable[[WaitingForWriter], None] | None = None,
+    ) -> Iterator[bool]:
+        """Keep everybody else from changing the index; wait until nobody else does so.
 
         Args:
             should_stop: Asked while waiting; once it returns true, waiting ends. None waits for any time.
+            on_wait: Called if this has to wait. If it is None, a warning in the log says for whom.
 
         Yields:
             Whether this thread may change the index; false if it was told to stop while it waited.
 
         Raises:
-            IndexInUse: Another process is changing the index, or was killed while a migration replaced it:
-                anything written to the old index would then be lost.
+            IndexInUse: This thread is changing the index already through another `Storage`. Or a process was
+                killed while a migration replaced the index: anything written to it would then be lost.
+            IndexMismatch: A migration has replaced the index since it was opened.
+            StoreError: The index is on a read-only file system.
         """
-        with self.write_lock.acquire(should_stop) as acquired:
+        home = self.images.root.parent
+        report = partial(report_wait, home, on_wait)
+        with self.write_lock.acquire(should_stop, report) as acquired:
             if not acquired or self.write_lock.depth > 1:
                 yield acquired
                 return
-            home = self.images.root.parent
-            with self.manifest.exclusive():
+            lock = self.manifest.wait_for_turn(should_stop, report)
+            if lock is None:
+                yield False
+                return
+            with lock:
                 if Staging(home).decision() is not None:
                     raise IndexInUse(
                         f"a migration is replacing the index in {home}",
                         "close it here and open it again, which finishes the migration",
                     )
+                self.require_current()
                 yield True
 
     def reconcile(self) -> None:
@@ -141,21 +177,24 @@ class Storage:
             elif isinstance(self.store, Shared) and row.id in unheld:
                 self.store.hold(row.id)
 
-    def forget(self, path: str | os.PathLike[str]) -> int:
+    def forget(self, path: str | os.PathLike[str], *, should_stop: Callable[[], bool] | None = None) -> int:
         """Forget a file. Its pages stay if the same content was ingested at another path.
 
         Args:
             path: The path as ingested, the path relative to the working directory, or the id of a document,
                 which means all of its files.
+            should_stop: Asked while somebody else is changing the index; once it returns true, waiting ends.
 
         Returns:
             The number of pages that were removed; 0 if another machine holds them in the same collection.
 
         Raises:
             NotFound: No such file was ingested.
-            IndexInUse: Another process is changing the index.
+            IndexInUse: Waiting was ended by `should_stop`.
         """
-        with self.exclusive():
+        with self.exclusive(should_stop) as acquired:
+            if not acquired:
+                raise IndexInUse(f"{path} is not removed: another writer is changing the index", "try again")
             files = self._files_named(path)
             if not files:
                 raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
@@ -219,6 +258,20 @@ class Storage:
             or [file for file in files if file.source == str(path)]
             or [file for file in files if file.document_id == str(path)]
         )
+
+
+def report_wait(home: Path, on_wait: Callable[[WaitingForWriter], None] | None, holder: str) -> None:
+    """Say for whom somebody waits who is to change an index: to a listener, or with a warning in the log.
+
+    Args:
+        home: The directory of the index.
+        on_wait: The listener, if there is one.
+        holder: Who is changing the index.
+    """
+    level = logging.INFO if on_wait else logging.WARNING
+    logger.log(level, "waiting for %s, which is changing the index in %s", holder, home)
+    if on_wait:
+        on_wait(WaitingForWriter(holder))
 
 
 def document_filter(document_id: str) -> models.Filter:

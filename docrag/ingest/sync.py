@@ -16,7 +16,14 @@ from pathlib import Path
 from docrag.errors import DocumentError, UnreadableDocument
 from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.pipeline import Pipeline
-from docrag.ingest.report import FileReport, FileStatus, IngestReport, Progress
+from docrag.ingest.report import (
+    FileReport,
+    FileStatus,
+    IngestEvent,
+    IngestReport,
+    Progress,
+    WaitingForWriter,
+)
 from docrag.ingest.storage import DEFAULT_IMAGE_BASE_URL, Storage
 from docrag.ingest.writer import Writer
 from docrag.read.files import find_files, sha256
@@ -25,7 +32,7 @@ from docrag.read.pool import ReaderPool
 
 logger = logging.getLogger(__name__)
 
-Listener = Callable[[Progress | FileReport], None]
+Listener = Callable[[IngestEvent], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +48,7 @@ class SyncOptions:
     workers: int | None
     """Number of reader processes; None chooses by the number of cores."""
     listener: Listener
-    """Called for every file, and with progress in between."""
+    """Called for every file, with progress in between, and if another writer has to end first."""
     prune: bool = False
     """Whether to remove files that are gone."""
     again: bool = False
@@ -76,15 +83,26 @@ def sync(storage: Storage, paths: Sequence[Path], options: SyncOptions) -> Inges
 
     Raises:
         NotFound: A path does not exist. Nothing is changed in that case.
-        IndexInUse: Another process is changing the index.
+        IndexInUse: This thread is changing the index already, or a migration is replacing it.
+        IndexMismatch: A migration has replaced the index since it was opened.
         StoreError: The index cannot be written. Everything reported before is safe.
     """
     started = time.perf_counter()
     unreadable: dict[Path, DocumentError] = {}
     files = find_files(paths, unreadable.__setitem__)
-    with storage.exclusive(options.should_stop) as acquired:
+    waits: list[WaitingForWriter] = []
+
+    def note_wait(event: WaitingForWriter) -> None:
+        waits.append(event)
+        options.listener(event)
+
+    with storage.exclusive(options.should_stop, note_wait) as acquired:
         if not acquired:
             return IngestReport(seconds=time.perf_counter() - started, stopped=True)
+        if waits:  # the files may have changed meanwhile, and the wait is no part of this ingest
+            started = time.perf_counter()
+            unreadable.clear()
+            files = find_files(paths, unreadable.__setitem__)
         storage.reconcile()
         plan = make_plan(paths, files, storage.manifest, sha256, again=options.again, unreadable=unreadable)
         report = apply_plan(storage, plan, options)

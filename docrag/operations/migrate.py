@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ from docrag.index.model_selection import choose_encoders, make_captioner, make_p
 from docrag.index.opening import fingerprint_for, open_parts
 from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.report import FileReport, IngestReport
-from docrag.ingest.staging import MANIFEST
+from docrag.ingest.staging import MANIFEST, Staging
+from docrag.ingest.storage import report_wait
 from docrag.ingest.sync import IngestPlan, SyncOptions, apply_plan, make_plan
 from docrag.location.resolve import locate, require_index
 from docrag.read.files import sha256
@@ -92,17 +94,18 @@ def migrate_index(
         drop_missing: Whether pages that cannot be read again are dropped.
         keep_old: Whether to keep the old index beside the new one.
         passwords: Tried on encrypted documents.
-        listener: Called for every file once it is safely stored, and with progress in between.
+        listener: Called for every file once it is safely stored, with progress in between, and with a
+            `WaitingForWriter` if somebody else is changing the index, whom this waits for.
 
     Raises:
         IndexNotFound: There is no index.
-        IndexInUse: Another process is changing the index, or searches a directory, which only one process can
-            open.
+        IndexInUse: Another process searches a directory, which only one process can open. Or a process was
+            killed while a migration replaced the index, and did not finish.
         StoreError: The switch would lose pages; the message names their files.
         SettingsError: A setting cannot be used.
     """
     settings = with_overrides(settings, {"index": uri, "late": late, "image": image, "text": text})
-    with _locked(settings) as (location, stored):
+    with _locked(settings, listener=listener) as (location, stored):
         with closing(_choose_encoders(settings, stored)) as encoders:
             target = fingerprint_for(encoders, settings.datatype, stored)
             if _is_equal(stored, target):
@@ -131,20 +134,41 @@ def abandon_migration(uri: str | os.PathLike[str] | None = None, *, settings: Se
         IndexNotFound: There is no index.
         IndexInUse: The migration, or an ingest, is running.
     """
-    with _locked(with_overrides(settings, {"index": uri})) as (location, _):
+    with _locked(with_overrides(settings, {"index": uri}), wait=False) as (location, _):
         location.abandon()
 
 
 @contextmanager
-def _locked(settings: Settings) -> Iterator[tuple[IndexLocation, Fingerprint]]:
-    """The location of the index and its fingerprint, while nobody else can change the index."""
+def _locked(
+    settings: Settings, *, listener: Listener | None = None, wait: bool = True
+) -> Iterator[tuple[IndexLocation, Fingerprint]]:
+    """The location of the index and its fingerprint, while nobody else can change the index.
+
+    Args:
+        settings: They name the index.
+        listener: Called if this has to wait. If it is None, a warning in the log says for whom.
+        wait: Whether to wait if somebody else is changing the index.
+
+    Raises:
+        IndexInUse: Somebody else is changing the index, and this does not wait. Or a process was killed while
+            a migration replaced the index.
+    """
     with closing(locate(settings)) as location:
         location.recover()
-        stored = require_index(location)
+        require_index(location)
         # The directory is missing if another machine filled the collection.
         location.folder.mkdir(parents=True, exist_ok=True)
-        with closing(Manifest(location.folder / MANIFEST)) as manifest, manifest.exclusive():
-            yield location, stored
+        report = partial(report_wait, location.folder, listener)
+        with closing(Manifest(location.folder / MANIFEST)) as manifest:
+            lock = manifest.wait_for_turn(on_wait=report) if wait else manifest.exclusive()
+            assert lock is not None, "nothing ends this wait"
+            with lock:
+                if Staging(location.folder).decision() is not None:
+                    raise IndexInUse(
+                        f"a migration is replacing the index in {location.folder}",
+                        "run the same again, which finishes it first",
+                    )
+                yield location, require_index(location)  # whoever wrote before may have migrated it
 
 
 def _choose_encoders(settings: Settings, stored: Fingerprint) -> Encoders:
@@ -363,5 +387,5 @@ def _switch(settings: Settings, *, keep_old: bool) -> str:
         except IndexInUse as error:
             raise IndexInUse(
                 f"every file has been read again, but {error.message}",
-                "close the other process, and run the same again, which only switches",
+                f"close it in {error.holder or 'that process'}, and run the same again, which only switches",
             ) from error

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from docrag.common.timing import listening
 from docrag.errors import DocragError, DocumentError, NotFound
 from docrag.index.index import Index
-from docrag.ingest.report import FileReport, Progress
+from docrag.ingest.report import FileReport, IngestEvent, Progress, WaitingForWriter
 from docrag.serve.document_list import DocumentList
 from docrag.serve.errors import INTERNAL_ERROR, INTERNAL_ERROR_HINT, RequestRefused
 from docrag.serve.metrics import Metrics
@@ -34,7 +34,7 @@ ENDED: frozenset[JobState] = frozenset({"done", "failed", "stopped"})
 MAX_ENDED_JOBS = 200
 """Number of ended jobs that clients can still ask about."""
 REMOVAL_TIMEOUT = 5.0
-"""Seconds that a removal waits for an ingest to end."""
+"""Seconds that a removal waits for an ingest to end, and again for one by another process."""
 _RETRY_LATER = {"Retry-After": "30"}
 
 
@@ -172,6 +172,7 @@ class Jobs:
         Raises:
             NotFound: The document is not in the index.
             RequestRefused: An ingest is running.
+            IndexInUse: Another process is changing the index.
         """
         with self._exclusive():
             documents = self._index.documents()
@@ -181,8 +182,9 @@ class Jobs:
             for file in document.files:
                 if self.uploads.contains(file):  # deleted first: after a crash nothing would point to it
                     self.uploads.finish(Path(file), keep=False)
+            end = time.monotonic() + REMOVAL_TIMEOUT
             try:
-                pages = self._index.remove(document_id)
+                pages = self._index.remove(document_id, should_stop=lambda: time.monotonic() > end)
             finally:
                 self._documents.invalidate()
             logger.info("removed document %s: %d pages", document_id, pages)
@@ -235,7 +237,9 @@ class Jobs:
             IngestStopped: The server stops.
         """
 
-        def record(event: Progress | FileReport) -> None:
+        def record(event: IngestEvent) -> None:
+            if isinstance(event, WaitingForWriter):  # the log says for whom, which is no business of clients
+                return
             if isinstance(event, FileReport):
                 self._finish_file(event)
                 event = self._for_clients(event)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from docrag.common.files import write_atomically
+from docrag.common.files import is_writable, write_atomically
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -35,3 +35,11 @@ def test_the_next_write_replaces_what_a_killed_process_left(tmp_path: Path):
     (tmp_path / ".note.json.tmp").write_bytes(b"half")
     write_atomically(tmp_path / "note.json", b"whole")
     assert [path.name for path in tmp_path.iterdir()] == ["note.json"]
+
+
+def test_what_can_be_written(tmp_path: Path):
+    (tmp_path / "note.json").write_text("{}")
+    assert is_writable(tmp_path)
+    assert is_writable(tmp_path / "note.json")
+    assert not is_writable(tmp_path / "missing")
+    assert not is_writable(Path("/proc/sys/kernel/version"))  # nobody may write it, root included

@@ -119,6 +119,19 @@ def test_no_module_imports_an_integration():
         assert not imported & names - allowed, path
 
 
+def test_only_the_store_of_a_server_imports_the_client():
+    """Queries and filters are classes of docrag's own: qdrant_client takes half a second to import."""
+    paths = [*MODULES, *INTEGRATIONS.rglob("*.py")]
+    importing = {path for path in paths if _imports(path, "qdrant_client")}
+    assert importing
+    assert {path.parent for path in importing} == {ROOT / "store" / "server"}
+
+
+def _imports(path: Path, library: str) -> bool:
+    """Whether a module imports a library, for types as well."""
+    return library in {name.split(".")[0] for name in imported_names(ast.parse(path.read_text()))}
+
+
 def test_commands_reach_storage_and_captions_through_the_index():
     for path in (ROOT / "cli").glob("*.py"):
         assert not {part_of(name) for name in imported_modules(path)} & {"store", "caption"}, path
@@ -140,6 +153,25 @@ def test_the_index_is_imported_without_torch_and_the_client():
     code = "from docrag import Index; import sys; print({'torch', 'qdrant_client'} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "docrag.search.answer",
+        "docrag.search.browse",
+        "docrag.store.local.store",
+        "docrag.ingest.sync",
+        "docrag.tuning.tune",
+        "docrag.index.index",
+        "docrag.operations.migrate",
+        "langchain_docrag.vectorstore",
+    ],
+)
+def test_an_index_in_a_directory_needs_no_client(module: str):
+    code = f"import {module}, sys; print('qdrant_client' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "False"
 
 
 def test_public_names_exist_and_are_all_there_is():

@@ -23,12 +23,11 @@ from docrag.ingest.staging import Staging
 from docrag.store.base import Shared, Store
 from docrag.store.images import PageImages
 from docrag.store.payload import base_of, image_address, source_metadata
+from docrag.store.requests import FieldMatch, HasId, PayloadFilter
 from docrag.types import PageRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from qdrant_client import models
 
 logger = logging.getLogger(__name__)
 
@@ -274,18 +273,13 @@ def report_wait(home: Path, on_wait: Callable[[WaitingForWriter], None] | None, 
         on_wait(WaitingForWriter(holder))
 
 
-def document_filter(document_id: str) -> models.Filter:
+def document_filter(document_id: str) -> PayloadFilter:
     """A filter for all pages of a document."""
-    from qdrant_client import models
-
-    match = models.MatchValue(value=document_id)
-    return models.Filter(must=[models.FieldCondition(key="metadata.document_id", match=match)])
+    return PayloadFilter(must=(FieldMatch("metadata.document_id", (document_id,)),))
 
 
-def _page_filter(page_id: str) -> models.Filter:
-    from qdrant_client import models
-
-    return models.Filter(must=[models.HasIdCondition(has_id=[page_id])])
+def _page_filter(page_id: str) -> PayloadFilter:
+    return PayloadFilter(must=(HasId((page_id,)),))
 
 
 def _first_record_last(records: Iterator[PageRecord]) -> Iterator[PageRecord]:

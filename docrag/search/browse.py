@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qdrant_client import models
-
 from docrag.store.base import Store
 from docrag.store.images import PageImages
 from docrag.store.payload import page_fields
+from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.types import IndexedDocument, IndexedPage, PageRecord, page_id
 
 _DOCUMENT_ID = "metadata.document_id"
@@ -36,8 +35,8 @@ def pages(store: Store, images: PageImages, ids: Sequence[str]) -> list[IndexedP
 
 
 def _any_page(store: Store, document_id: str) -> PageRecord | None:
-    match = models.FieldCondition(key=_DOCUMENT_ID, match=models.MatchValue(value=document_id))
-    return next(store.scroll(models.Filter(must=[match]), payload=["metadata"]), None)
+    pages = PayloadFilter(must=(FieldMatch(_DOCUMENT_ID, (document_id,)),))
+    return next(store.scroll(pages, payload=["metadata"]), None)
 
 
 def _document(metadata: Mapping[str, Any], page_count: int) -> IndexedDocument:

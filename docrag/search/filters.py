@@ -1,4 +1,4 @@
-"""Filters on the metadata of pages: what users write, what it means, and how Qdrant is asked.
+"""Filters on the metadata of pages: what users write, what it means, and how a store is asked.
 
 A filter is a mapping such as {"file_name": "report.pdf", "page": [3, 4]}, or a condition: `Is`, `Between`,
 `AllOf`, `AnyOf`, `Not`. Page numbers count from 1 here, and from 0 in the stored metadata.
@@ -14,10 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from docrag.errors import QueryError
+from docrag.store.requests import FieldIsEmpty, FieldMatch, FieldRange, PayloadFilter
 
 if TYPE_CHECKING:
-    from qdrant_client import models
-
     from docrag.store.base import Store
 
 Value = str | int | float
@@ -156,19 +155,17 @@ def condition_of(filter: Filter) -> Condition:
     return AllOf(tuple(Is(key, _as_tuple(values)) for key, values in filter.items()))
 
 
-def metadata_filter(filter: Filter | None) -> models.Filter | None:
-    """A filter as Qdrant takes it. `source` matches any of the paths of a document.
+def metadata_filter(filter: Filter | None) -> PayloadFilter | None:
+    """A filter as a store takes it. `source` matches any of the paths of a document.
 
     Raises:
         QueryError: A key is not the name of a field, a value cannot be compared, or `page` is not a page
             number.
     """
-    from qdrant_client import models
-
     if filter is None or filter == {}:
         return None
-    condition = _qdrant_condition(condition_of(filter))
-    return condition if isinstance(condition, models.Filter) else models.Filter(must=[condition])
+    condition = _payload_condition(condition_of(filter))
+    return condition if isinstance(condition, PayloadFilter) else PayloadFilter(must=(condition,))
 
 
 def require_fields(store: Store, filter: Filter) -> None:
@@ -181,14 +178,11 @@ def require_fields(store: Store, filter: Filter) -> None:
     Raises:
         QueryError: No page has one of the fields.
     """
-    from qdrant_client import models
-
     example = next(store.scroll(payload=["metadata"]), None)
     if example is None:
         return
     for key in dict.fromkeys(_keys(condition_of(filter))):
-        is_empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=payload_field(key)))
-        if not store.count(models.Filter(must_not=[is_empty])):
+        if not store.count(PayloadFilter(must_not=(FieldIsEmpty(payload_field(key)),))):
             known = ", ".join(sorted(example.payload["metadata"]))
             raise QueryError(f"filter {key}: no page has such a field", f"pages have {known}")
 
@@ -211,55 +205,43 @@ def payload_field(key: str, value: object = "...") -> str:
     return "metadata.sources" if name == "source" else f"metadata.{name}"
 
 
-def _qdrant_condition(condition: Condition) -> models.Filter | models.FieldCondition:
-    from qdrant_client import models
-
+def _payload_condition(condition: Condition) -> PayloadFilter | FieldMatch | FieldRange:
     match condition:
         case AllOf(conditions):
-            return models.Filter(must=[_qdrant_condition(part) for part in conditions])
+            return PayloadFilter(must=tuple(_payload_condition(part) for part in conditions))
         case AnyOf(conditions):
-            return models.Filter(should=[_qdrant_condition(part) for part in conditions])
+            return PayloadFilter(should=tuple(_payload_condition(part) for part in conditions))
         case Not(negated):
-            return models.Filter(must_not=[_qdrant_condition(negated)])
+            return PayloadFilter(must_not=(_payload_condition(negated),))
         case Between():
-            return _qdrant_range(condition)
+            return _field_range(condition)
         case Is(key, values):
-            return _qdrant_match(key, values)
+            return _field_match(key, values)
     raise QueryError(f"{condition!r} is not a filter", "such as {'file_name': 'report.pdf'}")
 
 
-def _qdrant_match(key: str, values: Sequence[Value]) -> models.Filter | models.FieldCondition:
-    from qdrant_client import models
-
+def _field_match(key: str, values: Sequence[Value]) -> PayloadFilter | FieldMatch | FieldRange:
     field = payload_field(key, values[0])
     if _field_name(key) == "page":
-        return _match_any(field, [_page_number(value) - 1 for value in values])
+        return FieldMatch(field, tuple(_page_number(value) - 1 for value in values))
     texts = [str(value) for value in values if not isinstance(value, float)]
     # The command line gives everything as text, and metadata may hold integers.
     integers = [int(text) for text in texts if re.fullmatch(r"-?\d{1,18}", text)]
-    alternatives = [_match_any(field, group) for group in (texts, integers) if group]
+    alternatives: list[FieldMatch | FieldRange] = []
+    if texts:
+        alternatives.append(FieldMatch(field, (*texts, *integers)))
     for value in values:
         if isinstance(value, float):
-            alternatives.append(models.FieldCondition(key=field, range=models.Range(gte=value, lte=value)))
-    return alternatives[0] if len(alternatives) == 1 else models.Filter(should=list(alternatives))
+            alternatives.append(FieldRange(field, gte=float(value), lte=float(value)))
+    return alternatives[0] if len(alternatives) == 1 else PayloadFilter(should=tuple(alternatives))
 
 
-def _match_any(field: str, values: list[str] | list[int]) -> models.FieldCondition:
-    from qdrant_client import models
-
-    if len(values) == 1:
-        return models.FieldCondition(key=field, match=models.MatchValue(value=values[0]))
-    return models.FieldCondition(key=field, match=models.MatchAny(any=values))
-
-
-def _qdrant_range(between: Between) -> models.FieldCondition:
-    from qdrant_client import models
-
+def _field_range(between: Between) -> FieldRange:
     # Page numbers count from 1 in filters and from 0 in the payload.
     offset = 1 if _field_name(between.key) == "page" else 0
     bounds = {"gt": between.gt, "gte": between.gte, "lt": between.lt, "lte": between.lte}
-    shifted = {name: bound - offset for name, bound in bounds.items() if bound is not None}
-    return models.FieldCondition(key=payload_field(between.key, "a range"), range=models.Range(**shifted))
+    shifted = {name: float(bound) - offset for name, bound in bounds.items() if bound is not None}
+    return FieldRange(payload_field(between.key, "a range"), **shifted)
 
 
 def _field_name(key: str) -> str:

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from qdrant_client import models
-
 from docrag.common.images import to_rgb
 from docrag.errors import QueryError
 from docrag.search.filters import Filter, metadata_filter
 from docrag.search.stages import SIEVE_ROWS, Stages, shortened
+from docrag.store.requests import PayloadFilter, Prefetch, QueryRequest
 from docrag.types import BM25, CAPTION, IMAGE, MODES, PATCHES, POOLED, Mode, SparseVector, Vector
 
 if TYPE_CHECKING:
@@ -114,8 +112,8 @@ def plan_queries(
     filter: Filter | None,
     k: int = 10,
     stages: Stages | None = None,
-) -> dict[Signal, models.QueryRequest]:
-    """The Qdrant query of each signal that a mode needs.
+) -> dict[Signal, QueryRequest]:
+    """The query of each signal that a mode needs.
 
     Args:
         mode: hybrid, late, cosine or text.
@@ -131,7 +129,7 @@ def plan_queries(
         raise QueryError(f"there is no mode {mode!r}", f"one of {', '.join(MODES)}")
     usable = {name: vector for name, vector in vectors.items() if not _is_empty(vector)}
     condition = metadata_filter(filter) if filter else None
-    requests: dict[Signal, models.QueryRequest] = {}
+    requests: dict[Signal, QueryRequest] = {}
     for signal in SIGNALS[mode]:
         if signal == "late" and PATCHES in usable:
             sizes = stages or Stages()
@@ -149,13 +147,6 @@ def plan_queries(
     return requests
 
 
-def plain_vector(vector: Vector) -> list[float] | list[list[float]] | models.SparseVector:
-    """A vector as Qdrant's client takes it in a query."""
-    if isinstance(vector, SparseVector):
-        return models.SparseVector(indices=list(vector.indices), values=list(vector.values))
-    return np.asarray(vector, np.float32).tolist()  # type: ignore[no-any-return]
-
-
 def _is_empty(vector: Vector) -> bool:
     """Whether a query has no terms, for example because it has only stop words.
 
@@ -165,44 +156,39 @@ def _is_empty(vector: Vector) -> bool:
 
 
 def _late(
-    vectors: Mapping[str, Vector], filter: models.Filter | None, k: int, stages: Stages
-) -> models.QueryRequest:
+    vectors: Mapping[str, Vector], filter: PayloadFilter | None, k: int, stages: Stages
+) -> QueryRequest:
     """Exact MaxSim over the pages that `pooled` and the other vectors propose."""
     proposers = {POOLED: vectors[PATCHES]}
     proposers |= {name: vectors[name] for name in (BM25, CAPTION, IMAGE) if name in vectors}
     limits = {name: max(stages.prefetch[name], k) for name in proposers if stages.prefetch.get(name)}
-    prefetches = [
-        models.Prefetch(query=plain_vector(proposers[name]), using=name, filter=filter, limit=limit)
-        for name, limit in limits.items()
-    ]
+    sieves: dict[str, tuple[Prefetch, ...]] = {}
     if stages.sieve and POOLED in limits:
-        _add_sieve(prefetches[0], vectors[PATCHES], max(stages.sieve, limits[POOLED]))
-    return models.QueryRequest(
-        prefetch=prefetches,
-        query=plain_vector(vectors[PATCHES]),
+        sieves[POOLED] = _sieve(vectors[PATCHES], filter, max(stages.sieve, limits[POOLED]))
+    return QueryRequest(
+        prefetch=tuple(
+            Prefetch(proposers[name], name, limit, filter, prefetch=sieves.get(name, ()))
+            for name, limit in limits.items()
+        ),
+        vector=vectors[PATCHES],
         using=PATCHES,
         filter=filter,
         limit=sum(limits.values()),  # the exact score of every proposed page
-        params=models.SearchParams(quantization=models.QuantizationSearchParams(ignore=True)),
+        ignore_quantization=True,
     )
 
 
-def _add_sieve(prefetch: models.Prefetch, query: Vector, limit: int) -> None:
-    """Let a shortened query select the pages that the whole one is compared with.
+def _sieve(query: Vector, filter: PayloadFilter | None, limit: int) -> tuple[Prefetch, ...]:
+    """The pages that the whole query is compared with, selected by a shortened one.
 
-    With a short query this would save nothing, so it is left as it is.
+    With a short query this would save nothing, so every page is compared with it.
     """
     assert not isinstance(query, SparseVector)
-    if len(query) > 2 * SIEVE_ROWS:
-        prefetch.prefetch = models.Prefetch(
-            query=plain_vector(shortened(query)), using=POOLED, filter=prefetch.filter, limit=limit
-        )
+    if len(query) <= 2 * SIEVE_ROWS:
+        return ()
+    return (Prefetch(shortened(query), POOLED, limit, filter),)
 
 
-def _ranking(
-    vectors: Mapping[str, Vector], name: str, filter: models.Filter | None, k: int
-) -> models.QueryRequest:
+def _ranking(vectors: Mapping[str, Vector], name: str, filter: PayloadFilter | None, k: int) -> QueryRequest:
     """The pages whose vector of that name is most similar."""
-    return models.QueryRequest(
-        query=plain_vector(vectors[name]), using=name, filter=filter, limit=max(DEPTH, k)
-    )
+    return QueryRequest(vectors[name], name, max(DEPTH, k), filter)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
+from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
-
-if TYPE_CHECKING:
-    from qdrant_client import models
 
 
 class Store(Protocol):
-    """Page records of one index; filters and queries are those of qdrant_client.models."""
+    """Page records of one index; filters and queries are those of `docrag.store.requests`."""
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Validate all records, then write them; a record with an existing id replaces it.
@@ -27,7 +25,7 @@ class Store(Protocol):
         """Return once everything written would survive a power cut."""
         ...
 
-    def query(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredId]]:
+    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
         """Answer several queries at once; for each a list of pages, best first."""
         ...
 
@@ -44,27 +42,34 @@ class Store(Protocol):
         ...
 
     def scroll(
-        self, filter: models.Filter | None = None, *, payload: Sequence[str] | None = None
+        self, filter: PayloadFilter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
         """Yield every record that matches, without vectors."""
         ...
 
     def set_payload(
-        self, values: Mapping[str, Any], filter: models.Filter, *, key: str | None = None
+        self, values: Mapping[str, Any], filter: PayloadFilter, *, key: str | None = None
     ) -> None:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
         ...
 
-    def delete(self, filter: models.Filter) -> None:
+    def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match."""
         ...
 
-    def count(self, filter: models.Filter | None = None) -> int:
+    def count(self, filter: PayloadFilter | None = None) -> int:
         """Return exactly how many records match."""
         ...
 
     def facet(self, key: str) -> dict[str, int]:
         """Return how many records have each value of an indexed keyword field."""
+        ...
+
+    def version(self) -> Hashable:
+        """Return a value that changes whenever any process may have changed the records.
+
+        None means that nobody knows. Note the value before reading what is to be kept until it changes.
+        """
         ...
 
     def optimize(self) -> None:

@@ -12,14 +12,14 @@ from math import ceil
 from typing import Any
 
 import numpy as np
-from qdrant_client import models
 
 from docrag.encode.encoders import Encoders
 from docrag.errors import StoreError
-from docrag.search.query import plain_vector, plan_queries
+from docrag.search.query import plan_queries
 from docrag.search.stages import SIEVE_ROWS, Stages, shortened
 from docrag.store.base import Store
 from docrag.store.payload import blocks_of
+from docrag.store.requests import QueryRequest
 from docrag.tuning.alternatives import Alternative, alternatives
 from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED, SparseVector, Vector
 
@@ -215,9 +215,8 @@ def _is_usable(vector: Vector | None) -> bool:
     return vector is not None
 
 
-def _exact_request(vector: Vector, name: str, limit: int) -> models.QueryRequest:
-    exact = models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
-    return models.QueryRequest(query=plain_vector(vector), using=name, limit=limit, params=exact)
+def _exact_request(vector: Vector, name: str, limit: int) -> QueryRequest:
+    return QueryRequest(vector, name, limit, exact=True, ignore_quantization=True)
 
 
 def _smallest(

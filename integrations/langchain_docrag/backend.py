@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from qdrant_client import models
 
 from docrag import Index
 from docrag.errors import SettingsError
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from docrag.location.base import IndexLocation
     from docrag.settings import Settings
     from docrag.store.base import Store
+    from docrag.store.requests import PayloadFilter
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ class VectorStoreBackend(Protocol):
         """A point as a document."""
         ...
 
-    def condition(self, filter: Mapping[str, Any]) -> models.Filter | None:
-        """A filter on metadata as Qdrant's filter."""
+    def condition(self, filter: Mapping[str, Any]) -> PayloadFilter | None:
+        """A filter on metadata as the store takes it."""
         ...
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class PageBackend:
         """A page as the retriever returns it, without what only a hit has."""
         return page_document(IndexedPage(**page_fields(record, self._images.root)))
 
-    def condition(self, filter: Mapping[str, Any]) -> models.Filter | None:
+    def condition(self, filter: Mapping[str, Any]) -> PayloadFilter | None:
         """The filter that `Index.search` takes, in which page numbers count from 1."""
         return metadata_filter(filter)
 

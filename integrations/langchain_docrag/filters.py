@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qdrant_client import models
-
 from docrag.errors import InvalidRecord, QueryError
+from docrag.store.requests import FieldIsEmpty, FieldMatch, FieldRange, PayloadCondition, PayloadFilter
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +56,8 @@ def collect_flags(metadata: Mapping[str, Any]) -> list[str]:
     return list(_flags_in(metadata, ()))
 
 
-def text_filter(values: Mapping[str, Any]) -> models.Filter | None:
-    """Translate a filter on metadata into Qdrant's.
+def text_filter(values: Mapping[str, Any]) -> PayloadFilter | None:
+    """Translate a filter on metadata into one on the payload.
 
     Args:
         values: The values that the metadata must have, all of them. A list means any of its values, None
@@ -71,7 +70,7 @@ def text_filter(values: Mapping[str, Any]) -> models.Filter | None:
     if not values:
         return None
     logger.debug("filtering the texts by %s", values)
-    return models.Filter(must=list(_conditions((), values)))
+    return PayloadFilter(must=tuple(_conditions((), values)))
 
 
 def _storable(value: Any, keys: Keys, name: str) -> Any:
@@ -111,7 +110,7 @@ def _flag(keys: Keys, value: bool) -> str:
     return f"{'.'.join(json.dumps(key) for key in keys)}={json.dumps(value)}"
 
 
-def _conditions(keys: Keys, values: Mapping[str, Any]) -> Iterator[models.Condition]:
+def _conditions(keys: Keys, values: Mapping[str, Any]) -> Iterator[PayloadCondition]:
     for key, value in values.items():
         if not isinstance(key, str) or '"' in key or "\\" in key:
             raise QueryError(
@@ -123,31 +122,27 @@ def _conditions(keys: Keys, values: Mapping[str, Any]) -> Iterator[models.Condit
             yield _condition((*keys, key), value)
 
 
-def _condition(keys: Keys, value: Any) -> models.Condition:
+def _condition(keys: Keys, value: Any) -> PayloadCondition:
     if isinstance(value, list | tuple | set | frozenset) and value:
-        return models.Filter(should=[_condition(keys, item) for item in value])
+        return PayloadFilter(should=tuple(_condition(keys, item) for item in value))
     if isinstance(value, bool):  # before int, since True is an int too
-        return _match(FLAGS, _flag(keys, value))
+        return FieldMatch(FLAGS, (_flag(keys, value),))
     if isinstance(value, int | float):
         return _number(keys, value)
     if isinstance(value, str):
-        return _match(_field(keys), value)
+        return FieldMatch(_field(keys), (value,))
     if value is None:
-        return models.IsEmptyCondition(is_empty=models.PayloadField(key=_field(keys)))
+        return FieldIsEmpty(_field(keys))
     raise QueryError(f"filter {'.'.join(keys)}={value!r} cannot be compared", _FILTER_HINT)
 
 
-def _number(keys: Keys, value: float) -> models.Condition:
+def _number(keys: Keys, value: float) -> PayloadCondition:
     """1 equals 1.0, as in Python; of Qdrant's conditions only a range compares them so."""
     if not math.isfinite(value):
         raise QueryError(f"filter {'.'.join(keys)}={value} cannot be compared", _FILTER_HINT)
     if isinstance(value, int) and abs(value) > _EXACT_FLOAT_LIMIT:
-        return _match(_field(keys), value)
-    return models.FieldCondition(key=_field(keys), range=models.Range(gte=value, lte=value))
-
-
-def _match(field: str, value: str | int) -> models.FieldCondition:
-    return models.FieldCondition(key=field, match=models.MatchValue(value=value))
+        return FieldMatch(_field(keys), (value,))
+    return FieldRange(_field(keys), gte=float(value), lte=float(value))
 
 
 def _field(keys: Sequence[str]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from langchain_core.documents import Document
 from numpy.typing import NDArray
-from qdrant_client import models
 
 from docrag.errors import IndexMismatch, QueryError
+from docrag.store.requests import QueryRequest
 from docrag.types import CAPTION, PageRecord
 from langchain_docrag.backend import VectorStoreBackend
 
@@ -110,9 +110,7 @@ def _search(
             f"{backend.uri} holds vectors of {backend.dim} numbers, the query's has {len(vector)}",
             "search with the embeddings that the store was filled with",
         )
-    query = [float(number) for number in vector]
-    request = models.QueryRequest(query=query, using=CAPTION, filter=condition, limit=k)
-    [ranked] = store.query([request])
+    [ranked] = store.query([QueryRequest(np.array(vector, np.float32), CAPTION, k, condition)])
     ids = [point.id for point in ranked]
     records = {record.id: record for record in store.retrieve(ids, vectors=vectors, payload=backend.payload)}
     # A point that was deleted between the two requests has no record.

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from qdrant_client import models
 
 from docrag.errors import IndexMismatch, InvalidRecord, SettingsError, StoreError
 from docrag.location.base import IndexLocation
 from docrag.location.directory import DirectoryLocation
 from docrag.store.base import Store
 from docrag.store.layout import TEXTS, Fingerprint, Layout
+from docrag.store.requests import HasId, PayloadFilter
 from docrag.types import CAPTION, PageRecord
 from langchain_docrag.embeddings import (
     DocragEmbeddings,
@@ -189,7 +189,7 @@ class TextBackend:
         if store is None or not ids:
             return
         point_ids = [self.point_id(id) for id in ids]
-        store.delete(models.Filter(must=models.HasIdCondition(has_id=list(point_ids))))
+        store.delete(PayloadFilter(must=(HasId(tuple(point_ids)),)))
         self._flush(store, len(point_ids))
 
     def remove_all(self) -> None:
@@ -197,7 +197,7 @@ class TextBackend:
         store = self.store()
         if store is None:
             return
-        store.delete(models.Filter())
+        store.delete(PayloadFilter())
         self._flush(store, 0)
 
     def point_id(self, document_id: str) -> str:
@@ -211,7 +211,7 @@ class TextBackend:
             id=payload["id"], page_content=payload["page_content"], metadata=dict(payload["metadata"])
         )
 
-    def condition(self, filter: Mapping[str, Any]) -> models.Filter | None:
+    def condition(self, filter: Mapping[str, Any]) -> PayloadFilter | None:
         """A filter by equal values, as `text_filter` takes it."""
         return text_filter(filter)
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qdrant_client import models
 
 from docrag.search.query import plan_queries
 from docrag.search.stages import Stages
 from docrag.store.layout import Layout
 from docrag.store.local.store import EdgeStore
+from docrag.store.requests import QueryRequest
 from docrag.types import PATCHES, Datatype, Vector
 from tests.benchmarks.synthetic import DIM
 
@@ -56,7 +56,7 @@ def in_new_process(work: Callable[..., dict[str, Any]], *given: Any) -> dict[str
 def timed(
     store: EdgeStore,
     name: str,
-    make: Callable[[Query], models.QueryRequest],
+    make: Callable[[Query], QueryRequest],
     asked: Sequence[Query],
     best: Sequence[set[str]],
 ) -> dict[str, Any]:
@@ -70,12 +70,12 @@ def timed(
     return clock.row(name, len(asked), float(np.mean(shares)))
 
 
-def exact(query: Query) -> models.QueryRequest:
+def exact(query: Query) -> QueryRequest:
     """Exact MaxSim over all pages."""
-    return models.QueryRequest(query=np.asarray(query[PATCHES]).tolist(), using=PATCHES, limit=TOP)
+    return QueryRequest(query[PATCHES], PATCHES, TOP)
 
 
-def plan(query: Query, stages: Stages) -> models.QueryRequest:
+def plan(query: Query, stages: Stages) -> QueryRequest:
     """What docrag asks in late mode."""
     return plan_queries("late", query, None, stages=stages)["late"]
 

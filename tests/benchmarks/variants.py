@@ -11,6 +11,7 @@ from qdrant_client import QdrantClient, models
 
 from docrag.search.stages import Stages
 from docrag.store.local.store import EdgeStore
+from docrag.store.server.translate import to_query
 from docrag.types import PATCHES, POOLED, Datatype
 from tests.benchmarks.asking import TOP, Clock, exact, layout, plan, timed, top
 from tests.benchmarks.synthetic import DIM, World, page_id
@@ -90,7 +91,7 @@ def measure_local(pages: int) -> dict[str, Any]:
     asked = [world.query(number, pages) for number in range(QUERIES // 2)]
     clock = Clock()
     for query in asked:
-        request = plan(query, VECTORS_ONLY)
+        request = to_query(plan(query, VECTORS_ONLY))
         with clock:
             client.query_points(
                 "pages",

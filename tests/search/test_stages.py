@@ -52,25 +52,27 @@ def test_late_asks_what_the_stages_name():
     request = plan_queries("late", VECTORS, None, k=10, stages=stages)["late"]
     assert {proposal.using: proposal.limit for proposal in request.prefetch} == {POOLED: 30, CAPTION: 10}
     assert request.limit == 40
-    sieve = request.prefetch[0].prefetch
-    assert (sieve.using, sieve.limit, len(sieve.query)) == (POOLED, 200, 4)
-    assert request.prefetch[1].prefetch is None
+    [sieve] = request.prefetch[0].prefetch
+    assert (sieve.using, sieve.limit, len(sieve.vector)) == (POOLED, 200, 4)
+    assert request.prefetch[1].prefetch == ()
 
 
 def test_the_filter_holds_in_the_sieve():
     request = plan_queries("late", VECTORS, {"page": 2}, stages=Stages({POOLED: 30}, sieve=200))["late"]
-    assert request.prefetch[0].prefetch.filter == request.filter is not None
+    [sieve] = request.prefetch[0].prefetch
+    assert sieve.filter == request.filter is not None
 
 
 def test_many_results_pass_the_sieve():
     request = plan_queries("late", VECTORS, None, k=500, stages=Stages({POOLED: 30}, sieve=200))["late"]
-    assert request.prefetch[0].limit == request.prefetch[0].prefetch.limit == 500
+    [sieve] = request.prefetch[0].prefetch
+    assert request.prefetch[0].limit == sieve.limit == 500
 
 
 def test_a_short_query_needs_no_sieve():
     vectors = {**VECTORS, PATCHES: QUERY[:6]}
     request = plan_queries("late", vectors, None, stages=Stages({POOLED: 30}, sieve=200))["late"]
-    assert request.prefetch[0].prefetch is None
+    assert request.prefetch[0].prefetch == ()
 
 
 def test_hybrid_ranks_as_deep_as_its_weights_were_chosen_with():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from qdrant_client import models
 
 from docrag.search.query import plan_queries
 from docrag.search.stages import Stages
 from docrag.store.layout import KEYWORDS, Fingerprint, Layout
+from docrag.store.requests import FieldMatch, PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.address import Address
 from docrag.store.server.connection import connect
@@ -16,8 +16,7 @@ from docrag.store.server.store import ServerStore
 from docrag.types import MODES, Datatype, PageRecord, SparseVector
 from tests.store.fake_qdrant import FakeQdrant, Sent
 
-PAGE = models.Filter(must=[models.FieldCondition(key="metadata.page", match=models.MatchValue(value=2))])
-EXACT = models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
+PAGE = PayloadFilter(must=(FieldMatch("metadata.page", (2,)),))
 NEWEST = ("1.20.0", "turbo8")
 """A server with all that docrag makes use of, and its smallest datatype that loses nothing."""
 
@@ -59,8 +58,8 @@ def search(store: ServerStore) -> None:
     for mode in MODES:
         for filter in (None, {"page": "3", "file_name": "7", "source": "/a.pdf"}):
             store.query(list(plan_queries(mode, vectors, filter, 5, Stages(sieve=200)).values()))
-    query = record.vectors["pooled"].tolist()
-    store.query([models.QueryRequest(query=query, using="pooled", limit=30, params=EXACT)])
+    pooled = record.vectors["pooled"]
+    store.query([QueryRequest(pooled, "pooled", 30, exact=True, ignore_quantization=True)])
 
 
 def read(store: ServerStore) -> None:

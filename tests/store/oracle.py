@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from qdrant_client import models
 
+from docrag.store.requests import FieldMatch, PayloadFilter, Prefetch, QueryRequest
 from docrag.types import PageRecord, ScoredId, SparseVector, Vector
 
 
@@ -21,9 +21,8 @@ class Oracle:
             t: math.log(1 + (len(records) - terms.count(t) + 0.5) / (terms.count(t) + 0.5)) for t in terms
         }
 
-    def answer(self, request: models.QueryRequest | models.Prefetch) -> list[ScoredId]:
-        prefetch = request.prefetch or []
-        parts = prefetch if isinstance(prefetch, list) else [prefetch]
+    def answer(self, request: QueryRequest | Prefetch) -> list[ScoredId]:
+        parts = request.prefetch
         ids = {page.id for part in parts for page in self.answer(part)} if parts else self.records
         scored = [
             ScoredId(id, score)
@@ -33,24 +32,24 @@ class Oracle:
         ]
         return sorted(scored, key=lambda page: -page.score)[: request.limit]
 
-    def score(self, request: models.QueryRequest, vectors: Mapping[str, Vector]) -> float | None:
+    def score(self, request: QueryRequest | Prefetch, vectors: Mapping[str, Vector]) -> float | None:
         vector = vectors[request.using]
         if isinstance(vector, SparseVector):
             page = dict(zip(vector.indices, vector.values, strict=True))
-            asked = zip(request.query.indices, request.query.values, strict=True)
+            asked = zip(request.vector.indices, request.vector.values, strict=True)
             parts = [weight * page[t] * self.idf[t] for t, weight in asked if t in page]
             return sum(parts) if parts else None
-        query = np.array(request.query, np.float32)
+        query = request.vector
         if query.ndim == 1:
             return float(vector @ query / np.linalg.norm(query))
         return float((query @ vector.T).max(axis=1).sum())
 
-    def matches(self, payload: Mapping, condition: models.Filter | models.FieldCondition | None) -> bool:
+    def matches(self, payload: Mapping, condition: PayloadFilter | FieldMatch | None) -> bool:
         if condition is None:
             return True
-        if isinstance(condition, models.FieldCondition):
+        if isinstance(condition, FieldMatch):
             value = payload["metadata"].get(condition.key.removeprefix("metadata."))
-            return condition.match.value in (value if isinstance(value, list) else [value])
-        parts = [self.matches(payload, part) for part in condition.must or []]
-        either = [self.matches(payload, part) for part in condition.should or []]
+            return not set(condition.values).isdisjoint(value if isinstance(value, list) else [value])
+        parts = [self.matches(payload, part) for part in condition.must]
+        either = [self.matches(payload, part) for part in condition.should]
         return all(parts) and (not either or any(either))

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qdrant_client import models
 
 from docrag.errors import InvalidRecord, StoreError
 from docrag.search import query as query_module
@@ -23,6 +22,7 @@ from docrag.search.stages import Stages
 from docrag.store.base import Store
 from docrag.store.layout import Layout
 from docrag.store.local import store as edge
+from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import store as server
 from docrag.types import MODES, PageRecord, ScoredId, SparseVector, Vector
 from tests.store.engines import OPENERS
@@ -155,9 +155,8 @@ def assert_same(found: list[ScoredId], expected: list[ScoredId]) -> None:
     )
 
 
-def field(key: str, value: str | int) -> models.Filter:
-    match = models.MatchValue(value=value)
-    return models.Filter(must=[models.FieldCondition(key=f"metadata.{key}", match=match)])
+def field(key: str, value: str | int) -> PayloadFilter:
+    return PayloadFilter(must=(FieldMatch(f"metadata.{key}", (value,)),))
 
 
 DOCUMENT_3 = field("document_id", f"{3:064x}")
@@ -241,6 +240,25 @@ def test_delete_and_facet(store: Store):
     assert store.facet("metadata.sources")["/copy/1.pdf"] == 5
     store.delete(DOCUMENT_3)
     assert store.count() == 25
+
+
+def test_the_version_tells_of_every_write_or_is_not_known(store: Store, record: Make):
+    """Another machine may change a collection on a server at any time, so nothing is known of that."""
+    writes: list[Callable[[], object]] = [
+        lambda: store.upsert([record(50)]),
+        lambda: store.set_payload({"source": "/moved.pdf"}, DOCUMENT_3, key="metadata"),
+        lambda: store.delete(DOCUMENT_3),
+    ]
+    versions = [store.version()]
+    for write in writes:
+        write()
+        store.count()
+        versions += [store.version(), store.version()]
+    if isinstance(store, edge.EdgeStore):
+        assert versions[1::2] == versions[2::2]
+        assert len(set(versions)) == 1 + len(writes)
+    else:
+        assert set(versions) == {None}
 
 
 def test_a_batch_with_one_bad_record_writes_nothing(store: Store, record: Make):

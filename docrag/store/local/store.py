@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self
 
 import qdrant_edge as edge
-from qdrant_client import models
 
 from docrag.common.files import FolderLock
 from docrag.errors import StoreError
 from docrag.store.layout import INTEGERS, KEYWORDS, Layout, validate_record
 from docrag.store.local import engine, translate
 from docrag.store.local.cache import ReadKey, RecordCache
+from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class EdgeStore:
         self._cache = RecordCache(float16_vectors=layout.float16_vectors)
         self._written_bytes = 0
         """Since the shard was opened."""
+        self._version_token = token_hex(8)
+        """Random, because another process may have changed the records before this one opened them."""
 
     @classmethod
     def create(cls, path: Path, layout: Layout) -> Self:
@@ -112,7 +115,7 @@ class EdgeStore:
         if self._written_bytes > RENEW_BYTES:
             self._renew()
 
-    def query(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredId]]:
+    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
         """Answer several queries at once; for each a list of pages, best first."""
         batch = edge.QueryBatchRequest([translate.to_query(request) for request in requests])
         with self._open_shard() as shard:
@@ -147,7 +150,7 @@ class EdgeStore:
         return [records[id] for id in ids if id in records]
 
     def scroll(
-        self, filter: models.Filter | None = None, *, payload: Sequence[str] | None = None
+        self, filter: PayloadFilter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
         """Yield every record that matches, without vectors."""
         condition = translate.to_filter(filter)
@@ -167,17 +170,17 @@ class EdgeStore:
                 return
 
     def set_payload(
-        self, values: Mapping[str, Any], filter: models.Filter, *, key: str | None = None
+        self, values: Mapping[str, Any], filter: PayloadFilter, *, key: str | None = None
     ) -> None:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
         condition = translate.to_filter(filter)
         self._update(edge.UpdateOperation.set_payload_by_filter(condition, dict(values), key))
 
-    def delete(self, filter: models.Filter) -> None:
+    def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match; `optimize` frees their space."""
         self._update(edge.UpdateOperation.delete_points_by_filter(translate.to_filter(filter)))
 
-    def count(self, filter: models.Filter | None = None) -> int:
+    def count(self, filter: PayloadFilter | None = None) -> int:
         """Return exactly how many records match."""
         with self._open_shard() as shard:
             return shard.count(edge.CountRequest(exact=True, filter=translate.to_filter(filter)))
@@ -188,6 +191,10 @@ class EdgeStore:
             facet = shard.facet(edge.FacetRequest(key, limit=_MAX_FACETS, exact=True))
         # The engine also lists values whose records were all removed.
         return {str(hit.value): hit.count for hit in facet.hits if hit.count}
+
+    def version(self) -> Hashable:
+        """Return a value that changes with every write, and is another one in every store that is opened."""
+        return self._version_token, self._cache.generation
 
     def optimize(self) -> None:
         """Free the space of removed and replaced pages, once they are a fifth of the index.

@@ -19,9 +19,11 @@ from uuid import uuid4
 
 from qdrant_client import models
 
+from docrag.store.requests import FieldMatch, PayloadCondition, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.schema import HELD_BY
-from docrag.store.server.store import MAX_FACETS, ServerStore
+from docrag.store.server.store import ServerStore
+from docrag.store.server.translate import to_filter
 from docrag.types import PageRecord
 
 logger = logging.getLogger(__name__)
@@ -67,46 +69,40 @@ class SharedStore(ServerStore):
         stored = {record.id: _holders(record) for record in self.retrieve(ids, payload=[HELD_BY])}
         super().upsert([self._held(record, stored.get(record.id, frozenset())) for record in records])
 
-    def delete(self, filter: models.Filter) -> None:
+    def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match and that no one else holds; give up the claim on the others."""
         held_by_others = models.FieldCondition(
             key=HELD_BY, match=models.MatchExcept(**{"except": [self.holder]})
         )
-        super().delete(models.Filter(must=[filter], must_not=[held_by_others]))
-        for document_id, holders in self._claims(models.Filter(must=[filter, self._held_by_this()])):
+        self._delete(models.Filter(must=[to_filter(filter)], must_not=[held_by_others]))
+        for document_id, holders in self._claims(PayloadFilter(must=(filter, self._held_by_this()))):
             logger.info("document %s stays in %s: other machines hold it", document_id, self.collection)
             self._set_holders(holders - {self.holder}, filter, _is_document(document_id))
 
     def unheld(self) -> frozenset[str]:
         """Return the ids of documents of which this machine does not hold every stored page."""
-        not_held = models.Filter(must_not=[self._held_by_this()])
-        client = self.connection.client
-        facet = self._call(
-            lambda: client.facet(
-                self.collection, _DOCUMENT_ID, facet_filter=not_held, limit=MAX_FACETS, exact=True
-            )
-        )
-        return frozenset(str(hit.value) for hit in facet.hits if hit.count)
+        not_held = PayloadFilter(must_not=(self._held_by_this(),))
+        return frozenset(self._facet(_DOCUMENT_ID, not_held))
 
     def hold(self, document_id: str, holders: frozenset[str] = frozenset()) -> None:
         """Hold all pages of a document, also on behalf of other machines if they are named."""
         # Pages that this machine holds already need no change, unless other holders are added.
-        already_held: list[models.Condition] = [] if holders else [self._held_by_this()]
-        pages = models.Filter(must=[_is_document(document_id)], must_not=already_held)
+        already_held = () if holders else (self._held_by_this(),)
+        pages = PayloadFilter(must=(_is_document(document_id),), must_not=already_held)
         for claimed_id, current in self._claims(pages):
             self._set_holders(current | holders | {self.holder}, _is_document(claimed_id))
 
     def holders(self) -> Iterator[tuple[str, frozenset[str]]]:
         """Yield each document with the names of the machines that hold pages of it."""
-        return self._claims(models.Filter())
+        return self._claims(PayloadFilter())
 
-    def _held_by_this(self) -> models.FieldCondition:
-        return models.FieldCondition(key=HELD_BY, match=models.MatchValue(value=self.holder))
+    def _held_by_this(self) -> FieldMatch:
+        return FieldMatch(HELD_BY, (self.holder,))
 
     def _held(self, record: PageRecord, others: frozenset[str]) -> PageRecord:
         return replace(record, payload={**record.payload, HELD_BY: sorted({self.holder, *others})})
 
-    def _claims(self, filter: models.Filter) -> Iterator[tuple[str, frozenset[str]]]:
+    def _claims(self, filter: PayloadFilter) -> Iterator[tuple[str, frozenset[str]]]:
         """Yield the documents with matching records, and the holders of any of these records."""
         claims: dict[str, frozenset[str]] = {}
         for record in self.scroll(filter, payload=[_DOCUMENT_ID, HELD_BY]):
@@ -114,12 +110,12 @@ class SharedStore(ServerStore):
             claims[document_id] = claims.get(document_id, frozenset()) | _holders(record)
         yield from claims.items()
 
-    def _set_holders(self, holders: frozenset[str], *conditions: models.Condition) -> None:
-        self.set_payload({HELD_BY: sorted(holders)}, models.Filter(must=list(conditions)))
+    def _set_holders(self, holders: frozenset[str], *conditions: PayloadCondition) -> None:
+        self.set_payload({HELD_BY: sorted(holders)}, PayloadFilter(must=conditions))
 
 
-def _is_document(document_id: str) -> models.FieldCondition:
-    return models.FieldCondition(key=_DOCUMENT_ID, match=models.MatchValue(value=document_id))
+def _is_document(document_id: str) -> FieldMatch:
+    return FieldMatch(_DOCUMENT_ID, (document_id,))
 
 
 def _holders(record: PageRecord) -> frozenset[str]:

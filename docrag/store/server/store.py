@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -12,6 +12,7 @@ from qdrant_client import models
 
 from docrag.errors import IndexNotFound, InvalidRecord, ServerRefused, ServerUnreachable, StoreError
 from docrag.store.layout import Fingerprint, Layout, page_name, validate_record
+from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.connection import Connection
 from docrag.store.server.failures import TOO_LARGE
@@ -22,6 +23,7 @@ from docrag.store.server.schema import (
     read_fingerprint,
     require_layout,
 )
+from docrag.store.server.translate import to_filter, to_query
 from docrag.store.server.wire import MAX_REQUEST_BYTES, PackedPoint, batches, to_record
 from docrag.types import PageRecord, ScoredId
 
@@ -29,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-MAX_FACETS = 1_000_000
+_MAX_FACETS = 1_000_000
 """Values of a field that one request asks for; more than any index has."""
 
 _SCROLL_SIZE = 256
@@ -153,10 +155,10 @@ class ServerStore:
         """Do nothing: `upsert` returns after the server has logged and applied the write."""
         self._require_open()
 
-    def query(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredId]]:
+    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
         """Answer several queries in one request; for each a list of pages, best first."""
-        client = self.connection.client
-        responses = self._call(lambda: client.query_batch_points(self.collection, list(requests)))
+        client, queries = self.connection.client, [to_query(request) for request in requests]
+        responses = self._call(lambda: client.query_batch_points(self.collection, queries))
         return [[ScoredId(str(point.id), point.score) for point in response.points] for response in responses]
 
     def retrieve(
@@ -177,38 +179,40 @@ class ServerStore:
         return [records[id] for id in ids if id in records]
 
     def scroll(
-        self, filter: models.Filter | None = None, *, payload: Sequence[str] | None = None
+        self, filter: PayloadFilter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
         """Yield every record that matches, without vectors."""
+        condition = to_filter(filter)
         offset: Any = None
         while True:
-            points, offset = self._read_next(filter, payload, offset)
+            points, offset = self._read_next(condition, payload, offset)
             yield from map(to_record, points)
             if offset is None:
                 return
 
     def set_payload(
-        self, values: Mapping[str, Any], filter: models.Filter, *, key: str | None = None
+        self, values: Mapping[str, Any], filter: PayloadFilter, *, key: str | None = None
     ) -> None:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
-        client, payload = self.connection.client, dict(values)
-        self._write(lambda: client.set_payload(self.collection, payload, filter, key, wait=True))
+        client, payload, condition = self.connection.client, dict(values), to_filter(filter)
+        self._write(lambda: client.set_payload(self.collection, payload, condition, key, wait=True))
 
-    def delete(self, filter: models.Filter) -> None:
+    def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match; the server frees their space in the background."""
-        selector = models.FilterSelector(filter=filter)
-        self._write(lambda: self.connection.client.delete(self.collection, selector, wait=True))
+        self._delete(to_filter(filter))
 
-    def count(self, filter: models.Filter | None = None) -> int:
+    def count(self, filter: PayloadFilter | None = None) -> int:
         """Return exactly how many records match."""
-        client = self.connection.client
-        return self._call(lambda: client.count(self.collection, filter, exact=True)).count
+        client, condition = self.connection.client, to_filter(filter)
+        return self._call(lambda: client.count(self.collection, condition, exact=True)).count
 
     def facet(self, key: str) -> dict[str, int]:
         """Return how many records have each value of an indexed keyword field."""
-        client = self.connection.client
-        facet = self._call(lambda: client.facet(self.collection, key, limit=MAX_FACETS, exact=True))
-        return {str(hit.value): hit.count for hit in facet.hits if hit.count}
+        return self._facet(key)
+
+    def version(self) -> Hashable:
+        """Return None: other machines may change the collection, and the server does not say when."""
+        return None
 
     def optimize(self) -> None:
         """Do nothing: the server optimises by itself."""
@@ -226,6 +230,10 @@ class ServerStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _delete(self, filter: models.Filter) -> None:
+        selector = models.FilterSelector(filter=filter)
+        self._write(lambda: self.connection.client.delete(self.collection, selector, wait=True))
 
     def _send(self, batch: Sequence[PackedPoint]) -> None:
         """Write a batch, split as often as the server, or a proxy before it, finds it too large."""
@@ -284,6 +292,14 @@ class ServerStore:
                 with_payload=_payload_selector(payload),
             )
         )
+
+    def _facet(self, key: str, filter: PayloadFilter | None = None) -> dict[str, int]:
+        """Return how many of the records that match have each value of an indexed keyword field."""
+        client, condition = self.connection.client, to_filter(filter)
+        facet = self._call(
+            lambda: client.facet(self.collection, key, facet_filter=condition, limit=_MAX_FACETS, exact=True)
+        )
+        return {str(hit.value): hit.count for hit in facet.hits if hit.count}
 
     def _call(self, do: Callable[[], Result]) -> Result:
         self._require_open()

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qdrant_client import models
 
 from docrag.errors import StoreError
 from docrag.store.layout import Layout
 from docrag.store.local.cache import ReadKey, RecordCache
 from docrag.store.local.store import EdgeStore
+from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.types import PATCHES, PageRecord
 from tests.threads import at_once
 
 Make = Callable[[int], PageRecord]
 ALL = ReadKey((PATCHES,), None)
-PAGE = models.FieldCondition(key="metadata.page", match=models.MatchValue(value=3))
+PAGE = PayloadFilter(must=(FieldMatch("metadata.page", (3,)),))
 
 
 @pytest.fixture
@@ -106,9 +106,9 @@ def test_every_write_is_seen_at_once(store: EdgeStore, record: Make):
     assert read() == ["text of page 3"]
     store.upsert([named(page, "new")])
     assert read() == ["new"]
-    store.set_payload({"page_content": "set"}, models.Filter(must=[PAGE]))
+    store.set_payload({"page_content": "set"}, PAGE)
     assert read() == ["set"]
-    store.delete(models.Filter(must=[PAGE]))
+    store.delete(PAGE)
     assert read() == []
     store.upsert([page])
     assert read() == ["text of page 3"]

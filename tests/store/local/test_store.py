@@ -15,6 +15,16 @@ from docrag.errors import IndexMismatch, IndexNotFound, InvalidRecord, StoreErro
 from docrag.store.layout import Layout
 from docrag.store.local import store as edge
 from docrag.store.local.store import EdgeStore
+from docrag.store.requests import (
+    FieldIsEmpty,
+    FieldMatch,
+    FieldRange,
+    HasId,
+    PayloadFilter,
+    Prefetch,
+    QueryRequest,
+)
+from docrag.store.server.translate import to_filter, to_query
 from docrag.types import PageRecord, SparseVector
 
 Make = Callable[[int], PageRecord]
@@ -66,57 +76,52 @@ def local_point(record: PageRecord) -> models.PointStruct:
     return models.PointStruct(id=record.id, vector=vectors, payload=dict(record.payload))
 
 
-def value(key: str, value: str | int) -> models.FieldCondition:
-    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+def value(key: str, value: str | int) -> PayloadFilter:
+    return PayloadFilter(must=(FieldMatch(key, (value,)),))
 
 
-DOCUMENT_3 = models.Filter(must=[value("metadata.document_id", f"{3:064x}")])
+DOCUMENT_3 = value("metadata.document_id", f"{3:064x}")
 RNG = np.random.default_rng(99)
 ROWS = RNG.normal(size=(4, 16)).astype(np.float32)
 ROWS /= np.linalg.norm(ROWS, axis=1, keepdims=True)
-QUERY = ROWS.tolist()
-DENSE = RNG.normal(size=8).tolist()
-TERMS = models.SparseVector(indices=[1, 5, 9, 13], values=[1.0, 1.0, 1.0, 1.0])
-EXACT = models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
-PREFETCH = [
-    models.Prefetch(query=QUERY, using="pooled", limit=8),
-    models.Prefetch(query=TERMS, using="bm25", limit=5),
-    models.Prefetch(query=DENSE, using="caption", limit=5),
-]
+DENSE = RNG.normal(size=8).astype(np.float32)
+TERMS = SparseVector((1, 5, 9, 13), (1.0, 1.0, 1.0, 1.0))
+PREFETCH = (Prefetch(ROWS, "pooled", 8), Prefetch(TERMS, "bm25", 5), Prefetch(DENSE, "caption", 5))
 
 FILTERS = {
     "value": DOCUMENT_3,
-    "one condition": models.Filter(must=value("metadata.source", "/docs/2.pdf")),
-    "list value": models.Filter(must=[value("metadata.sources", "/copy/3.pdf")]),
-    "integer": models.Filter(must=[value("metadata.page", 2)]),
-    "any": models.Filter(
-        must=[models.FieldCondition(key="metadata.file_name", match=models.MatchAny(any=["1.pdf", "4.pdf"]))]
+    "list value": value("metadata.sources", "/copy/3.pdf"),
+    "integer": value("metadata.page", 2),
+    "any string": PayloadFilter(must=(FieldMatch("metadata.file_name", ("1.pdf", "4.pdf")),)),
+    "any integer": PayloadFilter(must=(FieldMatch("metadata.page", (1, 3)),)),
+    "any of both types": PayloadFilter(must=(FieldMatch("metadata.page", ("1", 2, "2", 4)),)),
+    "range": PayloadFilter(must=(FieldRange("metadata.page", gte=1, lt=3),)),
+    "open range": PayloadFilter(must=(FieldRange("metadata.page", gt=1.5),)),
+    "must not": PayloadFilter(must_not=(FieldMatch("metadata.page", (2,)),)),
+    "should": PayloadFilter(should=(value("metadata.page", 2), DOCUMENT_3)),
+    "all three": PayloadFilter(
+        must=(FieldRange("metadata.page", lte=3),),
+        should=(DOCUMENT_3, value("metadata.page", 1)),
+        must_not=(FieldMatch("metadata.page", (0,)),),
     ),
-    "range": models.Filter(
-        must=[models.FieldCondition(key="metadata.page", range=models.Range(gte=1, lt=3))]
-    ),
-    "must not": models.Filter(must_not=[value("metadata.page", 2)]),
-    "should": models.Filter(should=[value("metadata.page", 2), DOCUMENT_3]),
-    "empty": models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key="metadata.page"))]),
-    "all": models.Filter(),
+    "empty": PayloadFilter(must=(FieldIsEmpty("metadata.page"),)),
+    "not empty": PayloadFilter(must_not=(FieldIsEmpty("metadata.page"),)),
+    "all": PayloadFilter(),
 }
 
 REQUESTS = {
-    "late": models.QueryRequest(query=QUERY, using="patches", limit=30),
-    "dense": models.QueryRequest(query=DENSE, using="caption", limit=9),
-    "sparse": models.QueryRequest(query=TERMS, using="bm25", limit=30),
-    "two stages": models.QueryRequest(query=QUERY, using="patches", prefetch=PREFETCH, params=EXACT, limit=6),
-    "one prefetch": models.QueryRequest(query=QUERY, using="patches", prefetch=PREFETCH[0], limit=6),
-    "filtered prefetch": models.QueryRequest(
-        query=QUERY,
-        using="patches",
-        prefetch=models.Prefetch(query=DENSE, using="caption", filter=DOCUMENT_3, limit=3),
-        limit=6,
+    "late": QueryRequest(ROWS, "patches", 30),
+    "dense": QueryRequest(DENSE, "caption", 9),
+    "sparse": QueryRequest(TERMS, "bm25", 30),
+    "two stages": QueryRequest(ROWS, "patches", 6, prefetch=PREFETCH, exact=True, ignore_quantization=True),
+    "one prefetch": QueryRequest(ROWS, "patches", 6, prefetch=PREFETCH[:1]),
+    "prefetch within a prefetch": QueryRequest(
+        ROWS, "patches", 6, prefetch=(Prefetch(ROWS, "pooled", 4, prefetch=PREFETCH[2:]),)
     ),
-    **{
-        f"filter: {name}": models.QueryRequest(query=QUERY, using="patches", filter=filter, limit=30)
-        for name, filter in FILTERS.items()
-    },
+    "filtered prefetch": QueryRequest(
+        ROWS, "patches", 6, prefetch=(Prefetch(DENSE, "caption", 3, DOCUMENT_3),)
+    ),
+    **{f"filter: {name}": QueryRequest(ROWS, "patches", 30, filter) for name, filter in FILTERS.items()},
 }
 
 
@@ -124,7 +129,7 @@ REQUESTS = {
 @pytest.mark.parametrize("name", REQUESTS)
 def test_it_answers_as_the_client_does(read_only: EdgeStore, local: QdrantClient, name: str):
     [found] = read_only.query([REQUESTS[name]])
-    [expected] = local.query_batch_points("pages", [REQUESTS[name]])
+    [expected] = local.query_batch_points("pages", [to_query(REQUESTS[name])])
     assert len(found) == len(expected.points)
     assert {hit.id: hit.score for hit in found} == pytest.approx(
         {str(point.id): point.score for point in expected.points}, abs=5e-3
@@ -134,11 +139,9 @@ def test_it_answers_as_the_client_does(read_only: EdgeStore, local: QdrantClient
 
 
 def test_maxsim_and_cosine_are_those_of_numpy(read_only: EdgeStore, records: list[PageRecord]):
-    late, dense = read_only.query(
-        [REQUESTS["late"], models.QueryRequest(query=DENSE, using="caption", limit=30)]
-    )
+    late, dense = read_only.query([REQUESTS["late"], QueryRequest(DENSE, "caption", 30)])
     maxsim = {r.id: float((ROWS @ r.vectors["patches"].T).max(axis=1).sum()) for r in records}
-    unit = np.array(DENSE) / np.linalg.norm(DENSE)
+    unit = DENSE / np.linalg.norm(DENSE)
     cosine = {r.id: float(r.vectors["caption"] @ unit) for r in records}
     # float16 keeps 11 bits of each number
     assert {hit.id: hit.score for hit in late} == pytest.approx(maxsim, abs=2e-3)
@@ -148,10 +151,10 @@ def test_maxsim_and_cosine_are_those_of_numpy(read_only: EdgeStore, records: lis
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters_count_scroll_and_has_id_agree(read_only: EdgeStore, local: QdrantClient, name: str):
-    expected = local.count("pages", count_filter=FILTERS[name]).count
+    expected = local.count("pages", count_filter=to_filter(FILTERS[name])).count
     found = [record.id for record in read_only.scroll(FILTERS[name])]
     assert read_only.count(FILTERS[name]) == len(found) == len(set(found)) == expected
-    assert read_only.count(models.Filter(must=[models.HasIdCondition(has_id=found)])) == expected
+    assert read_only.count(PayloadFilter(must=(HasId(tuple(found)),))) == expected
 
 
 def test_several_requests_give_what_each_gives_alone(read_only: EdgeStore):
@@ -203,7 +206,7 @@ def test_payload_is_set_inside_the_named_object(store: EdgeStore, record: Make):
     store.set_payload({"sources": ["/moved.pdf"]}, DOCUMENT_3, key="metadata")
     [found] = store.retrieve([record(15).id])
     assert found.payload["metadata"] == record(15).payload["metadata"] | {"sources": ["/moved.pdf"]}
-    assert store.count(models.Filter(must=[value("metadata.sources", "/moved.pdf")])) == 5
+    assert store.count(value("metadata.sources", "/moved.pdf")) == 5
 
 
 def test_delete_and_facet(store: EdgeStore):
@@ -220,7 +223,7 @@ def test_a_facet_of_a_field_without_index_is_an_error(read_only: EdgeStore):
 
 def test_a_query_that_does_not_fit_is_an_error_in_the_engines_words(read_only: EdgeStore):
     with pytest.raises(StoreError, match="expected dim: 16, got 2"):
-        read_only.query([models.QueryRequest(query=[[1.0, 2.0]], using="patches")])
+        read_only.query([QueryRequest(np.ones((1, 2), np.float32), "patches", 10)])
 
 
 def test_a_batch_with_one_bad_record_writes_nothing(store: EdgeStore, record: Make):
@@ -240,11 +243,21 @@ def test_what_was_written_is_there_after_closing(tmp_path: Path, layout: Layout,
     assert [{hit.id for hit in hits} for hits in before] == [{hit.id for hit in hits} for hits in again]
 
 
+def test_the_version_is_another_one_in_every_store_that_is_opened(tmp_path: Path, layout: Layout):
+    """Another process may have changed the records in between."""
+    EdgeStore.create(tmp_path / "shard", layout).close()
+    versions = []
+    for _ in range(2):
+        with EdgeStore.open(tmp_path / "shard", layout) as store:
+            versions.append(store.version())
+    assert versions[0] != versions[1]
+
+
 def test_optimize_gives_back_the_space_of_removed_pages(tmp_path: Path, layout: Layout, record: Make):
     with EdgeStore.create(tmp_path / "shard", layout) as store:
         store.optimize()
         store.upsert([record(n) for n in range(300)])
-        store.delete(models.Filter(must_not=[value("metadata.page", 2)]))
+        store.delete(PayloadFilter(must_not=(value("metadata.page", 2),)))
         before = store.query([REQUESTS["late"]])
         segments = {path.name for path in (tmp_path / "shard" / "segments").iterdir()}
         store.optimize()

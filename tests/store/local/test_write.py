@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qdrant_client import models
 
 from docrag.errors import IndexMismatch
 from docrag.store.layout import Layout
 from docrag.store.local.store import EdgeStore
+from docrag.store.requests import QueryRequest
 from docrag.types import PageRecord
 from tests.encode.maxsim import maxsim
 
@@ -58,7 +58,7 @@ def test_scores_by_datatype(tmp_path: Path, record: Make, datatype: str, error: 
     with EdgeStore.create(tmp_path / "shard", layout) as store:
         store.upsert(pages)
     with EdgeStore.open(tmp_path / "shard", layout) as store:
-        [found] = store.query([models.QueryRequest(query=query.tolist(), using="patches", limit=20)])
+        [found] = store.query([QueryRequest(query, "patches", 20)])
     expected = {one.id: maxsim(query, one.vectors["patches"]) for one in pages}
     assert {hit.id for hit in found} == set(expected)
     for hit in found:

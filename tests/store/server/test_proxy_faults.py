@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from qdrant_client import QdrantClient, models
+from qdrant_client import QdrantClient
 
 from docrag.errors import ServerRefused, ServerUnreachable
 from docrag.store.layout import KEYWORDS, Fingerprint, Layout
+from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.address import Address
 from docrag.store.server.connection import TRIES, Connection, connect
@@ -22,7 +23,7 @@ from tests.store.fake_qdrant import FakeQdrant, Fault
 from tests.store.proxy import Break, Proxy
 from tests.store.server.test_faults import FINGERPRINT, assert_whole
 
-FIRST = models.Filter(must=[models.FieldCondition(key="metadata.page", match=models.MatchValue(value=0))])
+FIRST = PayloadFilter(must=(FieldMatch("metadata.page", (0,)),))
 
 
 class Road:

@@ -19,6 +19,7 @@ from docrag.errors import (
     StoreError,
 )
 from docrag.store.layout import KEYWORDS, Fingerprint, Layout
+from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.address import Address
 from docrag.store.server.connection import Connection, connect
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no")
 
 FINGERPRINT = Fingerprint({"layout": 1, "late": None, "text": {"family": "minilm", "weight": 1.0}})
 OTHER = Fingerprint({"layout": 1, "late": {"family": "colpali"}, "text": {"family": "minilm"}})
-PAGE_2 = models.Filter(must=[models.FieldCondition(key="metadata.page", match=models.MatchValue(value=2))])
+PAGE_2 = PayloadFilter(must=(FieldMatch("metadata.page", (2,)),))
 
 
 @pytest.fixture

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from docrag.settings import Settings
     from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, MultiVector, Page, Region
 
+__version__ = "0.1.0"
+"""The version of the package, which pyproject.toml reads from here: metadata takes longer to look up."""
+
 _HOMES = {
     "DocragError": "docrag.errors",
     "FileReport": "docrag.ingest.report",

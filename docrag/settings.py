@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import AnyHttpUrl, Field, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,7 +21,6 @@ from pydantic_settings import (
 from docrag.errors import SettingsError
 from docrag.types import CaptionSource, Datatype, KeepPatches, Pooling
 
-_URL: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl)
 _NO_BASE_URL = "must be http(s)://host:port/path, without user, query and fragment"
 _MAX_BATCH_SIZE = 4096
 
@@ -139,8 +138,10 @@ class Settings(BaseSettings):
     def _parse_image_base_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        from pydantic import AnyHttpUrl  # slow to import, and seldom needed
+
         try:
-            url = _URL.validate_python(value)  # follows the URL standard, as browsers do
+            url = AnyHttpUrl(value)  # follows the URL standard, as browsers do
         except ValidationError:
             raise ValueError(_NO_BASE_URL) from None
         if url.username or url.password or url.query or url.fragment:

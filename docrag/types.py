@@ -1,4 +1,6 @@
-"""The types that the stages pass to each other; they need numpy only.
+"""The types that the stages pass to each other.
+
+numpy is imported for their annotations only: a program that prints hits does without it.
 
 Boxes are always (x0, y0, x1, y1) in page units: 0..1 from the top left corner of the page as it is displayed.
 """
@@ -10,14 +12,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from docrag.errors import DocumentError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 Box = tuple[float, float, float, float]
@@ -166,7 +167,7 @@ class SparseVector:
     values: tuple[float, ...]
 
 
-Vector = NDArray[np.float32] | SparseVector
+Vector: TypeAlias = "NDArray[np.float32] | SparseVector"
 """A multi-vector (n, dim), a dense vector (dim,), or a sparse vector."""
 
 

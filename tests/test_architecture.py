@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,10 @@ def test_public_names_exist_and_are_all_there_is():
     assert sorted(docrag.__all__) == sorted(docrag._HOMES)
     for name in docrag.__all__:
         assert getattr(docrag, name).__name__ == name or name == "Mode"
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert docrag.__version__ == version("docrag-qdrant")
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -1,4 +1,7 @@
-"""The command line: one module per command, results on stdout, progress, errors and the log on stderr."""
+"""The command line: one module per command, results on stdout, progress, errors and the log on stderr.
+
+The module of a command is imported when it runs, so that one command does not wait for what others need.
+"""
 
 from __future__ import annotations
 
@@ -9,56 +12,86 @@ from typing import Annotated
 
 import typer
 
-from docrag.cli import (
-    demo,
-    doctor,
-    estimate,
-    evaluate,
-    export,
-    import_,
-    ingest,
-    label,
-    mcp,
-    migrate,
-    models,
-    remove,
-    search,
-    serve,
-    status,
-    tune,
-)
-from docrag.cli.command import VerboseOption, command
+from docrag import __version__
+from docrag.cli.command import VerboseOption
+from docrag.cli.lazy_group import CommandEntry, LazyGroup
+
+
+class Commands(LazyGroup):
+    """The commands of docrag, in the order in which help lists them."""
+
+    entries = (
+        CommandEntry("ingest", "Read, embed and store every page; files that did not change are skipped."),
+        CommandEntry("search", "Find the pages that answer a question, and the region of each that matched."),
+        CommandEntry(
+            "label",
+            "Print which of some labels each page looks like, without training (zero-shot classification).",
+        ),
+        CommandEntry(
+            "tune",
+            "Measure how many pages a search must compare exactly, and keep the fastest plan that is good "
+            "enough.",
+        ),
+        CommandEntry("status", "Print what the index holds and which models it was built with."),
+        CommandEntry("remove", "Remove a file from the index; the file itself is not touched."),
+        CommandEntry(
+            "estimate",
+            "Estimate disk space, memory and search time for an index of these pages, without loading any "
+            "model.",
+        ),
+        CommandEntry(
+            "export",
+            "Write pages, vectors and images into a folder of npz files; only parts that changed are "
+            "written.",
+        ),
+        CommandEntry(
+            "import",
+            "Create an index from an export, or bring one up to date with it; no model is needed.",
+            function="import_",
+        ),
+        CommandEntry(
+            "eval",
+            "Search for judged questions, and report nDCG, recall, MRR and latency.",
+            function="evaluate",
+        ),
+        CommandEntry(
+            "migrate",
+            "Rebuild an index with other models or another layout; searches use the old one until it is "
+            "done.",
+        ),
+        CommandEntry(
+            "models",
+            "List the encoders for --late, --image and --text, grouped by the library that runs them.",
+        ),
+        CommandEntry(
+            "doctor",
+            "Check torch, models, index and disk; the exit code is 1 when something does not work.",
+        ),
+        CommandEntry(
+            "demo", "Ingest five small example PDFs and show the pages that answer three questions."
+        ),
+        CommandEntry("serve", "Search an index in a browser, and from programs through an HTTP API."),
+        CommandEntry(
+            "mcp",
+            "Let an assistant search an index and look at its pages (MCP: Claude, Cursor, VS Code and "
+            "others).",
+        ),
+    )
+
 
 app = typer.Typer(
     name="docrag",
+    cls=Commands,
     help="Find the page that answers a question, in folders of PDFs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("ingest")(command(ingest.ingest))
-app.command("search")(command(search.search))
-app.command("label")(command(label.label))
-app.command("tune")(command(tune.tune))
-app.command("status")(command(status.status))
-app.command("remove")(command(remove.remove))
-app.command("estimate")(command(estimate.estimate))
-app.command("export")(command(export.export))
-app.command("import")(command(import_.import_))
-app.command("eval")(command(evaluate.evaluate))
-app.command("migrate")(command(migrate.migrate))
-app.command("models")(command(models.models))
-app.command("doctor")(command(doctor.doctor))
-app.command("demo")(command(demo.demo))
-app.command("serve")(command(serve.serve))
-app.command("mcp")(command(mcp.mcp))
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"docrag {version('docrag-qdrant')}")
+        typer.echo(f"docrag {__version__}")
         raise typer.Exit
 
 

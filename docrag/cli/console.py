@@ -8,15 +8,14 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rich import progress
-from rich.console import Console
-
-from docrag.ingest.report import IngestEvent, Progress, WaitingForWriter
-
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from rich.console import Console
+
     from docrag.settings import Settings
 
 SOME_FAILED = 3
@@ -24,45 +23,50 @@ LOGGED = ("docrag", "mcp_docrag")
 """The loggers that -v makes talk."""
 
 logger = logging.getLogger(__name__)
-results = Console(highlight=False, markup=False)
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+class Terminal:
+    """A stream on which text is printed with rich, which is imported when something is printed first.
+
+    Args:
+        stderr: Whether it is stderr, and not stdout.
+        soft_wrap: Whether long lines are left for the terminal to wrap, where `print` is told nothing else.
+    """
+
+    def __init__(self, *, stderr: bool = False, soft_wrap: bool = False) -> None:
+        self._stderr = stderr
+        self._soft_wrap = soft_wrap
+
+    @cached_property
+    def console(self) -> Console:
+        """The console of rich, for what is more than a line of text."""
+        from rich.console import Console
+
+        return Console(stderr=self._stderr, soft_wrap=self._soft_wrap, highlight=False, markup=False)
+
+    def print(self, what: Any, *, style: str | None = None, soft_wrap: bool | None = None) -> None:
+        """Print a line of text or a table.
+
+        Args:
+            what: A text, or anything that rich can print.
+            style: Such as "bold red"; it has no effect where the stream is no terminal.
+            soft_wrap: Whether long lines are left for the terminal to wrap.
+        """
+        self.console.print(what, style=style, soft_wrap=soft_wrap)
+
+    def status(self, text: str) -> AbstractContextManager[Any]:
+        """Show what is being done while the context lasts, if the stream is a terminal."""
+        return self.console.status(text)
+
+
+results = Terminal()
+errors = Terminal(stderr=True, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
     """Print one JSON value on one line of stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
-
-
-class Monitor:
-    """Shows what an ingest reports: a progress bar on stderr, and with --json a line on stdout per file."""
-
-    def __init__(self, *, as_json: bool = False) -> None:
-        self._as_json = as_json
-        self.bar = progress.Progress(
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(),
-            progress.TextColumn("{task.completed:.0f}/{task.total:.0f} pages"),
-            progress.TextColumn("{task.fields[speed]}"),
-            console=errors,
-            transient=True,
-            disable=not errors.is_terminal,
-        )
-        self._task = self.bar.add_task("reading", total=0, speed="")
-
-    def __call__(self, event: IngestEvent) -> None:
-        """Show one event."""
-        if isinstance(event, Progress):
-            elapsed = self.bar.tasks[self._task].elapsed or 0.0
-            speed = f"{event.pages / elapsed:.1f} pages/s" if elapsed else ""
-            name = Path(event.file).name[:40]
-            self.bar.update(
-                self._task, description=name, completed=event.pages, total=event.known, speed=speed
-            )
-        elif isinstance(event, WaitingForWriter):
-            errors.print(f"waiting for {event.holder}, which is changing the index")
-        elif self._as_json:
-            print_json(event.as_json())
 
 
 class ConsoleHandler(logging.Handler):

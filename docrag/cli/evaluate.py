@@ -65,7 +65,7 @@ def search_all(
     run: dict[str, list[str]] = {}
     seconds: list[float] = []
     for query_id, judged_pages in track(
-        judgements.items(), console=errors, transient=True, disable=not errors.is_terminal
+        judgements.items(), console=errors.console, transient=True, disable=not errors.console.is_terminal
     ):
         if query_id in questions:
             started = time.perf_counter()

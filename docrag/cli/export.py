@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from docrag.cli.console import Monitor, print_json, read_settings, results
+from docrag.cli.console import print_json, read_settings, results
+from docrag.cli.monitor import Monitor
 from docrag.cli.options import IndexOption, JsonOption
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from docrag.cli.console import Monitor, errors, print_json, read_settings, results
+from docrag.cli.console import errors, print_json, read_settings, results
+from docrag.cli.monitor import Monitor
 from docrag.cli.options import DatatypeOption, ImageBaseUrlOption, IndexOption, JsonOption
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from docrag.cli.console import SOME_FAILED, Monitor, errors, print_json, results
+from docrag.cli.console import SOME_FAILED, errors, print_json, results
+from docrag.cli.monitor import Monitor
 from docrag.cli.options import BuildOptions, ImageBaseUrlOption, IndexOption, JsonOption, PasswordOption
 from docrag.ingest.report import IngestReport
 

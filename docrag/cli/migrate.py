@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from docrag.cli.console import SOME_FAILED, Monitor, errors, print_json, read_settings, results
+from docrag.cli.console import SOME_FAILED, errors, print_json, read_settings, results
+from docrag.cli.monitor import Monitor
 from docrag.cli.options import BuildOptions, IndexOption, JsonOption, PasswordOption, refuse
 from docrag.errors import SettingsError
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from docrag.cli.console import print_json, results
-from docrag.cli.options import DeviceOptions, IndexOption, JsonOption, given, join
-from docrag.cli.remote_search import running_server, search_server
-from docrag.errors import IndexInUse, QueryError
+from docrag.cli.options import DeviceOptions, IndexOption, JsonOption
+from docrag.errors import QueryError
+from docrag.index.one_search import search_index
 from docrag.search.hit_json import hit_json
 from docrag.types import Hit, Mode
-
-if TYPE_CHECKING:
-    from docrag.settings import Settings
 
 
 def search(
@@ -63,18 +57,7 @@ def search(
     """Find the pages that answer a question, and the region of each that matched."""
     settings = devices.settings(index=index)
     wanted: dict[str, Any] = {"query": query, "k": k, "mode": mode, "filter": parse_filter(filter or [])}
-    try:
-        hits, took_ms = _search_index(settings, wanted, image, audio)
-    except IndexInUse:
-        with running_server(settings) as server:
-            if server is None:
-                raise
-            if refused := given({**devices.flags(), "--audio": audio}):
-                raise IndexInUse(
-                    f"docrag serve at {server.url} has the index open, and cannot apply {join(refused)}",
-                    f"leave out {join(refused)}, or stop the server",
-                ) from None
-            hits, took_ms = search_server(server, wanted, image, with_best_image=open_best)
+    hits, took_ms = search_index(settings, wanted, image, audio)
     marked = write_marked(hits[0]) if open_best and hits else None
     if as_json:
         response: dict[str, Any] = {"query": query, "mode": mode, "took_ms": round(took_ms, 1)}
@@ -90,18 +73,6 @@ def search(
     print_hits(hits)
     if marked:
         results.print(f"marked page: {marked}", soft_wrap=True)
-
-
-def _search_index(
-    settings: Settings, wanted: Mapping[str, Any], image: Path | None, audio: Path | None
-) -> tuple[list[Hit], float]:
-    """The hits, and the milliseconds that the search took."""
-    from docrag.index.index import Index
-
-    with Index.open(settings=settings, create=False) as opened:
-        started = time.perf_counter()
-        hits = opened.search(**wanted, image=image, audio=audio)
-        return hits, (time.perf_counter() - started) * 1000
 
 
 def parse_filter(conditions: Sequence[str]) -> dict[str, str]:
@@ -130,6 +101,9 @@ def parse_filter(conditions: Sequence[str]) -> dict[str, str]:
 
 def print_hits(hits: Sequence[Hit]) -> None:
     """A table of score, file, page and the text of the best region."""
+    from rich.table import Table  # slow to import, and not needed for JSON
+    from rich.text import Text
+
     if not hits:
         results.print("no page found")
         return

@@ -1,8 +1,10 @@
-"""Index: what a user holds. It opens the stages and hands them to the flows: ingest, search and tuning."""
+"""Index: what a user holds. It opens the stages and hands them to the flows: ingest, search and tuning.
+
+`from docrag import Index` must be quick, so every method imports the flow that it needs when it is called.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +15,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from docrag.errors import NotFound
-from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
-from docrag.index.opening import open_storage
-from docrag.index.status import Status, status_of
-from docrag.ingest.sync import SyncOptions, sync
-from docrag.location.resolve import locate, require_index
-from docrag.search.stages import TunedPlan, save_plan, stages_for
-from docrag.settings import Settings, with_overrides
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
 if TYPE_CHECKING:
@@ -27,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from docrag.encode.encoders import Encoders
+    from docrag.index.status import Status
     from docrag.ingest.report import IngestReport
     from docrag.ingest.storage import Storage
     from docrag.ingest.sync import Listener
@@ -34,6 +30,7 @@ if TYPE_CHECKING:
     from docrag.search.filters import Filter
     from docrag.search.heatmap import Heatmap
     from docrag.search.label import LabelledPage
+    from docrag.settings import Settings
     from docrag.tuning.tune import Tuning
 
 RECOUNT_SECONDS = 60.0
@@ -93,6 +90,11 @@ class Index:
             IndexInUse: Another process has the index open.
             IndexMismatch: The index was built with other encoders.
         """
+        from docrag.index.model_selection import choose_encoders
+        from docrag.index.opening import open_storage
+        from docrag.location.resolve import locate, require_index
+        from docrag.settings import with_overrides
+
         overrides = {"index": uri, "late": late, "image": image, "text": text}
         settings = with_overrides(settings, overrides)
         location = locate(settings)
@@ -133,6 +135,7 @@ class Index:
         """
         from docrag.search.answer import answer
         from docrag.search.query import make_query
+        from docrag.search.stages import stages_for
 
         request = make_query(query, image, audio, k, mode, filter)
         stages = stages_for(self._location.folder, self._page_count)
@@ -140,6 +143,8 @@ class Index:
 
     async def asearch(self, query: str = "", **options: Any) -> list[Hit]:
         """The same as `search`, in a thread, so that an event loop is not blocked."""
+        import asyncio
+
         return await asyncio.to_thread(self.search, query, **options)
 
     def heatmap(self, page_id: str, query: str) -> Heatmap:
@@ -238,6 +243,9 @@ class Index:
             IndexMismatch: A migration has replaced the index since it was opened.
             StoreError: The index cannot be written. Everything reported before is safe.
         """
+        from docrag.index.model_selection import make_captioner, make_pipeline, make_read_options
+        from docrag.ingest.sync import SyncOptions, sync
+
         settings = self._settings
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
         with (
@@ -293,6 +301,7 @@ class Index:
         Raises:
             StoreError: There are too few pages to tune, or nothing to ask.
         """
+        from docrag.search.stages import TunedPlan, save_plan
         from docrag.tuning.tune import tune
 
         tuning = tune(self._storage.store, self._encoders, questions, recall, compare=compare)
@@ -323,6 +332,8 @@ class Index:
 
     def status(self) -> Status:
         """What the index holds."""
+        from docrag.index.status import status_of
+
         return status_of(self._location, self._storage, self._encoders)
 
     def close(self) -> None:

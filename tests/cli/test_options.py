@@ -7,12 +7,11 @@ import dataclasses
 import pytest
 from typer.main import get_command
 
-from docrag import Index, Settings
+from docrag import Settings
 from docrag.cli import app
 from docrag.cli.options import BuildOptions, DeviceOptions, VectorOptions
-from docrag.cli.remote_search import search_server
 from tests.cli.conftest import Outcome
-from tests.samples import FERRY, make_image, write_pdf
+from tests.samples import FERRY, write_pdf
 
 COMMANDS = get_command(app).commands
 
@@ -141,85 +140,3 @@ def test_patches_that_are_all_inked_are_noted(docrag):
     outcome = docrag("estimate", "--pages", 5, "--keep-patches", "inked")
     assert (outcome.code, "leaves nothing out" in outcome.err) == (0, True)
     assert "note" not in docrag("estimate", "--pages", 5, "--keep-patches", "inked", "--late", "colqwen2").err
-
-
-class Server:
-    """Stands in for a `docrag serve` that holds an index."""
-
-    url = "http://127.0.0.1:8000"
-
-    def __init__(self) -> None:
-        self.requests: list[dict] = []
-        self.pictures: list[str] = []
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def search(self, request: dict) -> dict:
-        self.requests.append(request)
-        hit = {
-            "score": 1.0,
-            "scores": {},
-            "file": "a.pdf",
-            "page": 1,
-            "page_id": "",
-            "text": "",
-            "regions": [],
-        }
-        hits = [hit | {"rank": rank, "image_url": f"/pages/{rank}.jpg"} for rank in (1, 2)]
-        return {"hits": hits, "took_ms": 3.0}
-
-    def picture(self, path: str) -> bytes:
-        self.pictures.append(path)
-        return b"JPEG"
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--audio", "a.wav"), "--audio"),
-        (("--device", "cpu", "--dtype", "float32"), "--device and --dtype"),
-    ],
-)
-def test_what_a_running_server_does_not_take_is_refused(docrag, demo_copy, monkeypatch, options, words):
-    uri, server = demo_copy(), Server()
-    monkeypatch.setattr("docrag.cli.search.running_server", lambda settings: server)
-    monkeypatch.setattr("docrag.cli.search._search_index", _in_use)
-    refused = docrag("search", "ferry", "--index", uri, *options)
-    assert refused.code == 1
-    assert f"cannot apply {words}" in refused.err
-    assert "stop the server" in refused.err
-    assert server.requests == []
-    assert docrag("search", "ferry", "--index", uri, "--json").lines[0]["took_ms"] == 3.0
-
-
-def _in_use(*_: object) -> None:
-    from docrag.errors import IndexInUse
-
-    raise IndexInUse("the index is open already")
-
-
-def test_a_server_gets_the_image_and_gives_the_picture_of_the_best_hit(tmp_path):
-    make_image(1).save(tmp_path / "photo.png")
-    server, query = Server(), {"query": "a\udce9", "k": 2, "mode": "hybrid", "filter": {}}
-    hits, took_ms = search_server(server, query, tmp_path / "photo.png", with_best_image=True)
-    assert took_ms == 3.0
-    assert server.requests[0].keys() == {"query", "k", "mode", "image"}
-    assert server.requests[0]["query"] == "a?"
-    assert server.pictures == ["/pages/1.jpg"]
-    assert hits[0].image_path.read_bytes() == b"JPEG"
-    assert hits[1].image_path is None
-    search_server(server, query, None, with_best_image=False)
-    assert "image" not in server.requests[1]
-    assert len(server.pictures) == 1
-
-
-@pytest.mark.slow
-def test_an_index_that_is_open_and_not_served_is_in_use(docrag_process, demo_copy):
-    uri = demo_copy()
-    with Index.open(uri):
-        refused = docrag_process("search", "ferry", "--index", uri, "--device", "cpu")
-    assert (refused.code, "open already" in refused.err) == (1, True)

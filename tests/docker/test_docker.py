@@ -21,7 +21,7 @@ import typer
 import yaml
 from fastapi.testclient import TestClient
 
-from docrag import Index
+from docrag import Index, __version__
 from docrag.cli import app
 from docrag.serve.app import create_app
 from docrag.serve.settings import ServeSettings
@@ -165,7 +165,7 @@ def test_images_have_versions_and_do_not_run_as_root():
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert not {"user", "privileged", "network_mode", "cap_add"} & set(service)
-        assert (service["image"] == f"docrag:{PROJECT['project']['version']}") == (name in OURS)
+        assert (service["image"] == f"docrag:{__version__}") == (name in OURS)
     assert services()["qdrant"]["image"].endswith("-unprivileged")
     assert re.findall(r"^USER (.*)$", STAGES["runtime"][1], re.M) == ["10001:10001"]
     for target in ("cpu", "cuda"):

@@ -16,7 +16,11 @@ import sys
 
 PRELOADED = (
     "colpali_engine",
-    "docrag.cli",
+    "docrag.cli.demo",
+    "docrag.cli.evaluate",
+    "docrag.cli.ingest",
+    "docrag.cli.search",
+    "docrag.cli.status",
     "docrag.demo",
     "docrag.encode.models.minilm",
     "docrag.index.index",

@@ -68,7 +68,9 @@ def test_a_page_that_cannot_be_encoded_costs_only_itself(docs, tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_a_page_whose_caption_fails_is_found_by_its_text(docs, tmp_path, monkeypatch):
-    monkeypatch.setattr("docrag.index.index.make_captioner", lambda settings, home: NoAppleCaptions())
+    monkeypatch.setattr(
+        "docrag.index.model_selection.make_captioner", lambda settings, home: NoAppleCaptions()
+    )
     with Index.open(tmp_path / "index", settings=Settings(workers=1)) as index:
         report = index.ingest(docs)
         assert report.pages == 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -85,22 +84,16 @@ def run(settings: Settings, serve_settings: ServeSettings, *, as_json: bool) -> 
     from docrag.index.index import Index
     from docrag.serve import server
     from docrag.serve.app import create_app
-    from docrag.serve.handover import advertised
 
     assert serve_settings.folder is not None
-    folder, is_directory = serve_settings.folder, "://" not in settings.index
     with server.listen(serve_settings.host, serve_settings.port) as listening:
         url = server.url_of(listening)
-        is_new = is_directory and not folder.exists()
+        is_new = "://" not in settings.index and not serve_settings.folder.exists()
         if is_new and "image_base_url" not in settings.model_fields_set:  # an existing index keeps its own
             settings = settings.model_copy(update={"image_base_url": url})
         with Index.open(settings=settings, create=serve_settings.allow_ingest) as opened:
             app = create_app(opened, serve_settings)
-            token = app.state.access.token if app.state.access.needed else ""
-            # Other commands can open a collection themselves, but a directory only through this server.
-            notice = advertised(folder, url, app.state.run, token) if is_directory else nullcontext()
-            with notice:
-                return server.run(app, listening, lambda: _announce(url, as_json=as_json))
+            return server.run(app, listening, lambda: _announce(url, as_json=as_json))
 
 
 def _announce(url: str, *, as_json: bool) -> None:

@@ -6,8 +6,9 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
+from pathlib import Path
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -17,7 +18,7 @@ from starlette.types import Scope
 
 from docrag.errors import DocragError
 from docrag.index.index import Index
-from docrag.serve.document_list import DocumentList
+from docrag.serve.document_list import DocumentList, max_age
 from docrag.serve.errors import add_error_handlers
 from docrag.serve.jobs import Jobs
 from docrag.serve.limits import BodyLimits
@@ -30,6 +31,9 @@ from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import FASTAPI_TELEMETRY
 
 logger = logging.getLogger(__name__)
+
+OLD_NOTICE = "serve.json"
+"""The file in which earlier versions said where the server of an index listens, with a token for it."""
 
 
 def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
@@ -59,7 +63,7 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     state.run = secrets.token_hex(16)
     state.access = Access(settings.api_key)
     state.metrics = Metrics()
-    state.documents = DocumentList(index)
+    state.documents = DocumentList(index, max_age(index.status().uri))
     state.searches = Searches(index, state.documents, settings, state.metrics)
     state.jobs = Jobs(index, state.documents, settings, state.metrics) if settings.allow_ingest else None
     add_error_handlers(app)
@@ -98,6 +102,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     index: Index = state.index
     try:
+        _remove_old_notice(state.settings.folder)
         started = time.perf_counter()
         await to_thread.run_sync(lambda: index.search("ready?", k=1))  # loads the models
         logger.info("models loaded in %.1f s", time.perf_counter() - started)
@@ -116,3 +121,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await state.metrics.wait_until_idle()
         await to_thread.run_sync(index.close)
         logger.info("the index is closed")
+
+
+def _remove_old_notice(folder: Path | None) -> None:
+    """Remove what a server of an earlier version left in the folder when it was killed."""
+    if folder is None:
+        return
+    with suppress(OSError):  # on a read-only file system it stays, and does no harm: nothing reads it
+        (folder / OLD_NOTICE).unlink()
+        logger.info("removed %s, which an earlier version wrote", folder / OLD_NOTICE)

@@ -18,7 +18,7 @@ MAX_BYTES = 32 * 1024 * 1024
 
 class _Entry(NamedTuple):
     compressed: bytes
-    version: object
+    version: Hashable
     expires: float
 
 
@@ -26,8 +26,8 @@ class SearchCache:
     """Recent search results, compressed; safe to use from several threads.
 
     Args:
-        max_age: Seconds until an entry expires: finite where other processes may write to the index,
-            infinite where none can.
+        max_age: Seconds until an entry expires: finite where other processes may change the documents
+            without changing their version, infinite where none can.
         max_bytes: Size of all entries together; the least recently used one is dropped first.
     """
 
@@ -38,7 +38,7 @@ class SearchCache:
         self._lock = threading.Lock()
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
 
-    def get(self, key: Hashable, version: object) -> Sequence[Hit] | None:
+    def get(self, key: Hashable, version: Hashable) -> Sequence[Hit] | None:
         """The cached hits of a search, or None.
 
         Args:
@@ -47,13 +47,13 @@ class SearchCache:
         """
         with self._lock:
             entry = self._entries.get(key)
-            if entry is None or entry.version is not version or time.monotonic() >= entry.expires:
+            if entry is None or entry.version != version or time.monotonic() >= entry.expires:
                 return None
             self._entries.move_to_end(key)
         hits: Sequence[Hit] = pickle.loads(zlib.decompress(entry.compressed))
         return hits
 
-    def put(self, key: Hashable, version: object, hits: Sequence[Hit]) -> None:
+    def put(self, key: Hashable, version: Hashable, hits: Sequence[Hit]) -> None:
         """Cache the hits of a search.
 
         Args:

@@ -7,21 +7,22 @@ import os
 import queue
 import threading
 import time
-import uuid
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from docrag.common.timing import listening
-from docrag.errors import DocragError, DocumentError, NotFound
+from docrag.errors import DocragError, DocumentError, IndexInUse, NotFound
 from docrag.index.index import Index
-from docrag.ingest.report import FileReport, IngestEvent, Progress, WaitingForWriter
+from docrag.ingest.report import FileReport, IngestEvent
 from docrag.serve.document_list import DocumentList
 from docrag.serve.errors import INTERNAL_ERROR, INTERNAL_ERROR_HINT, RequestRefused
+from docrag.serve.ingest_job import ENDED, IngestJob, JobFiles
 from docrag.serve.metrics import Metrics
+from docrag.serve.peers import Peers
 from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import PAGES, ingest_span
 from docrag.serve.upload_checks import check_documents
@@ -29,8 +30,6 @@ from docrag.serve.uploads import Uploads
 
 logger = logging.getLogger(__name__)
 
-JobState = Literal["waiting", "running", "done", "failed", "stopped"]
-ENDED: frozenset[JobState] = frozenset({"done", "failed", "stopped"})
 MAX_ENDED_JOBS = 200
 """Number of ended jobs that clients can still ask about."""
 REMOVAL_TIMEOUT = 5.0
@@ -42,46 +41,11 @@ class IngestStopped(Exception):
     """The server stops: what was encoded is stored, and the next start continues with the rest."""
 
 
-@dataclass(slots=True)
-class IngestJob:
-    """An upload on its way into the index."""
-
-    paths: Sequence[Path]
-    refused: Sequence[FileReport] = ()
-    """Files that were not accepted, with the reason."""
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    state: JobState = "waiting"
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    """Name and content of each event so far, in order: progress, file, end."""
-
-    def record(self, event: Progress | FileReport) -> None:
-        """Add an event that an ingest reports."""
-        file = Path(event.file).name  # the server's folders are its own business
-        if isinstance(event, FileReport):
-            self.events.append(("file", event.as_json() | {"file": file}))
-        else:
-            self.events.append(("progress", {"pages": event.pages, "known": event.known, "file": file}))
-
-    def end(self, state: JobState, **details: Any) -> None:
-        """Add the last event."""
-        self.events.append(("end", {"state": state, **details}))
-        self.state = state
-
-    def as_json(self) -> dict[str, Any]:
-        """The state of the job, as the API returns it."""
-        latest = dict(self.events)
-        return {
-            "job": self.id,
-            "state": self.state,
-            "files": [content for name, content in self.events if name == "file"],
-            "waiting_files": [path.name for path in self.paths] if self.state == "waiting" else [],
-            "progress": latest.get("progress"),
-            "end": latest.get("end"),
-        }
-
-
 class Jobs:
     """The jobs of an application; their thread starts with the first one.
+
+    Other servers of the same index have theirs: each of them can tell the state of all jobs, and the jobs of
+    one wait for those of another, because one process at a time changes an index.
 
     Args:
         index: The index that documents are added to.
@@ -93,7 +57,9 @@ class Jobs:
     def __init__(
         self, index: Index, documents: DocumentList, settings: ServeSettings, metrics: Metrics
     ) -> None:
-        self.uploads = Uploads(settings.uploads)
+        self._peers = Peers(settings.uploads.with_name(".serve"))
+        self._files = JobFiles(self._peers)
+        self.uploads = Uploads(settings.uploads, self._peers)
         self._index = index
         self._documents = documents
         self._settings = settings
@@ -106,7 +72,14 @@ class Jobs:
         self.stopping = threading.Event()
 
     def resume(self) -> None:
-        """Continue with what an earlier run had accepted."""
+        """Continue with what servers had accepted that have ended since.
+
+        Raises:
+            StoreError: The folder of the uploads cannot be written.
+        """
+        with self._peers.alone():
+            self._peers.forget_dead()
+            self._files.forget_dead()
         paths = self.uploads.recover()
         if paths:
             logger.info("resuming the ingest of %d uploaded documents", len(paths))
@@ -116,7 +89,7 @@ class Jobs:
         """Refuse an upload before any of its files is kept.
 
         Raises:
-            RequestRefused: Too many uploads wait already, or the server is stopping.
+            RequestRefused: Too many uploads wait in this server already, or it is stopping.
         """
         if self.stopping.is_set():
             raise RequestRefused(503, "the server is stopping", "try again when it is back")
@@ -125,29 +98,35 @@ class Jobs:
             raise RequestRefused(429, "too many uploads are waiting", "try again later", _RETRY_LATER)
 
     def submit(self, job: IngestJob) -> None:
-        """Queue a job."""
+        """Queue a job.
+
+        Raises:
+            StoreError: The folder of the jobs cannot be written.
+        """
         logger.info(
             "job %s queued (files accepted: %d, refused: %d)", job.id, len(job.paths), len(job.refused)
         )
         for report in job.refused:
             job.record(report)
+        self._files.create(job)
         with self._lock:
             self._jobs[job.id] = job
             ended = [old.id for old in self._jobs.values() if old.state in ENDED]
             for job_id in ended[:-MAX_ENDED_JOBS]:
                 del self._jobs[job_id]
+                self._files.remove(job_id)
             self._queue.put(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="docrag-ingest", daemon=True)
                 self._thread.start()
 
     def get(self, job_id: str) -> IngestJob:
-        """A job by its id.
+        """A job by its id: one of this server, or the present state of one of another server.
 
         Raises:
             NotFound: There is no such job.
         """
-        job = self._jobs.get(job_id)
+        job = self._jobs.get(job_id) or self._files.read(job_id)
         if job is None:
             raise NotFound("there is no such job", "jobs are forgotten when the server stops")
         return job
@@ -158,10 +137,13 @@ class Jobs:
         self._queue.put(None)
 
     def join(self) -> None:
-        """Stop, and wait for the thread."""
+        """Stop, wait for the thread, and forget the jobs."""
         self.stop()
         if self._thread is not None:
             self._thread.join()
+        for job_id in self._jobs:
+            self._files.remove(job_id)
+        self._peers.leave()
 
     def remove_document(self, document_id: str) -> int:
         """Remove a document from the index, and its file if it was uploaded; other files are left alone.
@@ -171,30 +153,34 @@ class Jobs:
 
         Raises:
             NotFound: The document is not in the index.
-            RequestRefused: An ingest is running.
-            IndexInUse: Another process is changing the index.
+            RequestRefused: Documents are being ingested, here or by another process.
         """
         with self._exclusive():
             documents = self._index.documents()
             document = next((document for document in documents if document.id == document_id), None)
             if document is None:
                 raise NotFound("no such document in the index", "see /v1/documents")
+            pages = self._remove(document_id)
             for file in document.files:
-                if self.uploads.contains(file):  # deleted first: after a crash nothing would point to it
+                if self.uploads.contains(file):
                     self.uploads.finish(Path(file), keep=False)
-            end = time.monotonic() + REMOVAL_TIMEOUT
-            try:
-                pages = self._index.remove(document_id, should_stop=lambda: time.monotonic() > end)
-            finally:
-                self._documents.invalidate()
             logger.info("removed document %s: %d pages", document_id, pages)
             return pages
+
+    def _remove(self, document_id: str) -> int:
+        end = time.monotonic() + REMOVAL_TIMEOUT
+        try:
+            return self._index.remove(document_id, should_stop=lambda: time.monotonic() > end)
+        except IndexInUse as error:
+            logger.info("document %s is not removed: %s", document_id, error)
+            raise _being_ingested() from None
+        finally:
+            self._documents.invalidate()
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         if not self._write_lock.acquire(timeout=REMOVAL_TIMEOUT):
-            hint = "wait until the ingest has ended"
-            raise RequestRefused(409, "documents are being ingested", hint, _RETRY_LATER)
+            raise _being_ingested()
         try:
             yield
         finally:
@@ -209,7 +195,6 @@ class Jobs:
                 self._run(job)
 
     def _run(self, job: IngestJob) -> None:
-        job.state = "running"
         started = time.perf_counter()
         logger.info("job %s started", job.id)
         try:
@@ -238,14 +223,12 @@ class Jobs:
         """
 
         def record(event: IngestEvent) -> None:
-            if isinstance(event, WaitingForWriter):  # the log says for whom, which is no business of clients
-                return
             if isinstance(event, FileReport):
                 self._finish_file(event)
                 event = self._for_clients(event)
             job.record(event)
 
-        job.record(Progress(0, 0, str(job.paths[0])))  # the job runs, although readers take seconds to start
+        job.start()
         readable = []
         for path, error in check_documents(job.paths, self._settings.max_pages):
             if self.stopping.is_set():
@@ -286,3 +269,8 @@ class Jobs:
 
 def _failed(path: Path, error: DocumentError) -> FileReport:
     return FileReport(str(path), "failed", 0, error.message, error.hint)
+
+
+def _being_ingested() -> RequestRefused:
+    hint = "wait until the ingest has ended"
+    return RequestRefused(409, "documents are being ingested", hint, _RETRY_LATER)

@@ -176,6 +176,7 @@ class JobResponse(BaseModel):
                     "state": "running",
                     "files": [{"file": "a.pdf", "status": "added", "pages": 12, "error": None}],
                     "waiting_files": [],
+                    "waiting_for": None,
                     "progress": {"pages": 12, "known": 40, "file": "b.pdf"},
                     "end": None,
                 }
@@ -189,6 +190,9 @@ class JobResponse(BaseModel):
         description="Result of each file so far, as `docrag ingest --json` prints it."
     )
     waiting_files: list[str]
+    waiting_for: str | None = Field(
+        None, description="Who is changing the index, while this upload waits for its turn; else null."
+    )
     progress: dict[str, Any] | None
     end: dict[str, Any] | None
 

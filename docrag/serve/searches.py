@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -17,7 +16,7 @@ from docrag.errors import IndexNotFound
 from docrag.index.index import Index
 from docrag.search.filters import Filter
 from docrag.serve.cache import SearchCache
-from docrag.serve.document_list import MAX_AGE, DocumentList
+from docrag.serve.document_list import DocumentList
 from docrag.serve.metrics import Metrics
 from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import retrieval_span
@@ -47,6 +46,8 @@ class SearchResult(NamedTuple):
 
     hits: Sequence[Hit]
     seconds: float
+    version: Hashable
+    """The version of the documents before the search started."""
 
 
 class Searches:
@@ -64,8 +65,7 @@ class Searches:
     ) -> None:
         self._index = index
         self._documents = documents
-        is_remote = "://" in index.status().uri  # other processes may write to a collection on a server
-        self._cache = SearchCache(max_age=MAX_AGE if is_remote else math.inf)
+        self._cache = SearchCache(max_age=documents.max_age)
         self._settings = settings
         self._metrics = metrics
         self._limiter = CapacityLimiter(MAX_CONCURRENT)
@@ -104,12 +104,13 @@ class Searches:
         """
         self.require_index()
         started = time.perf_counter()
+        version = self._documents.version()
         with (
             retrieval_span(self._settings, headers, self._model, mode, k) as span,
             listening(self._metrics.observe_stage),
         ):
             if image is None:
-                hits = self._search_cached(query, k, mode, filter)
+                hits = self._search_cached(version, query, k, mode, filter)
             else:
                 hits = self._index.search(query, k, mode, filter, image=image)
             span.record(query, hits)
@@ -117,7 +118,7 @@ class Searches:
         self._metrics.search_seconds.labels("all").observe(seconds)
         self._metrics.search_hits.observe(len(hits))
         logger.debug("%s search: %d of %d pages in %.3f s", mode, len(hits), k, seconds)
-        return SearchResult(hits, seconds)
+        return SearchResult(hits, seconds, version)
 
     def heatmap(self, page_id: str, query: str) -> Heatmap:
         """How well each part of a page matches each word of a query; recent ones are cached.
@@ -127,7 +128,7 @@ class Searches:
             QueryError: The query is empty, or the encoder does not locate its matches on the page.
         """
         self._index.page(page_id)  # raises for a removed page, whose heatmap may still be cached
-        return self._cached_heatmap(page_id, query)
+        return self._cached_heatmap(page_id, query, self._documents.version())
 
     def require_index(self) -> None:
         """Refuse to search files that were deleted, but that this process still holds open.
@@ -139,10 +140,11 @@ class Searches:
             hint = "put it back, or ingest the documents again, and start docrag serve again"
             raise IndexNotFound("the index is no longer where it was when the server started", hint)
 
-    def _search_cached(self, query: str, k: int, mode: Mode, filter: Filter | None) -> Sequence[Hit]:
+    def _search_cached(
+        self, version: Hashable, query: str, k: int, mode: Mode, filter: Filter | None
+    ) -> Sequence[Hit]:
         """Search, or take the hits from the cache if the documents have not changed since."""
-        key: Hashable = (query, k, mode, repr(filter), self._index.changes)
-        version = self._documents.version
+        key: Hashable = (query, k, mode, repr(filter))
         hits = self._cache.get(key, version)
         if hits is not None:
             logger.debug("search cache hit")
@@ -151,6 +153,6 @@ class Searches:
         self._cache.put(key, version, hits)
         return hits
 
-    def _compute_heatmap(self, page_id: str, query: str) -> Heatmap:
+    def _compute_heatmap(self, page_id: str, query: str, _version: Hashable) -> Heatmap:
         with listening(self._metrics.observe_stage):
             return self._index.heatmap(page_id, query)

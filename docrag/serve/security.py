@@ -6,7 +6,6 @@ import hmac
 import ipaddress
 import logging
 import re
-import secrets
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -49,7 +48,7 @@ HEADERS: Mapping[str, str] = {
 
 
 class Access:
-    """What opens a server that has a key: the key, the cookie of a browser, or the token of this run.
+    """What opens a server that has a key: the key, or the cookie of a browser.
 
     Args:
         key: The key; empty if the server needs none.
@@ -57,10 +56,9 @@ class Access:
 
     def __init__(self, key: str) -> None:
         self._key = key
-        self.token = secrets.token_urlsafe(32)
-        """For other commands on this machine; valid until the server stops."""
         self.session = hmac.new(key.encode(), b"docrag browser session", sha256).hexdigest()
-        """Value of the cookie, which a browser keeps instead of the key."""
+        """Value of the cookie, which a browser keeps instead of the key. All servers with the same key
+        accept it, so that several processes can stand behind one address."""
 
     @property
     def needed(self) -> bool:
@@ -68,10 +66,8 @@ class Access:
         return bool(self._key)
 
     def is_key(self, text: str) -> bool:
-        """Whether a text is the key or the token, compared in constant time."""
-        is_key = hmac.compare_digest(text.encode(), self._key.encode())
-        is_token = hmac.compare_digest(text.encode(), self.token.encode())
-        return is_key or is_token
+        """Whether a text is the key, compared in constant time."""
+        return hmac.compare_digest(text.encode(), self._key.encode())
 
     def admits(self, request: Request) -> bool:
         """Whether a request may pass."""

@@ -1,8 +1,9 @@
 """Uploaded documents on disk: safe names, detected types, and no accepted document ever lost.
 
-A file that waits to be ingested has a marker beside it, `.<name>.waiting`. The marker is created before the
-file, and removed once the file is ingested or refused, so that a server that was killed finds at its next
-start what it had accepted.
+A file that waits to be ingested has a marker beside it, `.<name>.waiting`, which names the server that is to
+ingest it. The marker is created before the file, and removed once the file is ingested or refused. So the
+next server that starts finds what a server that was killed had accepted, and leaves to the others what is
+theirs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from docrag.errors import EmptyDocument, StorageFull, StoreError, UnsupportedFile
+from docrag.serve.peers import Peers
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +42,12 @@ class Uploads:
 
     Args:
         folder: Created when the first document arrives.
+        peers: The servers that share the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, peers: Peers) -> None:
         self.folder = folder.absolute()
+        self._peers = peers
 
     def accept(self, name: str, content: BinaryIO) -> Path:
         """Keep a document; once this returns, it survives a crash.
@@ -71,7 +75,7 @@ class Uploads:
             self.folder.mkdir(parents=True, exist_ok=True)
             for candidate in _numbered(self.folder / file_name):
                 if _has_digest(candidate, digest):
-                    _marker(candidate).touch()
+                    self._claim(candidate)
                     logger.info("accepted upload %a, which is already here", candidate.name)
                     return candidate
                 if not candidate.exists() and self._reserve(candidate):
@@ -88,16 +92,26 @@ class Uploads:
         _marker(path).unlink(missing_ok=True)
 
     def recover(self) -> list[Path]:
-        """The documents that an earlier run accepted and did not finish; partial files are deleted."""
-        for partial_file in self.folder.glob(".*.part"):
-            partial_file.unlink()
+        """Take over the documents that servers accepted which have ended; partial files are deleted.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
         waiting = []
-        for marker in sorted(self.folder.glob(".*.waiting")):
-            path = self.folder / marker.name.removeprefix(".").removesuffix(".waiting")
-            if path.is_file():
-                waiting.append(path)
-            else:
-                marker.unlink()
+        with _disk_errors(self.folder), self._peers.alone():
+            for marker in sorted(self.folder.glob(".*.waiting")):
+                if self._peers.is_alive(marker.read_text()):
+                    continue
+                path = self.folder / marker.name.removeprefix(".").removesuffix(".waiting")
+                if path.is_file():
+                    marker.write_text(self._peers.join())
+                    waiting.append(path)
+                else:
+                    marker.unlink()
+            for partial_file in self.folder.glob(".*.part"):
+                path = partial_file.with_name(partial_file.name.removeprefix(".").removesuffix(".part"))
+                if not _marker(path).exists():
+                    partial_file.unlink(missing_ok=True)
         return waiting
 
     def contains(self, file: str) -> bool:
@@ -106,14 +120,19 @@ class Uploads:
 
     def _reserve(self, path: Path) -> bool:
         """Reserve a name; False if another upload has it."""
-        try:
-            _marker(path).touch(exist_ok=False)
-        except FileExistsError:
-            return False
+        with self._peers.alone():  # a marker must not be seen before it names its server
+            if _marker(path).exists():
+                return False
+            _marker(path).write_text(self._peers.join())
         return True
 
+    def _claim(self, path: Path) -> None:
+        """Wait for a document that is here already; another server may do so, too."""
+        with self._peers.alone():
+            _marker(path).write_text(self._peers.join())
+
     def _write(self, path: Path, content: BinaryIO) -> None:
-        partial_file = path.with_name(f".{path.name}.part")
+        partial_file = _partial_file(path)
         try:
             with partial_file.open("wb") as file:
                 shutil.copyfileobj(content, file)
@@ -182,6 +201,10 @@ def _numbered(path: Path) -> Iterator[Path]:
 
 def _marker(path: Path) -> Path:
     return path.with_name(f".{path.name}.waiting")
+
+
+def _partial_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
 
 
 def _sync_directory(folder: Path) -> None:

@@ -13,6 +13,7 @@ from docrag import Index
 from docrag.serve.app import create_app
 from docrag.serve.settings import ServeSettings
 from tests.samples import APPLE, FERRY, copy_index, write_pdf
+from tests.serve.processes import ServerProcess
 
 HERE = "http://127.0.0.1:8000"
 KEY = "a key of more than sixteen letters"
@@ -64,3 +65,19 @@ def started(folder: Path) -> Iterator[Callable[..., TestClient]]:
     for client in clients:
         if client.app.state.ready:
             client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def serve(folder: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers over the small index; those that still run are killed after the test."""
+    servers: list[ServerProcess] = []
+
+    def start(*flags: str, **environment: str) -> ServerProcess:
+        servers.append(ServerProcess(folder, *flags, **environment))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.communicate()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from fastapi.testclient import TestClient
@@ -86,6 +88,35 @@ def test_the_index_is_searched_once_until_documents_change(
     documents.invalidate()
     searches.search({}, QUESTION, 3, "hybrid")
     assert len(calls) == 7
+
+
+def test_the_index_is_searched_again_after_a_change_by_another_process(demo_index: Index):
+    index = SharedIndex(demo_index)
+    searches = Searches(index, DocumentList(index, math.inf), ServeSettings(), Metrics())
+    first = searches.search({}, QUESTION, 3, "hybrid")
+    index.changes = ("engine", int("1"))  # equal to the one before
+    assert searches.search({}, QUESTION, 3, "hybrid") == first._replace(seconds=ANY)
+    assert index.searched == 1
+    index.changes = ("engine", 2)
+    again = searches.search({}, QUESTION, 3, "hybrid")
+    assert (again.hits, index.searched) == (first.hits, 2)
+    assert again.version != first.version
+
+
+class SharedIndex:
+    """An index that other processes change: its token says so."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self.changes = ("engine", 1)
+        self.searched = 0
+
+    def search(self, *arguments: Any, **options: Any) -> list[Hit]:
+        self.searched += 1
+        return self._index.search(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
 
 
 def test_a_cache_hit_is_logged_without_the_query(demo_index: Index, caplog: pytest.LogCaptureFixture):

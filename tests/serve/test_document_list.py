@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Any
@@ -20,6 +21,8 @@ class FakeIndex:
 
     def __init__(self) -> None:
         self.stored = [document("a")]
+        self.changes = (1, "a process")
+        """A token: another process that changes the index makes it another one."""
         self.reads = 0
         self.while_reading = lambda: None
 
@@ -42,7 +45,21 @@ def test_documents_are_read_once_until_they_change():
     assert index.reads == 2
 
 
-def test_documents_that_another_process_changes_are_seen_after_a_moment():
+def test_documents_that_another_process_changes_are_read_again():
+    index: Any = FakeIndex()
+    documents = DocumentList(index, max_age=math.inf)
+    first = documents.version()
+    assert [len(documents.all()), len(documents.all()), index.reads] == [1, 1, 1]
+    index.changes = tuple([1, "a process"])  # an equal token, which is another object
+    assert documents.version() == first
+    assert [len(documents.all()), index.reads] == [1, 1]
+    index.stored.append(document("b"))
+    index.changes = (2, "a process")
+    assert documents.version() != first
+    assert [len(documents.all()), index.reads] == [2, 2]
+
+
+def test_a_list_whose_changes_are_not_known_is_read_again_after_a_moment():
     index: Any = FakeIndex()
     documents = DocumentList(index, max_age=0.05)
     documents.all()

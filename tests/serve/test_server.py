@@ -1,13 +1,8 @@
 """`docrag serve` as a process, and other commands beside it."""
 
-import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -17,63 +12,13 @@ from typer.testing import CliRunner
 
 from docrag import Index, Settings
 from docrag.cli import app
-from docrag.serve.handover import NOTICE
 from tests.samples import CLOCK, write_pdf
 from tests.serve.conftest import KEY
+from tests.serve.processes import ServerProcess
 
 pytestmark = pytest.mark.slow
 
 QUESTION = "ferry timetable of the islands"
-
-
-class Server:
-    """A `docrag serve` process."""
-
-    def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
-        command = [sys.executable, "-m", "docrag", "serve", "--port", "0", "--json", "--index", str(folder)]
-        self.process = subprocess.Popen(
-            [*command, *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
-        )
-        line = self.process.stdout.readline()
-        assert line, self.process.communicate()[1]
-        self.url = json.loads(line)["url"]
-
-    def upload(self, path: Path) -> None:
-        """Add a document, and wait until it can be found."""
-        response = httpx.post(f"{self.url}/v1/ingest", files={"files": (path.name, path.read_bytes())})
-        job_url = self.url + response.headers["Location"]
-        while True:
-            job = httpx.get(job_url).json()
-            if job["state"] == "done":
-                break
-            assert job["state"] in {"waiting", "running"}, job
-            time.sleep(0.1)
-
-    def end(self, sent_signal: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        """Stop the server; its exit code, and what it wrote to stderr."""
-        self.process.send_signal(sent_signal)
-        _, err = self.process.communicate(timeout=60)
-        return self.process.returncode, err
-
-
-@pytest.fixture
-def serve(folder: Path) -> Iterator[Callable[..., Server]]:
-    """Starts servers over the small index; those that still run are killed after the test."""
-    servers: list[Server] = []
-
-    def start(*flags: str, **environment: str) -> Server:
-        servers.append(Server(folder, *flags, **environment))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.communicate()
 
 
 def docrag(*arguments: object) -> Result:
@@ -81,66 +26,25 @@ def docrag(*arguments: object) -> Result:
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-def parsed(result: Result) -> dict:
-    """What a command printed as JSON, without sent_signal long it took."""
-    assert result.exit_code == 0, result.stderr
-    output = json.loads(result.stdout)
-    assert output.pop("took_ms") > 0
-    return output
-
-
-def test_a_command_beside_a_server_asks_it_and_prints_the_same(serve, folder: Path):
-    command = ("search", QUESTION, "--index", folder, "-k", 2)
-    alone = parsed(docrag(*command, "--json"))
-    alone_table = docrag(*command).stdout
-    server = serve()
-    notice = folder / NOTICE
-    assert notice.stat().st_mode & 0o777 == 0o600
-    beside = docrag(*command, "--json", "--mode", "late", "--filter", "page=1")
-    assert f"asking {server.url}" in beside.stderr
-    assert [hit["page"] for hit in parsed(beside)["hits"]] == [1]
-    assert parsed(docrag(*command, "--json")) == alone
-    assert docrag(*command).stdout == alone_table
-    marked = parsed(docrag(*command, "--json", "--open"))["marked"]
-    assert Path(marked).stat().st_size > 1000
-    wrong = docrag("search", "x", "--index", folder, "--filter", "page=one")
-    assert (wrong.exit_code, "not a page number" in wrong.stderr) == (2, True)
-    code, err = server.end()
-    assert code == 0
-    assert "Traceback" not in err
-    assert not notice.exists()
-
-
-def test_a_server_with_a_key_gives_a_token_to_commands_of_its_owner(serve, folder: Path):
+def test_a_server_with_a_key_logs_neither_the_key_nor_questions(serve, folder: Path):
     server = serve("--log-requests", DOCRAG_SERVE_KEY=KEY)
-    notice = (folder / NOTICE).read_text()
-    assert KEY not in notice
     assert httpx.post(f"{server.url}/v1/search", json={"query": "x"}).status_code == 401
-    assert parsed(docrag("search", QUESTION, "--index", folder, "--json", "-k", 1))["hits"]
-    refused = docrag("status", "--index", folder)
-    assert f"end process {server.process.pid}, which has it open; if it is docrag serve" in refused.stderr
     secret = "secretquestion"
     httpx.get(f"{server.url}/", params={"q": secret}, headers={"Authorization": f"Bearer {KEY}"})
     httpx.get(f"{server.url}/v1/pages/{'0' * 8}-0000-0000-0000-{'0' * 12}/heatmap", params={"q": secret})
     code, err = server.end(signal.SIGINT)
     assert code == 130
     assert "GET / " in err
-    for hidden in (secret, QUESTION, KEY, json.loads(notice)["token"]):
+    for hidden in (secret, KEY):
         assert hidden not in err
 
 
-def test_the_notice_of_a_killed_server_is_ignored(serve, folder: Path):
+def test_the_notice_of_an_earlier_version_is_removed(serve, folder: Path):
+    notice = folder / "serve.json"
+    notice.write_text('{"url": "http://127.0.0.1:1", "pid": 1, "run": "a", "token": "b"}')
     server = serve()
-    server.process.kill()
-    server.process.communicate()
-    assert (folder / NOTICE).exists()
-    assert parsed(docrag("search", QUESTION, "--index", folder, "--json", "-k", 1))[
-        "hits"
-    ]  # it opens the index itself
-    with Index.open(folder, create=False):
-        refused = docrag("search", QUESTION, "--index", folder)
-    assert refused.exit_code == 1
-    assert "is open already" in refused.stderr
+    assert not notice.exists()
+    assert httpx.post(f"{server.url}/v1/search", json={"query": QUESTION}).json()["hits"]
 
 
 @pytest.mark.parametrize("sent_signal", [signal.SIGTERM, signal.SIGINT])
@@ -231,7 +135,7 @@ def test_an_upload_keeps_the_image_addresses_of_an_existing_index(serve, folder:
 
 
 def test_pages_of_a_new_index_name_this_server(tmp_path: Path):
-    server = Server(tmp_path / "new", "--allow-ingest")
+    server = ServerProcess(tmp_path / "new", "--allow-ingest")
     try:
         server.upload(write_pdf(tmp_path / "clock.pdf", CLOCK))
     finally:

@@ -11,11 +11,13 @@ from typing import Annotated
 from fastapi import APIRouter, File, Header, Request, Response, UploadFile
 from fastapi import Path as PathParameter
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
-from docrag.errors import DocumentError, StoreError
+from docrag.errors import DocumentError, NotFound, StoreError
 from docrag.ingest.report import FileReport
 from docrag.serve.errors import RequestRefused
-from docrag.serve.jobs import IngestJob, Jobs
+from docrag.serve.ingest_job import IngestJob
+from docrag.serve.jobs import Jobs
 from docrag.serve.routes.images import DocumentId
 from docrag.serve.schemas import BODY_ERRORS, JobResponse, error_schema
 from docrag.serve.uploads import safe_name
@@ -86,11 +88,12 @@ async def stream_job_events(
     job: JobId,
     last_event_id: Annotated[str, Header(description="Id of the event after which to continue.")] = "",
 ) -> StreamingResponse:
-    """The events of an upload from its start, as they happen: `progress`, `file` and finally `end`."""
+    """The events of an upload as they happen: `progress`, `waiting`, `file` and finally `end`."""
     jobs: Jobs = request.app.state.jobs
+    watched = await run_in_threadpool(jobs.get, job)
     is_number = last_event_id.isdecimal() and len(last_event_id) < 10
     first = int(last_event_id) + 1 if is_number else 0
-    stream = _event_stream(jobs, jobs.get(job), first)
+    stream = _event_stream(jobs, watched, first)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
@@ -136,3 +139,8 @@ async def _event_stream(jobs: Jobs, job: IngestJob, number: int) -> AsyncIterato
             silent_seconds = 0.0
         await asyncio.sleep(POLL_SECONDS)
         silent_seconds += POLL_SECONDS
+        if not job.is_own:
+            try:
+                job = await run_in_threadpool(jobs.get, job.id)
+            except NotFound:  # its server has ended: the browser asks again, and is told so
+                return

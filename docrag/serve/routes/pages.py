@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,10 +21,10 @@ from docrag.serve.query_images import QueryImages, decode_image
 from docrag.serve.rendering import STATIC, HtmlRoute, render
 from docrag.serve.routes.images import Width
 from docrag.serve.search_form import SearchForm, document_filter
-from docrag.serve.searches import Searches
+from docrag.serve.searches import Searches, SearchResult
 from docrag.serve.template_helpers import query_words
 from docrag.serve.urls import page_image_url
-from docrag.types import Hit, IndexedDocument, IndexedPage, Region
+from docrag.types import IndexedDocument, IndexedPage, Region
 from docrag.types import page_id as page_id_of
 
 MAX_COVERS = 60
@@ -78,7 +78,7 @@ class HtmlPages:
         self._documents: DocumentList = state.documents
         self._searches: Searches = state.searches
         self._images = QueryImages()
-        self._matched_regions: OrderedDict[tuple[str, str], tuple[Region, ...]] = OrderedDict()
+        self._matched_regions: OrderedDict[tuple[str, str, Hashable], tuple[Region, ...]] = OrderedDict()
         self._features = {
             "allow_ingest": state.settings.allow_ingest,
             "takes_images": "images" in self._index.status().takes,
@@ -116,7 +116,8 @@ class HtmlPages:
     def list_documents(self, request: Request) -> Response:
         """The documents in the filter whose path or title contains the words that were typed."""
         form = SearchForm.parse(request.query_params)
-        return render("listed.html", **self._filter_context(form, request.query_params.get("find", "")))
+        words = request.query_params.get("find", "")
+        return render("listed.html", **self._filter_context(form, self._documents.all(), words))
 
     def show_page(self, request: Request, page_id: str) -> Response:
         """One page of a document, with the regions that the question matched on it."""
@@ -124,7 +125,7 @@ class HtmlPages:
         page = self._index.page(page_id)
         response = render(
             "page.html",
-            **self._form_context(form),
+            **self._form_context(form, self._documents.all()),
             **self._strip_context(page),
             page=page,
             regions=self._regions(request, form.q, page),
@@ -161,23 +162,26 @@ class HtmlPages:
         )
 
     def _search_page(self, request: Request, form: SearchForm) -> Response:
-        context = {**self._form_context(form), **self._view_context(request, form)}
+        documents = self._documents.all()
+        context = {**self._form_context(form, documents), **self._view_context(request, form, documents)}
         return render("search.html", **context)
 
     def _search_part(self, request: Request, form: SearchForm) -> Response:
-        response = render("main.html", **self._features, form=form, **self._view_context(request, form))
+        context = self._view_context(request, form, self._documents.all())
+        response = render("main.html", **self._features, form=form, **context)
         # The same search again replaces its entry in the history, so that one step back leaves it.
         is_same = request.headers.get("HX-Current-URL", "").endswith(form.url())
         response.headers["HX-Replace-Url" if is_same else "HX-Push-Url"] = form.url()
         return response
 
-    def _form_context(self, form: SearchForm) -> dict[str, Any]:
+    def _form_context(self, form: SearchForm, documents: Sequence[IndexedDocument]) -> dict[str, Any]:
         """What the search form shows."""
-        return {**self._features, "form": form, **self._filter_context(form, "")}
+        return {**self._features, "form": form, **self._filter_context(form, documents, "")}
 
-    def _filter_context(self, form: SearchForm, find: str) -> dict[str, Any]:
+    def _filter_context(
+        self, form: SearchForm, documents: Sequence[IndexedDocument], find: str
+    ) -> dict[str, Any]:
         """The documents that the filter lists: the chosen ones first, then those that contain some words."""
-        documents = self._documents.all()
         words = find.casefold().split()
         chosen = [document for document in documents if document.id.startswith(form.within)]
         others = [document for document in documents if not document.id.startswith(form.within)]
@@ -188,9 +192,10 @@ class HtmlPages:
             "unlisted": max(0, len(matching) - MAX_LISTED),
         }
 
-    def _view_context(self, request: Request, form: SearchForm) -> dict[str, Any]:
+    def _view_context(
+        self, request: Request, form: SearchForm, documents: Sequence[IndexedDocument]
+    ) -> dict[str, Any]:
         """The results of a search; without a question, the documents of the index."""
-        documents = self._documents.all()
         chosen = form.chosen_from(documents)
         within = chosen or documents
         context = {"chosen": chosen, "pages": sum(document.pages for document in within)}
@@ -208,7 +213,7 @@ class HtmlPages:
             request.headers, form.q, form.k, form.mode, document_filter(chosen), image=image
         )
         if image is None:
-            self._remember(form.q, result.hits)
+            self._remember(form.q, result)
         return {
             "hits": result.hits,
             "took_ms": result.seconds * 1000,
@@ -229,19 +234,23 @@ class HtmlPages:
         pages = self._index.pages([page_id_of(document.id, number) for number in numbers])
         return pages[0].page if pages else 1
 
-    def _remember(self, question: str, hits: Sequence[Hit]) -> None:
-        for hit in hits:
-            self._matched_regions[question, hit.page_id] = hit.regions
+    def _remember(self, question: str, result: SearchResult) -> None:
+        for hit in result.hits:
+            self._matched_regions[question, hit.page_id, result.version] = hit.regions
         while len(self._matched_regions) > MAX_REMEMBERED:
             self._matched_regions.popitem(last=False)
 
     def _regions(self, request: Request, question: str, page: IndexedPage) -> tuple[Region, ...]:
         """The regions of a page that a question matches; none without a question."""
-        if question and (question, page.page_id) not in self._matched_regions:
-            this_page: Filter = AllOf((Is("document_id", (page.document_id,)), Is("page", (page.page,))))
-            result = self._searches.search(request.headers, question, 1, "late", this_page)
-            self._remember(question, result.hits)
-        return self._matched_regions.get((question, page.page_id), ())
+        if not question:
+            return ()
+        known = self._matched_regions.get((question, page.page_id, self._documents.version()))
+        if known is not None:
+            return known
+        this_page: Filter = AllOf((Is("document_id", (page.document_id,)), Is("page", (page.page,))))
+        result = self._searches.search(request.headers, question, 1, "late", this_page)
+        self._remember(question, result)
+        return result.hits[0].regions if result.hits else ()
 
     def _strip_context(self, page: IndexedPage) -> dict[str, Any]:
         """The pages around a page, and the ones before and after it."""

@@ -22,7 +22,7 @@ FLOORS = (
     {"ingest", "search", "tuning"},
     {"location"},
     {"index"},
-    {"operations"},
+    {"operations", "engine"},
     {"serve"},
     {"cli"},
 )

@@ -111,7 +111,7 @@ class Encoders:
 
         Encoders behind an API need a key, which is in the environment of those who use them.
         """
-        return all(encoder.spec.digest for encoder in (*self.page_encoders, self.text))
+        return all(encoder.spec.digest for encoder in self.page_encoders) and bool(self.text.spec.digest)
 
     @property
     def takes_images(self) -> bool:

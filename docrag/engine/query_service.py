@@ -89,8 +89,8 @@ class QueryService:
         """Answer a search of the command line, which then needs neither models nor arrays.
 
         Returns:
-            The hits, and the milliseconds that the search took. None if a migration was interrupted, or if the
-            encoders of the index are not such as one process loads for all.
+            The hits, and the milliseconds that the search took. None if a migration was interrupted, or if
+            the encoders of the index are not such as one process loads for all.
         """
         if Staging(self._store.location.folder).decision() is not None:
             return None

@@ -112,7 +112,8 @@ class StoreService:
     def _retrieve(
         self, session: Session, ids: list[str], vectors: list[str], payload: list[str] | None
     ) -> list[PackedRecord]:
-        return self.store_of(session).retrieve_packed(ids, vectors, payload)
+        records: list[PackedRecord] = self.store_of(session).retrieve_packed(ids, vectors, payload)
+        return records
 
     def _set_payload(
         self, session: Session, values: Mapping[str, Any], filter: PayloadFilter, key: str | None

@@ -23,7 +23,7 @@ PAUSE = 0.1
 """Seconds between repetitions: twice as many before the second one, and more before each of the others."""
 
 
-class Connection:
+class RpcConnection:
     """One connection, for one call at a time."""
 
     def __init__(self, opened: socket.socket, codec: Codec) -> None:
@@ -71,12 +71,12 @@ class Client(ForkAware):
         broken: Makes the error for a call that was in vain every time, given the last reason.
     """
 
-    def __init__(self, connect: Callable[[], Connection], broken: Callable[[str], DocragError]) -> None:
+    def __init__(self, connect: Callable[[], RpcConnection], broken: Callable[[str], DocragError]) -> None:
         self._connect = connect
         self._broken = broken
         self._lock = threading.Lock()
-        self._idle: list[Connection] = []
-        self._open: set[Connection] = set()
+        self._idle: list[RpcConnection] = []
+        self._open: set[RpcConnection] = set()
         super().__init__()
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
@@ -120,7 +120,7 @@ class Client(ForkAware):
             self._idle.append(connection)
         return answer
 
-    def _take(self) -> Connection:
+    def _take(self) -> RpcConnection:
         with self._lock:
             if self._idle:
                 return self._idle.pop()

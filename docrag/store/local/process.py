@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from docrag import __version__
 from docrag.common.files import command_name
-from docrag.common.rpc.client import Connection
+from docrag.common.rpc.client import RpcConnection
 from docrag.common.rpc.frames import ConnectionLost
 from docrag.common.rpc.peers import is_own, peer_of, socket_paths
 from docrag.errors import DocragError, IndexInUse, StoreError
@@ -94,7 +94,7 @@ class EngineProcess:
         self._idle_seconds = idle_seconds
         self._codec = codec
 
-    def connect(self) -> Connection:
+    def connect(self) -> RpcConnection:
         """A connection to the process, which is started if there is none.
 
         Raises:
@@ -165,14 +165,14 @@ class EngineProcess:
         message = f"the engine's process of {self.folder} ends again and again: {reason}"
         return StoreError(message, IN_PROCESS_HINT)
 
-    def _find(self) -> Connection | None:
+    def _find(self) -> RpcConnection | None:
         """A connection to the running process, not yet greeted; None if none is running."""
         for path in socket_paths(self.folder):
             opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 opened.connect(str(path))
                 if is_own(peer_of(opened)):
-                    return Connection(opened, self._codec)
+                    return RpcConnection(opened, self._codec)
             except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
                 pass
             except OSError as error:
@@ -184,7 +184,7 @@ class EngineProcess:
             opened.close()
         return None
 
-    def _greet(self, connection: Connection) -> Mapping[str, Any]:
+    def _greet(self, connection: RpcConnection) -> Mapping[str, Any]:
         """Introduce this process, and learn whether the other one takes it."""
         info = self.folder.stat()
         connection.socket.settimeout(GREETING_SECONDS)
@@ -207,7 +207,7 @@ class EngineProcess:
         connection.socket.settimeout(None)
         return welcome
 
-    def _start(self) -> Connection:
+    def _start(self) -> RpcConnection:
         """Start the process, unless another one has started it meanwhile."""
         with self._start_lock():
             connection = self._find()

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from docrag.common.rpc.client import Client, Connection
+from docrag.common.rpc.client import Client, RpcConnection
 from docrag.common.rpc.codec import Json
 from docrag.errors import IndexNotFound
 from docrag.store.layout import Fingerprint, Layout
@@ -138,7 +138,7 @@ class RemoteStore:
         finally:
             self._client.close()
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> RpcConnection:
         """A connection for which the engine's process has opened the index that this handle expects."""
         if not self.process.folder.is_dir():
             raise IndexNotFound(f"{self.process.folder} is gone", "make it again: docrag ingest FOLDER")

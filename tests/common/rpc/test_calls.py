@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from docrag.common.rpc.client import Client, Connection
+from docrag.common.rpc.client import Client, RpcConnection
 from docrag.common.rpc.codec import Codec
 from docrag.common.rpc.frames import ConnectionLost, receive_message, send_message
 from docrag.common.rpc.peers import peer_of
@@ -79,14 +79,14 @@ def end(server: Server) -> None:
 
 @pytest.fixture
 def client(address: Path) -> Iterator[Client]:
-    def connect() -> Connection:
+    def connect() -> RpcConnection:
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             opened.connect(str(address))
         except OSError as error:
             opened.close()
             raise ConnectionLost(str(error)) from error
-        return Connection(opened, CODEC)
+        return RpcConnection(opened, CODEC)
 
     made = Client(connect, lambda reason: StoreError(f"broken: {reason}", "look"))
     yield made

@@ -143,7 +143,7 @@ class DirectoryLocation:
         """
         from docrag.store.local.read_only import open_read_only
 
-        store = open_read_only(self.folder / _POINTS, layout)
+        store = open_read_only(self.folder / POINTS, layout)
         try:
             if self._staging.decision() is not None:  # the points may belong to another fingerprint
                 raise IndexInUse(
@@ -157,7 +157,7 @@ class DirectoryLocation:
 
     def _is_read_only(self) -> bool:
         """Whether the index lies where this user cannot write, so that it can be searched but not changed."""
-        points = self.folder / _POINTS
+        points = self.folder / POINTS
         writable = is_writable(self.folder) and (not points.exists() or is_writable(points))
         return self.folder.exists() and not writable
 

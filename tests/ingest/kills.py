@@ -99,7 +99,7 @@ def differences(expected: Snapshot, found: Snapshot) -> list[str]:
     for field in fields(Snapshot):
         left, right = getattr(expected, field.name), getattr(found, field.name)
         if field.name == "answers":
-            lines += [f"{name}: {line}" for name in left for line in _unlike(left[name], right[name])]
+            lines += [f"{name}: {line}" for name in left for line in unlike(left[name], right[name])]
         elif isinstance(left, Mapping):
             keys = sorted(left.keys() | right.keys())
             changed = [key for key in keys if left.get(key) != right.get(key)]
@@ -115,7 +115,7 @@ def deviation(expected: Snapshot, found: Snapshot) -> float:
     return max((abs(a[id] - b[id]) for a, b in pairs for id in a.keys() & b.keys()), default=0.0)
 
 
-def _unlike(expected: Ranking, found: Ranking) -> list[str]:
+def unlike(expected: Ranking, found: Ranking) -> list[str]:
     """Places whose page or score differs by more than the tolerance; pages as close as that may swap."""
     if len(expected) != len(found):
         return [f"{len(expected)} hits -> {len(found)}"]

@@ -59,20 +59,17 @@ def serve(
     ] = False,
 ) -> None:
     """Search an index in a browser, and from programs through an HTTP API."""
-    from docrag.location.resolve import local_folder
-
     _require_web_server()
     from docrag.serve.settings import ServeSettings
 
     settings = devices.settings(index=index)
-    serve_settings = ServeSettings(
+    serve_settings = ServeSettings.for_index(
+        settings,
         host=host,
         port=port,
         api_key=api_key or "",
         allowed_hosts=tuple(allow_host or ()),
         allow_ingest=allow_ingest,
-        folder=local_folder(settings),
-        source=settings.index.rstrip("/").rpartition("/")[2],
     )
     logging.getLogger("docrag.serve.access").setLevel(logging.INFO if log_requests else logging.WARNING)
     if run(settings, serve_settings, as_json=as_json) is signal.SIGINT:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
+from docrag.common.blas import one_blas_thread
 from docrag.common.timing import timed
 from docrag.encode.encoders import Encoders
 from docrag.errors import QueryError
@@ -21,8 +19,8 @@ from docrag.search.regions import matched_regions
 from docrag.search.stages import Stages
 from docrag.store.base import Store
 from docrag.store.images import PageImages
-from docrag.store.payload import blocks_of, boxes_of, page_fields
-from docrag.types import PATCHES, Hit, PageRecord, Region, ScoredId, SparseVector, Vector
+from docrag.store.payload import boxes_of, page_fields
+from docrag.types import PATCHES, Block, Hit, PageRecord, Region, ScoredId, SparseVector, Vector
 
 logger = logging.getLogger(__name__)
 
@@ -66,23 +64,6 @@ def answer(
     if not ranked and query.filter:
         require_fields(store, query.filter)
     return _hits(store, images, ranked, rankings, vectors)
-
-
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """Keep products of small matrices on this thread.
-
-    OpenBLAS hands them to all cores, and lets those spin for 25 ms after each, in the way of the next
-    search. With that, the median search on two cores took 119 ms and twice the CPU time; without, 104 ms.
-    The limit holds for the whole process: threadpoolctl applies it for one thread at a time and restores
-    it.
-    """
-    limit: AbstractContextManager[Any] = _threadpools().limit(limits=1, user_api="blas")
-    return limit
-
-
-@cache
-def _threadpools() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _require_encoders(query: Query, encoders: Encoders) -> None:
@@ -138,15 +119,10 @@ def _hits(
             record = records.get(page.id)
             if record is None:  # another thread has removed the page meanwhile
                 continue
-            hits.append(
-                Hit(
-                    rank=rank,
-                    score=page.score,
-                    scores=_signal_scores(page.id, rankings),
-                    regions=_regions(record, vectors),
-                    **page_fields(record, images.root),
-                )
-            )
+            fields = page_fields(record, images.root)
+            regions = _regions(record, vectors, fields["blocks"])
+            scores = _signal_scores(page.id, rankings)
+            hits.append(Hit(rank=rank, score=page.score, scores=scores, regions=regions, **fields))
     return hits
 
 
@@ -155,11 +131,13 @@ def _signal_scores(page_id: str, rankings: Rankings) -> dict[str, float]:
     return {signal: page.score for signal, pages in rankings.items() for page in pages if page.id == page_id}
 
 
-def _regions(record: PageRecord, vectors: Mapping[str, Vector]) -> tuple[Region, ...]:
+def _regions(
+    record: PageRecord, vectors: Mapping[str, Vector], blocks: Sequence[Block]
+) -> tuple[Region, ...]:
     query = vectors.get(PATCHES)
     if query is None:
         return ()
     patches = record.vectors[PATCHES]
     assert not isinstance(patches, SparseVector)
     assert not isinstance(query, SparseVector)
-    return matched_regions(query, np.asarray(patches), boxes_of(record.payload), blocks_of(record.payload))
+    return matched_regions(query, np.asarray(patches), boxes_of(record.payload), blocks)

@@ -16,6 +16,7 @@ CELLS = tuple(
     for column in range(COLUMNS)
 )
 """A grid over the page, for patches outside all blocks of text."""
+_CELL_BOXES = np.array([cell.box for cell in CELLS], np.float32)
 
 
 def matched_regions(
@@ -40,20 +41,36 @@ def matched_regions(
     """
     if not len(query):
         return ()
-    parts = [*blocks, *CELLS]
-    outlines = np.array([part.box for part in parts], np.float32)
-    owner = owners(boxes, outlines[: len(blocks)]) if blocks else np.full(len(boxes), -1)
-    outside = (owner < 0) & ~np.isnan(boxes[:, 0])
-    owner[outside] = len(blocks) + owners(boxes[outside], outlines[len(blocks) :])
-    inside = owner >= 0
-    if not inside.any():
+    owner = _part_of_each(boxes, blocks)
+    order = np.argsort(owner, kind="stable")
+    order = order[np.searchsorted(owner[order], 0) :]  # without the patches that have no position
+    if not len(order):
         return ()
-    order = np.argsort(owner[inside], kind="stable")
-    held, starts = np.unique(owner[inside][order], return_index=True)  # parts that hold a patch
-    best = np.maximum.reduceat((patches[inside] @ query.T)[order], starts)  # (held, q)
+    sorted_owner = owner[order]
+    starts = np.flatnonzero(np.concatenate(([True], sorted_owner[1:] != sorted_owner[:-1])))
+    held = sorted_owner[starts]  # the parts that hold a patch
+    best = np.maximum.reduceat((patches @ query.T)[order], starts)  # (held, q)
     scores = best.mean(axis=1)
     ranked = np.argsort(-scores, kind="stable")[:most]
-    return tuple(Region(parts[held[i]].box, float(scores[i]), parts[held[i]].text) for i in ranked)
+    parts = [(_part(int(held[rank]), blocks), float(scores[rank])) for rank in ranked]
+    return tuple(Region(part.box, score, part.text) for part, score in parts)
+
+
+def _part_of_each(boxes: NDArray[np.float32], blocks: Sequence[Block]) -> NDArray[np.int64]:
+    """Which part of the page each patch is on: (n,) its block, or len(blocks) + its cell; -1 for none."""
+    if blocks:
+        owner = owners(boxes, np.array([block.box for block in blocks], np.float32))
+    else:
+        owner = np.full(len(boxes), -1)
+    outside = np.flatnonzero((owner < 0) & ~np.isnan(boxes[:, 0]))
+    if len(outside):  # on a page of text there are none, or few
+        cells = owners(boxes[outside], _CELL_BOXES)
+        owner[outside] = np.where(cells < 0, -1, len(blocks) + cells)
+    return owner
+
+
+def _part(number: int, blocks: Sequence[Block]) -> Block:
+    return blocks[number] if number < len(blocks) else CELLS[number - len(blocks)]
 
 
 def owners(boxes: NDArray[np.float32], blocks: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -66,9 +83,10 @@ def owners(boxes: NDArray[np.float32], blocks: NDArray[np.float32]) -> NDArray[n
     Returns:
         (n,) indices into blocks, -1 for none.
     """
-    x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
-    within = (blocks[:, 0] <= x[:, None]) & (x[:, None] <= blocks[:, 2])
-    within &= (blocks[:, 1] <= y[:, None]) & (y[:, None] <= blocks[:, 3])  # (n, m); NaN compares false
     areas = (blocks[:, 2] - blocks[:, 0]) * (blocks[:, 3] - blocks[:, 1])
-    smallest = np.where(within, areas, np.inf).argmin(axis=1)
-    return np.where(within.any(axis=1), smallest, -1)
+    by_area = np.argsort(areas, kind="stable")
+    left, top, right, bottom = blocks[by_area].T[:, :, None]
+    x, y = np.ascontiguousarray(((boxes[:, :2] + boxes[:, 2:]) / 2).T)
+    within = (left <= x) & (x <= right) & (top <= y) & (y <= bottom)  # (m, n); NaN compares false
+    smallest = within.argmax(axis=0)
+    return np.where(within[smallest, np.arange(len(boxes))], by_area[smallest], -1)

@@ -29,6 +29,7 @@ from docrag.serve.searches import Searches
 from docrag.serve.security import Access, Security
 from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import FASTAPI_TELEMETRY
+from docrag.settings import load_settings
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,22 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     app.add_middleware(Security, settings=settings, access=state.access)
     app.add_middleware(RequestObserver, metrics=state.metrics)  # the last one added is the outermost
     return app
+
+
+def from_settings() -> FastAPI:
+    """Build a server over the index that docrag's settings name, for uvicorn or gunicorn to run.
+
+    The options of `docrag serve` come from the variables DOCRAG_SERVE_HOST, DOCRAG_SERVE_KEY,
+    DOCRAG_SERVE_ALLOW_HOST (names, separated by commas) and DOCRAG_SERVE_ALLOW_INGEST.
+
+    Raises:
+        SettingsError: A setting cannot be used.
+        IndexNotFound: There is no index, and documents may not be uploaded.
+    """
+    settings = load_settings()
+    serve_settings = ServeSettings.from_environment(settings)
+    index = Index.open(settings=settings, create=serve_settings.allow_ingest)
+    return create_app(index, serve_settings)
 
 
 class VersionedStaticFiles(StaticFiles):

@@ -92,6 +92,7 @@ class Security:
     def __init__(self, app: ASGIApp, settings: ServeSettings, access: Access) -> None:
         self._app = app
         self._is_own_host = own_host_check(settings)
+        self._loopback = settings.loopback
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,6 +112,8 @@ class Security:
         try:
             require_own_host(request, self._is_own_host)
             require_own_site(request)
+            if self._loopback and not self._access.needed:
+                require_own_machine(scope)
         except RequestRefused as refusal:
             logger.info("refused %s %a: %s", scope["method"], scope["path"], refusal.detail)
             await refusal.response()(scope, receive, send_with_headers)
@@ -160,6 +163,21 @@ def require_own_site(request: Request) -> None:
     """
     if _is_from_other_site(request):
         raise RequestRefused(403, "this request comes from a page of another site", "open docrag's own page")
+
+
+def require_own_machine(scope: Scope) -> None:
+    """Refuse a request that came to an address which other machines reach, where they would need a key.
+
+    `docrag serve` never listens there without a key, but whoever runs the application may do so.
+
+    Raises:
+        RequestRefused: The request did not come to a loopback address.
+    """
+    address = (scope.get("server") or ("",))[0]
+    with suppress(ValueError):  # a name, as tests have it, or the path of a Unix socket
+        if not ipaddress.ip_address(address).is_loopback:
+            hint = f"set DOCRAG_SERVE_HOST={address} and DOCRAG_SERVE_KEY"
+            raise RequestRefused(403, "this server has no key, so it only answers its own machine", hint)
 
 
 def origin_host(origin: str) -> str:

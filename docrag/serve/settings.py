@@ -6,8 +6,14 @@ import ipaddress
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
+
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from docrag.errors import SettingsError
+from docrag.location.resolve import local_folder
+from docrag.settings import Settings
 
 MIB = 1024 * 1024
 MIN_KEY = 16
@@ -63,6 +69,45 @@ class ServeSettings:
         if self.allow_ingest and self.folder is None:
             raise SettingsError("there is no folder for uploads", "give ServeSettings a folder")
 
+    @classmethod
+    def for_index(cls, settings: Settings, **values: Any) -> Self:
+        """The settings of a server over the index that docrag's settings name.
+
+        Args:
+            settings: Say where the index is.
+            values: All fields but folder and source.
+
+        Raises:
+            SettingsError: As for the class, or the index has an address that is not valid.
+        """
+        source = settings.index.rstrip("/").rpartition("/")[2]
+        return cls(folder=local_folder(settings), source=source, **values)
+
+    @classmethod
+    def from_environment(cls, settings: Settings) -> Self:
+        """The settings of a server that uvicorn or gunicorn runs, from the variables DOCRAG_SERVE_*.
+
+        Args:
+            settings: Say where the index is.
+
+        Raises:
+            SettingsError: As for `for_index`, or a variable has a value that cannot be used.
+        """
+        try:
+            variables = _ServeVariables()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = f"DOCRAG_SERVE_{str(first['loc'][0]).upper()}"
+            raise SettingsError(f"{name}: {first['msg']}", f"correct {name}") from None
+        names = (name.strip() for name in variables.allow_host.split(","))
+        return cls.for_index(
+            settings,
+            host=variables.host,
+            api_key=variables.key.get_secret_value(),
+            allowed_hosts=tuple(name for name in names if name),
+            allow_ingest=variables.allow_ingest,
+        )
+
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the server."""
@@ -73,6 +118,18 @@ class ServeSettings:
         """Where uploaded documents are kept."""
         assert self.folder is not None, "uploads are allowed with a folder only"
         return self.folder / "uploads"
+
+
+class _ServeVariables(BaseSettings):
+    """Variables that take the place of the options of `docrag serve`."""
+
+    model_config = SettingsConfigDict(env_prefix="DOCRAG_SERVE_")
+
+    host: str = "127.0.0.1"
+    key: SecretStr = SecretStr("")
+    allow_host: str = ""
+    """Host names, separated by commas."""
+    allow_ingest: bool = False
 
 
 def is_loopback(host: str) -> bool:

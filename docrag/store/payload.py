@@ -68,14 +68,19 @@ def image_file(root: Path, document_id: str, number: int) -> Path:
     Raises:
         StoreError: The id is not a valid document id; it could lead out of the folder.
     """
-    return document_folder(root, document_id) / f"{number}.jpg"
+    _require_document_id(document_id)
+    return root.joinpath(document_id[:2], document_id, f"{number}.jpg")
 
 
 def document_folder(root: Path, document_id: str) -> Path:
     """Return where the page images of a document are stored; errors as for `image_file`."""
+    _require_document_id(document_id)
+    return root.joinpath(document_id[:2], document_id)
+
+
+def _require_document_id(document_id: str) -> None:
     if not _DOCUMENT_ID.fullmatch(document_id):
         raise StoreError(f"{document_id!r} is not the id of a document")
-    return root / document_id[:2] / document_id
 
 
 def page_fields(record: PageRecord, image_root: Path) -> dict[str, Any]:

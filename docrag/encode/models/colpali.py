@@ -25,6 +25,7 @@ from docrag.encode.base import (
 )
 from docrag.encode.checkpoints.checkpoint import Checkpoint
 from docrag.encode.checkpoints.torchvision import mend_torchvision
+from docrag.encode.runtime.extras import INSTALL
 from docrag.encode.models.image_grids import (
     MAX_ASPECT,
     ProcessorConfig,
@@ -400,7 +401,7 @@ def _import_engine(checkpoint: Checkpoint) -> Any:
         import colpali_engine.models
     except ImportError as error:
         raise ModelUnavailable(
-            f"{checkpoint.model} needs colpali-engine: {error}", "pip install 'docrag-qdrant[colpali]'"
+            f"{checkpoint.model} needs colpali-engine: {error}", INSTALL
         ) from error
     return colpali_engine.models
 

@@ -199,10 +199,12 @@ def choose(device: str, dtype: str, purpose: Purpose) -> Choice:
         SettingsError: There is no such device or precision.
         ModelUnavailable: What was asked for needs torch, which is not installed.
     """
-    onnx_can = device in ("auto", "cpu") and dtype in ("auto", "float32")
-    if onnx_can and (purpose == "queries" or (device, dtype) == ONNX or not has_torch()):
+    if device not in ("auto", "cpu"):
+        require_torch(f"--device {device}")
+    elif dtype not in ("auto", "float32"):
+        require_torch(f"--dtype {dtype}")
+    elif purpose == "queries" or (device, dtype) == ONNX or not has_torch():
         return ONNX
-    require_torch(f"--device {device} --dtype {dtype}")
     from docrag.encode.runtime.device import choose_device, choose_dtype
 
     chosen_device = choose_device(device)

@@ -15,6 +15,19 @@ def has_torch() -> bool:
     return find_spec("torch") is not None
 
 
+def is_cpu(device: str) -> bool:
+    """Whether a device, as --device names it, is the CPU; without torch it is the only one.
+
+    Raises:
+        SettingsError: torch knows no such device, or this machine does not have it.
+    """
+    if not has_torch():
+        return device in ("auto", "cpu")
+    from docrag.encode.runtime.device import choose_device
+
+    return choose_device(device) == "cpu"
+
+
 def require_torch(what: str) -> None:
     """Refuse what only torch can do if torch is not installed.
 

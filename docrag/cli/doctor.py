@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def doctor(index: IndexOption = None, as_json: JsonOption = False) -> None:
-    """Check torch, models, index and disk; the exit code is 1 when something does not work."""
+    """Check models, index and disk; the exit code is 1 when something does not work."""
     settings = read_settings(index=index)
     checks: dict[str, Callable[[], str]] = {
         "docrag": check_docrag,
@@ -56,7 +56,11 @@ def check_docrag() -> str:
 
 
 def check_torch() -> str:
-    """Version, device, precision and threads."""
+    """Version, device, precision and threads; the default models need no torch."""
+    from docrag.encode.runtime.extras import INSTALL, has_torch
+
+    if not has_torch():
+        return f"not installed, and minilm needs none; for a GPU and for models that see: {INSTALL}"
     import torch
 
     from docrag.encode.runtime.device import best_device, best_dtype
@@ -77,10 +81,12 @@ def check_minilm() -> str:
 
 def check_colpali() -> str:
     """The library that runs most models for page images; nothing else needs it."""
+    from docrag.encode.runtime.extras import INSTALL
+
     try:
         return f"colpali-engine {version('colpali-engine')}"
     except PackageNotFoundError:
-        return "no colpali-engine; for ColPali and similar models: pip install 'docrag-qdrant[colpali]'"
+        return f"no colpali-engine; for ColPali and similar models: {INSTALL}"
 
 
 def check_store(settings: Settings) -> str:

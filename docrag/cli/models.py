@@ -22,7 +22,8 @@ def models(
     as_json: JsonOption = False,
 ) -> None:
     """List the encoders for --late, --image and --text, grouped by the library that runs them."""
-    from docrag.encode.registry import describe, list_models
+    from docrag.encode.registry import checkpoint_libraries, describe, list_models
+    from docrag.encode.runtime.extras import INSTALL, has_torch
 
     rows = [describe(name)] if name else list_models()
     if as_json:
@@ -34,6 +35,9 @@ def models(
             results.print(model_line(row), soft_wrap=True)
     if not name:
         results.print("any other checkpoint: --late, --image or --text DIRECTORY or organisation/model")
+    libraries = [library for library in checkpoint_libraries() if library in {row["library"] for row in rows}]
+    if libraries and not has_torch():
+        results.print(f"not installed: {', '.join(libraries)}; {INSTALL}", markup=False, soft_wrap=True)
 
 
 def model_line(row: Row) -> str:

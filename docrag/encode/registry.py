@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from docrag.encode.base import CheckpointCard, EncoderOptions, Family, ModelSpec, PageEncoder, TextEncoder
+from docrag.encode.runtime.extras import has_torch, require_torch
 from docrag.errors import DocragError, ModelUnavailable, UnknownModel
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def page_encoder(name: str, options: EncoderOptions | None = None) -> PageEncode
 
     Raises:
         UnknownModel: No encoder has this name.
-        ModelUnavailable: Its package cannot be imported, or its checkpoint cannot be found.
+        ModelUnavailable: Its package is not installed, or its checkpoint cannot be found.
         WeightsMismatch: The checkpoint belongs to another library, or no encoder can read it.
     """
     options = options or EncoderOptions()
@@ -63,6 +64,7 @@ def page_encoder(name: str, options: EncoderOptions | None = None) -> PageEncode
     plugin = _plugin_named(name)
     if plugin:
         return plugin.open(options, checkpoint_libraries())
+    _require_library(name, "pages")
     encoder = _open(name, "pages", options)
     if not hasattr(encoder, "encode_pages"):
         raise UnknownModel(f"{name} encodes texts, not pages", "give it as --text")
@@ -72,6 +74,7 @@ def page_encoder(name: str, options: EncoderOptions | None = None) -> PageEncode
 def text_encoder(name: str, options: EncoderOptions | None = None) -> TextEncoder:
     """The text encoder of a name, on the first of the devices; raises the same errors as page_encoder."""
     options = options or EncoderOptions()
+    _require_library(name, "texts")
     encoder = _open(name, "texts", options.on(options.devices[0]))
     if not hasattr(encoder, "encode_passages"):
         raise UnknownModel(f"{name} encodes pages, not captions", "give it as --late or --image")
@@ -212,6 +215,19 @@ def _open_checkpoint(name: str, role: Role, options: EncoderOptions) -> Any:
     opens = recognise(checkpoint, load_families(), library).opens
     assert opens is not None  # Family refuses to be declared without
     return opens(checkpoint, options)
+
+
+def _require_library(name: str, role: Role) -> None:
+    """Refuse a checkpoint that no installed library can run, before it is downloaded.
+
+    Raises:
+        ModelUnavailable: The extra `models` is not installed.
+    """
+    if has_torch() or _built_in_family(name, role):
+        return
+    _, model = _split_library(name)
+    if find_card(name) or "/" in model or Path(model).expanduser().is_dir():
+        require_torch(name)
 
 
 def _split_library(name: str) -> tuple[str, str]:

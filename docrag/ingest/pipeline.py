@@ -296,10 +296,10 @@ class AdaptiveBatchSize:
         """
         if not encoders.sees or not encoders.sees_here:
             return cls(WORDS, WORDS, WORDS)
-        from docrag.encode.runtime.device import choose_device
+        from docrag.encode.runtime.extras import is_cpu
 
         devices = len(options.devices)
-        on_cpu = choose_device(options.devices[0]) == "cpu"
+        on_cpu = is_cpu(options.devices[0])
         least = devices * max(options.batch_size, 1)
         return cls(devices * (CPU_FIRST if on_cpu else FIRST), least, devices * MOST)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from docrag.encode.base import EncoderOptions
 from docrag.encode.encoders import Encoders
-from docrag.encode.models import minilm as minilm_model
+from docrag.encode.models import minilm_model
 from docrag.encode.models.bm25 import Bm25Encoder
 from docrag.encode.registry import page_encoder, text_encoder
 from docrag.types import BM25, CAPTION, IMAGE, PATCHES, POOLED

@@ -39,6 +39,7 @@ from docrag.encode.models.image_grids import (
 )
 from docrag.encode.models.late import LateEncoder
 from docrag.encode.page_images import widen
+from docrag.encode.runtime.extras import INSTALL
 from docrag.encode.runtime.once import guard
 from docrag.encode.texts import QueryWords, special_tokens, without_special_tokens
 from docrag.encode.vectors.grid import grid_boxes, place_boxes
@@ -399,9 +400,7 @@ def _import_engine(checkpoint: Checkpoint) -> Any:
     try:
         import colpali_engine.models
     except ImportError as error:
-        raise ModelUnavailable(
-            f"{checkpoint.model} needs colpali-engine: {error}", "pip install 'docrag-qdrant[colpali]'"
-        ) from error
+        raise ModelUnavailable(f"{checkpoint.model} needs colpali-engine: {error}", INSTALL) from error
     return colpali_engine.models
 
 

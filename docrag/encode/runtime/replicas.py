@@ -15,6 +15,7 @@ from typing import Any
 
 from docrag.common import spawn
 from docrag.encode.base import EncoderOptions, PageEncoder
+from docrag.encode.runtime.threads import share_threads
 from docrag.errors import DocragError, ModelError
 from docrag.types import MultiVector, Page
 
@@ -173,9 +174,7 @@ def _end_with(parent: int) -> None:
 @cache
 def _replica(open_encoder: OpenEncoder, name: str, options: EncoderOptions, replicas: int) -> PageEncoder:
     """The encoder of this process, which shares the cores with the other replicas."""
-    import torch
-
-    torch.set_num_threads(max(1, torch.get_num_threads() // replicas))
+    share_threads(replicas)
     return open_encoder(name, options)
 
 

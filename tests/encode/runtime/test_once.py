@@ -7,7 +7,7 @@ import time
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from docrag.encode.models import minilm
+from docrag.encode.models import minilm_model
 from docrag.encode.runtime.once import guard, once
 from tests.checkpoints.tokens import letter_tokenizer
 from tests.threads import at_once
@@ -52,12 +52,12 @@ def test_what_failed_is_tried_again():
 
 def test_minilm_is_loaded_once(monkeypatch):
     loaded = []
-    monkeypatch.setattr(minilm, "MiniLM", lambda *given: (loaded.append(given), time.sleep(0.05)))
-    minilm._load_once.cache_clear()
+    monkeypatch.setattr(minilm_model, "MiniLM", lambda *given: (loaded.append(given), time.sleep(0.05)))
+    minilm_model._load_once.cache_clear()
     try:
-        at_once(16, lambda i: minilm.load("cpu", "float32"))
+        at_once(16, lambda i: minilm_model.load("cpu", "float32"))
     finally:
-        minilm._load_once.cache_clear()  # the stand-in
+        minilm_model._load_once.cache_clear()  # the stand-in
     assert len(loaded) == 1
 
 

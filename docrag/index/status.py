@@ -39,6 +39,8 @@ class Status:
     """What to do about a migration that was started and not finished. Empty if there is none."""
     takes: tuple[str, ...] = ("words",)
     """What a query may consist of: words, images, recordings."""
+    writer: str = ""
+    """Who is changing the index, such as "process 1234 (docrag ingest)". Empty if nobody is."""
 
 
 def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> Status:
@@ -58,6 +60,7 @@ def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> 
         tuning=plan.describe(pages) if plan else "",
         migration=UNFINISHED_MIGRATION if Staging(location.folder).folder.exists() else "",
         takes=_query_kinds(encoders),
+        writer=str(storage.manifest.writer() or ""),
     )
 
 

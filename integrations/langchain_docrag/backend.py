@@ -149,7 +149,7 @@ def open_backend(
     Raises:
         SettingsError: The address or the embeddings are invalid.
         IndexMismatch: The points were written with other embeddings.
-        IndexInUse: Another process has the directory open.
+        IndexInUse: Another process holds the directory without sharing it (`in_process`).
     """
     if embedding is not None and not hasattr(embedding, "embed_documents"):
         hint = "give LangChain embeddings, such as DocragEmbeddings('minilm')"

@@ -42,7 +42,7 @@ class DocragVectorStore(VectorStore):
 
     Raises:
         IndexMismatch: The store was filled with other embeddings.
-        IndexInUse: Another process has the directory open.
+        IndexInUse: Another process holds the directory without sharing it (`in_process`).
         SettingsError: The address is invalid.
 
     >>> from langchain_docrag import DocragVectorStore

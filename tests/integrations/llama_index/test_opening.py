@@ -9,7 +9,7 @@ import pytest
 from llama_index_docrag import DocragRetriever
 
 from docrag import Index
-from docrag.errors import DocumentError, IndexInUse, IndexNotFound, NotFound, QueryError
+from docrag.errors import DocumentError, IndexNotFound, NotFound, QueryError
 from tests.integrations.llama_index.helpers import files_and_pages
 from tests.samples import APPLE, FERRY, write_pdf
 
@@ -28,8 +28,9 @@ def test_a_folder_is_ingested_and_its_index_opened_again(tmp_path: Path, caplog:
     assert f"the index is up to date with {docs}" in caplog.messages
     with retriever:
         assert files_and_pages(retriever.retrieve("When does the ferry leave?")) == [("ferry.pdf", 1)]
-        with pytest.raises(IndexInUse):
-            DocragRetriever.from_index(tmp_path / "index")
+        with DocragRetriever.from_index(tmp_path / "index", k=1) as second:
+            assert files_and_pages(second.retrieve("storing apples")) == [("apple.pdf", 1)]
+        assert files_and_pages(retriever.retrieve("storing apples")) == [("apple.pdf", 1)]
     with DocragRetriever.from_index(tmp_path / "index", k=1) as retriever:
         assert files_and_pages(retriever.retrieve("storing apples")) == [("apple.pdf", 1)]
 

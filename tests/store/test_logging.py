@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from docrag.common.files import FolderLock
-from docrag.errors import IndexInUse
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local import store as edge
 from docrag.store.local.store import EdgeStore

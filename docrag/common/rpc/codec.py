@@ -70,10 +70,8 @@ class Codec:
         return self._unpack(_from_json(header), buffers)
 
     def _pack(self, value: Any, buffers: list[Buffer]) -> Any:
-        if isinstance(value, float) and not math.isfinite(value):
-            return {"$": "float", "of": str(value)}
         if isinstance(value, _PLAIN):
-            return value
+            return _pack_plain(value)
         kind = type(value)
         if kind in self._fields:
             return {"$": kind.__name__, "of": self._pack_fields(value, kind, buffers)}
@@ -118,6 +116,12 @@ class Codec:
         known = self._classes[kind]
         unpacked = [self._unpack(item, buffers) for item in content]
         return known(**dict(zip(self._fields[known], unpacked, strict=True)))
+
+
+def _pack_plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$": "float", "of": str(value)}
+    return value
 
 
 def _to_json(value: Any) -> bytes:

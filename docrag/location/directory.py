@@ -71,6 +71,10 @@ class DirectoryLocation:
         Raises:
             StoreError: The directory holds something else, or it cannot be written.
         """
+        stored = self.fingerprint()
+        if stored is not None:  # another process has made it in this moment
+            require_equal(stored, fingerprint)
+            return self.open(fingerprint, layout)
         self._require_empty()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

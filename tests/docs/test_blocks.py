@@ -21,6 +21,7 @@ NOT_RUN = {
     "docrag COMMAND": "the form of every command",
     "docrag tune": "the five examples have too few pages to tune; tests/tuning/ has more",
     "DOCRAG_TEST_QDRANT_URL": "needs a real Qdrant server",
+    "DOCRAG_INDEX=my-index uvicorn": "runs until it is stopped, as tests/serve/test_from_settings.py does",
 }
 """How blocks of text with commands begin, and why these are not run; their options are checked anyway."""
 

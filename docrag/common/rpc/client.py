@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ class RpcConnection:
     def __init__(self, opened: socket.socket, codec: Codec) -> None:
         self.socket = opened
         self._codec = codec
+        weakref.finalize(self, opened.close)  # handles are often left open, as by a cell of a notebook
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Call a method of the other process.

@@ -19,9 +19,9 @@ from docrag.errors import DocragError
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 6
-PATIENCE = 30.0
-"""A call is repeated at least so often, and for so many seconds, before the other process counts as broken. On
-a busy machine the start of that process alone takes seconds."""
+PATIENCE = 60.0
+"""A call is repeated at least so often, and for so many seconds, before the other process counts as broken.
+On a busy machine the start of that process alone takes seconds."""
 MAX_PAUSE = 1.6
 """The longest pause between two repetitions, in seconds."""
 

@@ -15,6 +15,7 @@ from docrag.demo import QUESTIONS
 from docrag.errors import IndexNotFound, QueryError, ServerRefused
 from docrag.types import is_page_id
 from tests.integrations.haystack.helpers import FERRY, files_and_pages
+from tests.processes import is_held
 from tests.store.fake_qdrant import FakeQdrant
 
 
@@ -66,7 +67,7 @@ def test_invalid_arguments_of_a_run_are_refused(retriever: DocragRetriever):
 
 def test_the_index_is_opened_once_and_closed(index: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     retriever = DocragRetriever(index)
-    assert retriever._opened is None
+    assert not is_held(index)
     with caplog.at_level(logging.INFO, "haystack_docrag"):
         retriever.warm_up()
     assert f"opened the index {index}" in caplog.messages
@@ -74,9 +75,10 @@ def test_the_index_is_opened_once_and_closed(index: str, tmp_path: Path, caplog:
     retriever.warm_up()
     retriever.run("ferry")
     assert retriever._opened is opened
+    assert is_held(index)
     retriever.close()
     retriever.close()
-    assert retriever._opened is None
+    assert not is_held(index)
     assert retriever.run("ferry", top_k=1)["documents"]
     retriever.close()
     with pytest.raises(IndexNotFound):

@@ -11,6 +11,7 @@ from llama_index_docrag import DocragRetriever
 from docrag import Index
 from docrag.errors import DocumentError, IndexNotFound, NotFound, QueryError
 from tests.integrations.llama_index.helpers import files_and_pages
+from tests.processes import is_held
 from tests.samples import APPLE, FERRY, write_pdf
 
 
@@ -49,6 +50,7 @@ def test_a_failure_to_open_leaves_nothing_open(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DocumentError, match=str(tmp_path / "empty")):
         DocragRetriever.from_folder(tmp_path / "empty", index=tmp_path / "index")
+    assert not is_held(tmp_path / "index")
     with pytest.raises(QueryError):
         DocragRetriever.from_index(tmp_path / "index", k=0)
-    Index.open(tmp_path / "index").close()  # nobody has it open
+    assert not is_held(tmp_path / "index")

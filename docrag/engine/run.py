@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from docrag import __version__
 from docrag.common.rpc.peers import make_private, socket_paths
@@ -84,7 +84,8 @@ class Lifetime:
         self._server = server
         threading.Thread(target=server.serve, name="accept", daemon=True).start()
         while not self._is_told_to_end():
-            self._end_if_gone()
+            if self._is_gone() or not self._owns_socket():
+                _end_at_once()
             if server.idle_seconds() > self._idle_limit:
                 logger.info("nobody has used this process for %.0f s", self._idle_limit)
                 break
@@ -101,7 +102,8 @@ class Lifetime:
         idle_seconds: float,
     ) -> dict[str, Any]:
         """Answer a greeting: who this process is, and whether it takes the other one."""
-        self._end_if_gone()
+        if self._is_gone():  # the caller means the directory that is there now
+            _end_at_once()
         users = {
             other.peer.pid: other.program
             for other in self._server.sessions()
@@ -132,18 +134,19 @@ class Lifetime:
         logger.info("told to end by %s", reason)
         return True
 
-    def _end_if_gone(self) -> None:
-        """End at once if the directory was removed or replaced, or the socket is another process's."""
+    def _is_gone(self) -> bool:
+        """Whether the directory was removed or replaced."""
         try:
-            if _identity(self.folder) == self._identity and self._owns_socket():
-                return
+            return _identity(self.folder) != self._identity
         except OSError:
-            pass
-        logger.info("the directory is gone, or belongs to another process")
-        os._exit(0)  # there is nothing left that could be flushed
+            return True
 
     def _owns_socket(self) -> bool:
-        return _identity(self._socket_path) == self._socket_identity
+        """Whether the socket is there and not another process's."""
+        try:
+            return _identity(self._socket_path) == self._socket_identity
+        except OSError:
+            return False
 
     def _end(self, server: Server, services: Any) -> None:
         """Refuse new connections, finish the running calls, and close the shard."""
@@ -158,6 +161,11 @@ class Lifetime:
             os._exit(1)
         logger.info("ended")
         os._exit(0)  # threads may be waiting for messages
+
+
+def _end_at_once() -> NoReturn:
+    logger.info("the directory is gone, or belongs to another process")
+    os._exit(0)  # there is nothing left that could be flushed
 
 
 def _permit_many_files() -> None:

@@ -80,11 +80,6 @@ class DirectoryLocation:
             IndexMismatch: Another process has created one with other models in the meantime.
             StoreError: The directory holds something else, or it cannot be written.
         """
-        stored = self.fingerprint()
-        if stored is not None:  # another process has made it in this moment
-            require_equal(stored, fingerprint)
-            return self.open(fingerprint, layout)
-        self._require_empty()
         if not self._is_empty():
             if self.fingerprint() is None:
                 raise StoreError(

@@ -1,6 +1,4 @@
 """Processes that change one index take turns, and neither killed engines nor readers cost anything."""
-"""Processes that change one index take turns; neither a kill of the engine nor a reader costs anything."""
-"""Processes that change one index take turns, and neither kills of the engine nor readers disturb them."""
 
 from __future__ import annotations
 

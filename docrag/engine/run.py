@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -79,7 +80,11 @@ class Lifetime:
 
         logger.info("docrag %s holds %s", __version__, self.folder)
         services = Services(self.folder)
-        handlers = {"hello": self.hello, "end": self.end, **services.handlers()}
+        handlers: dict[str, Callable[..., Any]] = {
+            "hello": self.hello,
+            "end": self.end,
+            **services.handlers(),
+        }
         server = Server(self._listening, services.codec, handlers)
         self._server = server
         threading.Thread(target=server.serve, name="accept", daemon=True).start()

@@ -26,5 +26,7 @@ class Services:
 
     def close(self) -> None:
         """Close the shard, and end the processes of encoders that have any."""
-        self._queries.close()
-        self._store.close()
+        try:
+            self._queries.close()
+        finally:
+            self._store.close()

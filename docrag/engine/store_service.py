@@ -15,6 +15,7 @@ from docrag.location.directory import DirectoryLocation
 from docrag.store.base import Store
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local.cache import PackedRecord
+from docrag.store.local.process import COMMAND
 from docrag.store.local.wire import Rankings, pack_rankings
 from docrag.store.requests import PayloadFilter, QueryRequest
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 LOCK_PATIENCE = 10.0
 """Seconds for which opening waits for a lock: a migration that moves a new index in holds it for a moment."""
+ENGINE_PATIENCE = 120.0
+"""The same for a process like this one that is ending: it finishes its calls, such as `optimize`, first."""
 _POLL_SECONDS = 0.05
 
 
@@ -88,12 +91,13 @@ class StoreService:
                 self._store.close()
 
     def _open_patiently(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        deadline = time.monotonic() + LOCK_PATIENCE
+        started = time.monotonic()
         while True:
             try:
                 return self.location.open(fingerprint, layout)
             except IndexInUse as error:
-                if time.monotonic() > deadline:
+                patience = ENGINE_PATIENCE if COMMAND in error.holder else LOCK_PATIENCE
+                if time.monotonic() - started > patience:
                     raise
                 logger.debug("waiting for the lock: %s", error.message)
                 time.sleep(_POLL_SECONDS)

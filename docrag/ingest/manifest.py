@@ -69,7 +69,7 @@ class Manifest(ForkAware):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._path = path
+        self._path = path.absolute()  # it is opened later, perhaps from another working directory
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._is_copy = False

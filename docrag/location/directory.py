@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from docrag.store.local.process import EngineProcess
 
 logger = logging.getLogger(__name__)
+
+LOCK_PATIENCE = 30.0
+"""Seconds for which a switch waits for the points: an engine's process that ends flushes them, and another
+migration may be about to finish."""
+_POLL_SECONDS = 0.02
 
 
 class DirectoryLocation:
@@ -68,14 +74,20 @@ class DirectoryLocation:
     def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
         """Create a new index. The fingerprint is written first, so that there are never points without one.
 
+        If another process has created it in the meantime, it is opened.
+
         Raises:
+            IndexMismatch: Another process has created one with other models in the meantime.
             StoreError: The directory holds something else, or it cannot be written.
         """
-        stored = self.fingerprint()
-        if stored is not None:  # another process has made it in this moment
-            require_equal(stored, fingerprint)
+        if not self._is_empty():
+            if self.fingerprint() is None:
+                raise StoreError(
+                    f"{self.folder} exists and is not an index",
+                    "name a directory that is empty or does not exist",
+                )
+            logger.info("another process has made the index in %s", self.folder)
             return self.open(fingerprint, layout)
-        self._require_empty()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._write_fingerprint(fingerprint)
@@ -108,7 +120,8 @@ class DirectoryLocation:
         from docrag.store.local.process import EngineProcess
         from docrag.store.local.wire import CODEC
 
-        return EngineProcess(self.folder, self._idle_seconds, CODEC)
+        # Absolute: a handle outlives a change of the working directory.
+        return EngineProcess(self.folder.absolute(), self._idle_seconds, CODEC)
 
     def confirm(self, fingerprint: Fingerprint) -> None:
         """Check what the index was built with, while nobody else can replace it.
@@ -131,13 +144,26 @@ class DirectoryLocation:
             store = open_shared(self.folder / POINTS, layout)
         except IndexInUse as error:
             hint = f"{error.hint}; or open it without in_process everywhere, so that processes share it"
-            raise IndexInUse(error.message, hint) from error
+            raise IndexInUse(error.message, hint, error.holder) from error
         try:
+            self._require_settled()
             self.confirm(fingerprint)  # read again: from here on nobody else can change it
         except BaseException:
             store.close()
             raise
         return store
+
+    def _require_settled(self) -> None:
+        """Refuse points that may not belong to the fingerprint yet.
+
+        Raises:
+            IndexInUse: A migration is replacing the index, or was killed while it did.
+        """
+        if self._staging.decision() is not None:
+            raise IndexInUse(
+                f"a migration is replacing the index in {self.folder}",
+                "close it and open it again in a moment, which finishes the migration if it was interrupted",
+            )
 
     def _open_read_only(self, fingerprint: Fingerprint, layout: Layout) -> Store:
         """Open the points without a lock, which could not be taken in a folder that cannot be written.
@@ -149,10 +175,7 @@ class DirectoryLocation:
 
         store = open_read_only(self.folder / POINTS, layout)
         try:
-            if self._staging.decision() is not None:  # the points may belong to another fingerprint
-                raise IndexInUse(
-                    f"a migration is replacing the index in {self.folder}", "open it again in a moment"
-                )
+            self._require_settled()
             self.confirm(fingerprint)
         except BaseException:
             store.close()
@@ -176,7 +199,7 @@ class DirectoryLocation:
         """Replace the index; the old one can be kept as a numbered directory beside this one.
 
         Raises:
-            IndexInUse: Another process has the index open.
+            IndexInUse: A process holds the directory without sharing it (`in_process`).
             StoreError: The old index cannot be moved to the directory beside this one.
         """
         old_folder = self._next_sibling() if keep_old else None
@@ -205,15 +228,11 @@ class DirectoryLocation:
         """Delete the directory of the staged index."""
         self._staging.remove()
 
-    def _require_empty(self) -> None:
-        """Refuse a directory that holds something; hidden files, such as locks, do not count."""
+    def _is_empty(self) -> bool:
+        """Whether the directory holds nothing or is missing; hidden files, such as locks, do not count."""
         if not self.folder.exists():
-            return
-        if not self.folder.is_dir() or any(not path.name.startswith(".") for path in self.folder.iterdir()):
-            raise StoreError(
-                f"{self.folder} exists and is not an index",
-                "name a directory that is empty or does not exist",
-            )
+            return True
+        return self.folder.is_dir() and all(path.name.startswith(".") for path in self.folder.iterdir())
 
     def _write_fingerprint(self, fingerprint: Fingerprint) -> None:
         write_atomically(self.folder / FINGERPRINT, fingerprint.to_json())
@@ -230,10 +249,22 @@ class DirectoryLocation:
 
         Handles that call meanwhile start the process again, which waits for this lock.
         """
-        if not self._in_process:
-            self.process().stop()
-        with FolderLock(self.folder / POINTS):
+        with self._lock_patiently():
             yield
+
+    def _lock_patiently(self) -> FolderLock:
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            if not self._in_process:
+                self.process().stop()
+            try:
+                return FolderLock(self.folder / POINTS)
+            except IndexInUse as error:
+                # The process may still be flushing, or was started again by somebody who was quicker.
+                may_end = not self._in_process and error.holder != "this process"
+                if not may_end or time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_SECONDS)
 
     def _finish_switch(self) -> None:
         """Take the remaining steps.

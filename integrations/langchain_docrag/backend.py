@@ -98,7 +98,7 @@ class PageBackend:
 
     @classmethod
     def sharing(cls, index: Index, embedding: Embeddings | None) -> PageBackend:
-        """Read the pages of an open index, which stays open: a directory cannot be opened twice."""
+        """Read the pages of an open index, which stays open, with the text encoder that it has loaded."""
         require_same_embeddings(Fingerprint(index.fingerprint), embedding)
         # These are private to Index: a user who wrote to the store would bypass the manifest.
         storage = index._storage

@@ -264,7 +264,7 @@ class DocragVectorStore(VectorStore):
         return diverse(self._backend, embedding, k, fetch_k, lambda_mult, filter)
 
     def close(self) -> None:
-        """Close the store, so that another process can open it; calling this twice is harmless."""
+        """Close the store; calling this twice is harmless, and other stores in its place stay open."""
         self._backend.close()
 
     def __enter__(self) -> Self:

@@ -59,7 +59,8 @@ def docrag(environment: dict[str, str], *arguments: object) -> str:
 def python(environment: dict[str, str], *arguments: str) -> str:
     """What a program prints."""
     command = [sys.executable, *arguments]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    # In another directory, so that the docrag that is installed runs, not the one of this checkout.
+    ran = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -124,7 +125,7 @@ def test_serve(environment, index):
 
         with Index.open(sys.argv[1]) as index:
             client = TestClient(create_app(index), base_url="http://127.0.0.1:8000")
-            answer = client.post("/api/search", json={"query": sys.argv[2]})
+            answer = client.post("/v1/search", json={"query": sys.argv[2]})
             print(answer.status_code, answer.json()["hits"][0]["file"])
     """
     printed = run_code(environment, code, index, QUESTION)

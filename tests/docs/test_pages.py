@@ -151,7 +151,8 @@ def test_no_page_names_an_option_that_does_not_exist():
     known = {
         option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts
     }
-    known |= {"--version", "--help", "--install-completion", "--index-url"}
+    known |= {"--index-url", "--no-compile", "--preload", "--factory", "--workers"}  # of others
+    known |= {"--version", "--help", "--install-completion"}
     for path in PAGES:
         for option in re.findall(r"(?<![\w-])--[a-z][\w-]*[a-z](?![\w-])", path.read_text()):
             assert option in known, f"{name_of(path)}: {option}"

@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,9 +20,9 @@ from docrag.errors import DocragError
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 6
-PATIENCE = 30.0
-"""A call is repeated at least so often, and for so many seconds, before the other process counts as broken. On
-a busy machine the start of that process alone takes seconds."""
+PATIENCE = 60.0
+"""A call is repeated at least so often, and for so many seconds, before the other process counts as broken.
+On a busy machine the start of that process alone takes seconds."""
 MAX_PAUSE = 1.6
 """The longest pause between two repetitions, in seconds."""
 
@@ -32,6 +33,7 @@ class RpcConnection:
     def __init__(self, opened: socket.socket, codec: Codec) -> None:
         self.socket = opened
         self._codec = codec
+        weakref.finalize(self, opened.close)  # handles are often left open, as by a cell of a notebook
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Call a method of the other process.

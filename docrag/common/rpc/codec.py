@@ -1,11 +1,13 @@
 """Values as messages: JSON for what has structure, raw bytes for arrays, and nothing that could run code.
 
 JSON knows fewer types than Python. What it lacks is written as an object with one key that starts with "$":
-a tuple, a path, an array, raw bytes, or one of the dataclasses that both sides know.
+a tuple, a path, an array, raw bytes, NaN and infinity, or one of the dataclasses that both sides know.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -57,7 +59,7 @@ class Codec:
             TypeError: It holds something that may not travel.
         """
         buffers: list[Buffer] = []
-        return orjson.dumps(self._pack(value, buffers)), buffers
+        return _to_json(self._pack(value, buffers)), buffers
 
     def decode(self, header: Buffer, buffers: Sequence[memoryview]) -> Any:
         """The value of a message; arrays are views of its buffers.
@@ -65,11 +67,11 @@ class Codec:
         Raises:
             ValueError: The message holds something that this side does not know.
         """
-        return self._unpack(orjson.loads(header), buffers)
+        return self._unpack(_from_json(header), buffers)
 
     def _pack(self, value: Any, buffers: list[Buffer]) -> Any:
         if isinstance(value, _PLAIN):
-            return value
+            return _pack_plain(value)
         kind = type(value)
         if kind in self._fields:
             return {"$": kind.__name__, "of": self._pack_fields(value, kind, buffers)}
@@ -80,7 +82,7 @@ class Codec:
         if isinstance(value, Mapping):
             return {"$": "dict", "of": [[key, self._pack(item, buffers)] for key, item in value.items()]}
         if isinstance(value, Json):
-            return {"$": "json", "of": _add(buffers, orjson.dumps(value.value))}
+            return {"$": "json", "of": _add(buffers, _to_json(value.value))}
         if isinstance(value, bytes | bytearray | memoryview):
             return {"$": "bytes", "of": _add(buffers, value)}
         if isinstance(value, Path):
@@ -116,6 +118,31 @@ class Codec:
         return known(**dict(zip(self._fields[known], unpacked, strict=True)))
 
 
+def _pack_plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$": "float", "of": str(value)}
+    return value
+
+
+def _to_json(value: Any) -> bytes:
+    """JSON; what orjson refuses, such as the name of a file that is not UTF-8, Python's own library writes.
+
+    Raises:
+        TypeError: The value holds something that is not of a JSON type.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value).encode()
+
+
+def _from_json(content: Buffer) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return json.loads(bytes(content))
+
+
 def _field_names(known: type) -> tuple[str, ...]:
     if is_dataclass(known):
         return tuple(field.name for field in fields(known))
@@ -147,7 +174,8 @@ def _read_array(content: Sequence[Any], buffers: Sequence[memoryview]) -> Any:
 
 
 _READERS: Mapping[str, Callable[[Any, Sequence[memoryview]], Any]] = {
-    "json": lambda content, buffers: orjson.loads(buffers[content]),
+    "json": lambda content, buffers: _from_json(buffers[content]),
+    "float": lambda content, buffers: float(content),
     "bytes": lambda content, buffers: bytes(buffers[content]),
     "path": lambda content, buffers: Path(content),
     "array": _read_array,

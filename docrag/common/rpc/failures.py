@@ -15,7 +15,7 @@ _MORE_ARGUMENTS = ("status", "holder")
 """What some errors are made of beside their message and hint; none has both."""
 
 
-def describe(error: Exception, method: str) -> dict[str, Any]:
+def describe(error: BaseException, method: str) -> dict[str, Any]:
     """An error as plain values.
 
     Args:

@@ -8,7 +8,6 @@ import socket
 import stat
 import struct
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,22 +28,34 @@ def socket_paths(folder: Path) -> list[Path]:
 
     That is in the folder itself, unless the path is too long. Some file systems hold no sockets, so the
     other places are directories for such files. There are several, because not all processes of a user need
-    have the same environment.
+    have the same environment. A directory that belongs to somebody else is no such place.
     """
     folder = folder.resolve()
-    inside = folder / SOCKET
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:24]
-    fits = len(os.fsencode(inside)) <= MAX_PATH_BYTES
-    elsewhere = [directory / f"{name}.sock" for directory in _runtime_directories()]
-    return [inside, *elsewhere] if fits else elsewhere
+    paths = [folder / SOCKET]
+    paths += [directory / f"{name}.sock" for directory in _runtime_directories() if _may_be_own(directory)]
+    return [path for path in paths if len(os.fsencode(path)) <= MAX_PATH_BYTES]
 
 
 def _runtime_directories() -> list[Path]:
     """Directories of this user's own for sockets, best first."""
-    uid = os.getuid()
-    roots = [os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{uid}"]
-    directories = [Path(root) / "docrag" for root in roots if root and os.access(root, os.W_OK)]
-    return list(dict.fromkeys([*directories, Path(tempfile.gettempdir()) / f"docrag-{uid}"]))
+    uid = os.geteuid()
+    places = [
+        (os.environ.get("XDG_RUNTIME_DIR"), "docrag"),
+        (f"/run/user/{uid}", "docrag"),
+        ("/tmp", f"docrag-{uid}"),  # before $TMPDIR, which not all processes need have
+        (os.environ.get("TMPDIR"), f"docrag-{uid}"),
+    ]
+    usable = [Path(root) / name for root, name in places if root and os.access(root, os.W_OK | os.X_OK)]
+    return list(dict.fromkeys(usable))
+
+
+def _may_be_own(directory: Path) -> bool:
+    """Whether a directory belongs to this user, or does not exist yet."""
+    try:
+        return directory.lstat().st_uid == os.geteuid()
+    except OSError:
+        return True
 
 
 def make_private(directory: Path) -> None:
@@ -55,7 +66,7 @@ def make_private(directory: Path) -> None:
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = directory.lstat()
-    if info.st_uid != os.getuid() or not stat.S_ISDIR(info.st_mode):
+    if info.st_uid != os.geteuid() or not stat.S_ISDIR(info.st_mode):
         raise PermissionError(f"{directory} belongs to another user")
     if info.st_mode & 0o077:
         directory.chmod(0o700)
@@ -79,4 +90,4 @@ def peer_of(connection: socket.socket) -> Peer:
 
 def is_own(peer: Peer) -> bool:
     """Whether a process belongs to this user, or to the administrator."""
-    return peer.uid in (os.getuid(), 0)
+    return peer.uid in (os.geteuid(), 0)

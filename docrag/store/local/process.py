@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import select
 import signal
 import site
 import socket
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,8 @@ from docrag import __version__
 from docrag.common.files import command_name
 from docrag.common.rpc.client import RpcConnection
 from docrag.common.rpc.frames import ConnectionLost
-from docrag.common.rpc.peers import is_own, peer_of, socket_paths
-from docrag.errors import DocragError, IndexInUse, StoreError
+from docrag.common.rpc.peers import Peer, is_own, peer_of, socket_paths
+from docrag.errors import DocragError, IndexInUse, IndexNotFound, StoreError
 
 if TYPE_CHECKING:
     from docrag.common.rpc.codec import Codec
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 PROTOCOL = 1
 """Increased whenever a process of another version could misunderstand this one."""
 MODULE = "docrag.engine"
+COMMAND = "docrag engine"
+"""How other processes call this one, for example in the file of a lock that it holds."""
 LOG = ".engine.log"
 """What the engine's process logs, in its directory."""
 START_LOCK = ".engine.lock"
@@ -50,8 +53,8 @@ START_SECONDS = 60.0
 """How long a process may take to listen; it takes a tenth of a second on an idle machine."""
 STOP_SECONDS = 60.0
 """How long a process may take to end: it finishes the running calls and flushes."""
-GREETING_SECONDS = 30.0
-"""How long a process may take to answer a greeting."""
+GREETING_SECONDS = 60.0
+"""How long a process may take to answer a greeting, after it has loaded its modules from a slow disk."""
 _MOST_LOG_BYTES = 2**18
 _POLL_SECONDS = 0.02
 
@@ -138,15 +141,16 @@ class EngineProcess:
             Its process id; None if none was running.
 
         Raises:
+            IndexInUse: It belongs to another user.
             StoreError: It does not end.
         """
-        connection = self._find()
+        connection = self._find(stop_others=os.geteuid() == 0)
         if connection is None:
             return None
         with connection.socket:
             pid = peer_of(connection.socket).pid
             logger.info("ending the engine's process %d of %s", pid, self.folder)
-            os.kill(pid, signal.SIGTERM)
+            _end(connection, pid)
             try:
                 # It closes this connection when it ends, however that happens.
                 connection.socket.settimeout(STOP_SECONDS)
@@ -165,14 +169,25 @@ class EngineProcess:
         message = f"the engine's process of {self.folder} ends again and again: {reason}"
         return StoreError(message, IN_PROCESS_HINT)
 
-    def _find(self) -> RpcConnection | None:
-        """A connection to the running process, not yet greeted; None if none is running."""
+    def _find(self, *, stop_others: bool = False) -> RpcConnection | None:
+        """A connection to the running process, not yet greeted; None if none is running.
+
+        Args:
+            stop_others: Whether the process is only to be stopped, which the administrator may do to those
+                of others.
+
+        Raises:
+            IndexInUse: It belongs to another user.
+        """
         for path in socket_paths(self.folder):
             opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 opened.connect(str(path))
-                if is_own(peer_of(opened)):
+                peer = peer_of(opened)
+                if is_own(peer) or stop_others:
                     return RpcConnection(opened, self._codec)
+                opened.close()
+                raise _other_user(self.folder, peer)
             except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
                 pass
             except OSError as error:
@@ -186,7 +201,10 @@ class EngineProcess:
 
     def _greet(self, connection: RpcConnection) -> Mapping[str, Any]:
         """Introduce this process, and learn whether the other one takes it."""
-        info = self.folder.stat()
+        try:
+            info = self.folder.stat()
+        except FileNotFoundError as error:
+            raise IndexNotFound(f"{self.folder} is gone", "make it again: docrag ingest FOLDER") from error
         connection.socket.settimeout(GREETING_SECONDS)
         try:
             welcome: Mapping[str, Any] = connection.call(
@@ -260,9 +278,9 @@ def _launch(folder: Path) -> None:
     Raises:
         StoreError: It cannot be started, or it ended before it listened; the message says why.
     """
-    reading, writing = os.pipe()
+    reading, writing = _make_pipe()
     try:
-        command = [sys.executable, "-P", "-m", MODULE, str(folder.resolve()), str(writing)]
+        command = [_interpreter(), "-P", "-m", MODULE, str(folder.resolve()), str(writing)]
         with _log_file(folder) as log:
             # It is not a child that somebody would have to wait for: it starts another one, and ends.
             subprocess.run(
@@ -279,7 +297,7 @@ def _launch(folder: Path) -> None:
             )
         os.close(writing)
         writing = -1
-        answer = _read_all(reading)
+        answer = _read_answer(reading)
     except (OSError, subprocess.SubprocessError) as error:
         raise StoreError(f"the engine's process cannot be started: {error}", IN_PROCESS_HINT) from error
     finally:
@@ -310,12 +328,63 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _read_all(pipe: int) -> bytes:
-    """Everything that the process writes into its pipe until it closes it."""
+def _interpreter() -> str:
+    """The Python that runs the process.
+
+    Raises:
+        FileNotFoundError: This process is a program that Python is a part of, and knows no interpreter.
+    """
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise FileNotFoundError("this program contains Python, and no interpreter is known")
+    return sys.executable
+
+
+def _make_pipe() -> tuple[int, int]:
+    """A pipe whose descriptors are none of the standard ones, even if this process has closed those."""
+    pipe = os.pipe()
+    higher = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in pipe]
+    for end in pipe:
+        os.close(end)
+    return higher[0], higher[1]
+
+
+def _read_answer(pipe: int) -> bytes:
+    """What the process writes into its pipe until it listens, or else until it closes the pipe.
+
+    The end of the pipe is not waited for: a child that was forked meanwhile may keep it open.
+
+    Raises:
+        TimeoutError: It writes nothing.
+    """
     content = b""
-    while part := os.read(pipe, 4096):
+    deadline = time.monotonic() + START_SECONDS
+    poller = select.poll()
+    poller.register(pipe, select.POLLIN)
+    while content != READY:
+        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError(f"it does not listen after {START_SECONDS:.0f} s")
+        part = os.read(pipe, 4096)
+        if not part:
+            break
         content += part
     return content
+
+
+def _end(connection: RpcConnection, pid: int) -> None:
+    """Tell the process to end."""
+    if pid > 0:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    else:  # it runs in another container, so that it has no id here; a signal to 0 would end this process
+        with suppress(ConnectionLost):
+            connection.call("end")
+
+
+def _other_user(folder: Path, peer: Peer) -> IndexInUse:
+    return IndexInUse(
+        f"{folder} is held by process {peer.pid} of user {peer.uid}",
+        "run this as that user; or end the process first, as that user or as root: docrag stop",
+    )
 
 
 def _other_version(folder: Path, welcome: Mapping[str, Any]) -> IndexInUse:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,26 @@ def fail(session: Session, kind: str) -> None:
     raise ZeroDivisionError(kind)
 
 
+def sleep(session: Session, seconds: float) -> str:
+    time.sleep(seconds)
+    return "slept"
+
+
+def unsendable(session: Session) -> object:
+    return object()
+
+
+class Panic(BaseException):
+    """Like the panics of the engine, which are no exceptions that one would catch."""
+
+
+def panic(session: Session) -> None:
+    raise Panic("poisoned")
+
+
+HANDLERS = {"echo": echo, "who": who, "fail": fail, "sleep": sleep, "unsendable": unsendable, "panic": panic}
+
+
 @pytest.fixture
 def address(tmp_path: Path) -> Path:
     return tmp_path / "socket"
@@ -54,7 +76,7 @@ def serve(address: Path) -> Iterator[Callable[[], Server]]:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listening.bind(str(address))
         listening.listen()
-        server = Server(listening, CODEC, {"echo": echo, "who": who, "fail": fail, "sleep": sleep})
+        server = Server(listening, CODEC, HANDLERS)
         threading.Thread(target=server.serve, daemon=True).start()
         servers.append(server)
         return server
@@ -64,16 +86,11 @@ def serve(address: Path) -> Iterator[Callable[[], Server]]:
         end(server)
 
 
-def sleep(session: Session, seconds: float) -> str:
-    time.sleep(seconds)
-    return "slept"
-
-
 def end(server: Server) -> None:
     """End a server as a kill would: its connections are closed, too."""
     server.stop(1)
     for session in server.sessions():
-        with session.connection:
+        with session.connection, suppress(OSError):  # it may be closing itself
             session.connection.shutdown(socket.SHUT_RDWR)
 
 
@@ -198,3 +215,69 @@ def test_the_kernel_says_who_is_at_the_other_end():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert peer_of(ours) == (os.getpid(), os.getuid())
+
+
+def test_a_server_that_stops_begins_no_call_and_ends_those_that_run(
+    serve: Callable[[], Server], address: Path, client: Client
+):
+    first = serve()
+    assert client.call("echo", 1) == 1  # a connection that is open and idle
+    busy = RpcConnection(connected(address), CODEC)
+    answers: list[object] = []
+    thread = threading.Thread(target=lambda: answers.append(busy.call("sleep", 0.5)))
+    thread.start()
+    while not first._running:
+        time.sleep(0.01)
+    started = time.monotonic()
+    first.stop(10)
+    assert time.monotonic() - started < 5
+    thread.join()
+    assert answers == ["slept"]
+    serve()
+    assert client.call("echo", 2) == 2  # made again, because the first server did not begin it
+    with busy.socket, pytest.raises(ConnectionLost):
+        busy.call("echo", 3)
+
+
+def test_a_server_without_descriptors_takes_connections_again_later(
+    serve: Callable[[], Server], client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    failures = [OSError(errno.EMFILE, "Too many open files")] * 2
+    accept = socket.socket.accept
+
+    def fail_at_first(listening: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", fail_at_first)
+    serve()
+    assert client.call("echo", 1) == 1
+    assert not failures
+
+
+def test_an_answer_that_cannot_be_sent_and_a_panic_are_errors(serve: Callable[[], Server], client: Client):
+    serve()
+    with pytest.raises(StoreError, match="object cannot be sent to another process"):
+        client.call("unsendable")
+    with pytest.raises(StoreError, match="Panic: poisoned"):
+        client.call("panic")
+    assert client.call("echo", 1) == 1
+
+
+def test_garbage_ends_its_own_connection_only(serve: Callable[[], Server], address: Path, client: Client):
+    serve()
+    for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"drg1" + b"\xff" * 64, b"drg1\2\0\0\0\0\0\0\0{]"):
+        with connected(address) as other:
+            other.sendall(garbage)
+            other.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionResetError):
+                while other.recv(4096):
+                    pass
+    assert client.call("echo", 1) == 1
+
+
+def connected(address: Path) -> socket.socket:
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    opened.connect(str(address))
+    return opened

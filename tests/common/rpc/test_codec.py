@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +71,22 @@ def test_what_may_not_travel_is_refused():
         CODEC.encode([object()])
     with pytest.raises(ValueError, match="Hit, which this version does not know"):
         CODEC.decode(b'{"$": "Hit", "of": []}', [])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Path(os.fsdecode(b"/srv/caf\xe9/page.jpg")),
+        "a lone surrogate: \udcff",
+        [math.inf, -math.inf],
+        Json({"file_name": "\udce9.pdf"}),
+    ],
+)
+def test_what_json_does_not_know_arrives_too(value: object):
+    assert sent(value) == (value.value if isinstance(value, Json) else value)
+
+
+def test_not_a_number_stays_one():
+    arrived = sent([math.nan])
+    assert isinstance(arrived, list)
+    assert math.isnan(arrived[0])

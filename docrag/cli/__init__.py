@@ -65,7 +65,7 @@ class Commands(LazyGroup):
         ),
         CommandEntry(
             "doctor",
-            "Check torch, models, index and disk; the exit code is 1 when something does not work.",
+            "Check models, index and disk; the exit code is 1 when something does not work.",
         ),
         CommandEntry(
             "demo", "Ingest five small example PDFs and show the pages that answer three questions."

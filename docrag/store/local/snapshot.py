@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from docrag.errors import IndexInUse, StorageFull, StoreError
@@ -56,8 +56,15 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def disk_bytes(folder: Path) -> int:
-    """Return how many bytes the files of a folder occupy on the disk."""
-    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())
+    """Return how many bytes the files of a folder occupy on the disk.
+
+    Files may be added and removed meanwhile: the engine does so when it optimises.
+    """
+    size = 0
+    for name in _files(folder):
+        with suppress(FileNotFoundError):
+            size += (folder / name).stat().st_blocks * 512
+    return size
 
 
 def _bring_up_to_date(source: Path, target: Path) -> bool:

@@ -23,6 +23,7 @@ from docrag.store.layout import INTEGERS, KEYWORDS, Layout, validate_record
 from docrag.store.local import engine, translate
 from docrag.store.local.cache import PackedRecord, ReadKey, RecordCache
 from docrag.store.local.scroll import scroll_in_steps
+from docrag.store.local.snapshot import disk_bytes
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
 
@@ -58,6 +59,7 @@ class EdgeStore:
         self._shard: edge.EdgeShard | None = shard
         self._lock = lock
         self._calls_lock = ReadWriteLock()
+        self._optimize_lock = threading.Lock()
         self._cache = RecordCache(float16_vectors=layout.float16_vectors)
         self._written_bytes = 0
         """Since the shard was opened."""
@@ -225,10 +227,20 @@ class EdgeStore:
     def optimize(self) -> None:
         """Free the space of removed and replaced pages, once they are a fifth of the index.
 
-        Nothing happens if the disk could not hold the index twice. No HNSW index is built: at the sizes that
-        one process searches it would cost more than it saves (`engine.config`).
+        Nothing happens if another thread is doing this, or if the disk could not hold the index twice. No
+        HNSW index is built: at the sizes that one process searches it would cost more than it saves
+        (`engine.config`).
         """
-        size = sum(file.stat().st_blocks * 512 for file in self.path.rglob("*") if file.is_file())
+        if not self._optimize_lock.acquire(blocking=False):
+            logger.info("%s is being optimised already", self.path)
+            return
+        try:
+            self._optimize()
+        finally:
+            self._optimize_lock.release()
+
+    def _optimize(self) -> None:
+        size = disk_bytes(self.path)
         if shutil.disk_usage(self.path).free < size + engine.RESERVE:
             logger.info("not optimising %s: the disk could not hold its %d MiB twice", self.path, size >> 20)
             return

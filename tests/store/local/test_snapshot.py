@@ -129,3 +129,9 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(
 def test_a_target_that_cannot_be_made_is_an_error(source: Path, tmp_path: Path):
     with pytest.raises(StoreError, match=r"cannot copy .*No such file"):
         copy_folder(source, tmp_path / "missing" / "copy")
+
+
+def test_the_size_of_a_folder_whose_files_are_being_removed(source: Path, monkeypatch: pytest.MonkeyPatch):
+    found = snapshot._files(source)
+    monkeypatch.setattr(snapshot, "_files", lambda folder: {*found, Path("inner/removed")})
+    assert 0 < disk_bytes(source) < MEGABYTE

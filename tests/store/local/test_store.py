@@ -350,3 +350,27 @@ def test_a_folder_that_was_removed_takes_nothing(tmp_path: Path, layout: Layout,
         with pytest.raises(StoreError, match="was removed"):
             store.upsert(records)
         (tmp_path / "elsewhere").rename(tmp_path / "index")
+
+
+def test_threads_that_optimize_at_once_do_not_disturb_each_other(
+    store: EdgeStore, monkeypatch: pytest.MonkeyPatch
+):
+    entered = threading.Event()
+    leave = threading.Event()
+    runs: list[int] = []
+
+    def optimize(_: EdgeStore) -> None:
+        runs.append(threading.get_ident())
+        entered.set()
+        assert leave.wait(20)
+
+    monkeypatch.setattr(EdgeStore, "_optimize", optimize)
+    first = threading.Thread(target=store.optimize)
+    first.start()
+    assert entered.wait(20)
+    store.optimize()  # returns at once
+    leave.set()
+    first.join()
+    assert runs == [first.ident]
+    store.optimize()
+    assert len(runs) == 2

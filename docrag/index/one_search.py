@@ -34,7 +34,8 @@ def search_index(
         IndexNotFound: There is no index.
         QueryError: The index cannot answer such a query.
     """
-    answer = _ask_engine(settings, wanted, image, audio) if _has_engine(settings) else None
+    shared = _has_engine(settings) and _can_be_read_elsewhere(image) and _can_be_read_elsewhere(audio)
+    answer = _ask_engine(settings, wanted, image, audio) if shared else None
     return answer or _search_here(settings, wanted, image, audio)
 
 
@@ -50,6 +51,11 @@ def _has_engine(settings: Settings) -> bool:
         return False
     folder = Path(settings.index).expanduser()
     return (folder / FINGERPRINT).is_file() and is_writable(folder)
+
+
+def _can_be_read_elsewhere(file: Path | None) -> bool:
+    """Whether another process can read a file: not so a pipe, such as /dev/stdin or that of `<(command)`."""
+    return file is None or file.is_file()
 
 
 def _ask_engine(

@@ -368,3 +368,39 @@ def test_changes_by_one_handle_are_seen_by_another(copy: Path, folder: Path):
         writer.ingest(folder)
         assert reader.changes != before
         assert len(reader.documents()) == 7
+
+
+def test_a_closed_handle_is_closed_and_leaves_no_connection(copy: Path):
+    with Index.open(copy) as other:
+        index = Index.open(copy)
+        assert index.search(QUESTION)
+        index.close()
+        index.close()
+        with pytest.raises(StoreError, match="is closed"):
+            index.search(QUESTION)
+        assert other.search(QUESTION)
+
+
+def test_calls_that_come_while_it_ends_are_made_again(copy: Path):
+    with Index.open(copy) as index:
+        errors: list[BaseException] = []
+        done = threading.Event()
+
+        def count() -> None:
+            try:
+                while not done.is_set():
+                    assert index._storage.store.count() == 15
+            except BaseException as error:  # noqa: BLE001 (reported by the test)
+                errors.append(error)
+
+        threads = [threading.Thread(target=count) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            time.sleep(0.3)
+            stop_engine(Settings(index=str(copy)))
+            assert index._storage.store.count() == 15
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not errors

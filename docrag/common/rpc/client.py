@@ -80,6 +80,7 @@ class Client(ForkAware):
         self._connect = connect
         self._broken = broken
         self._lock = threading.Lock()
+        self._closed = False
         self._idle: list[RpcConnection] = []
         self._open: set[RpcConnection] = set()
         super().__init__()
@@ -99,7 +100,7 @@ class Client(ForkAware):
                 if attempt >= ATTEMPTS and time.monotonic() > deadline:
                     raise self._broken(str(error)) from error
                 logger.info("%s is repeated on a new connection: %s", method, error)
-                self.close()
+                self._close_idle()
                 time.sleep(pause)
                 pause = min(max(0.1, 2 * pause), MAX_PAUSE)
             else:
@@ -107,7 +108,15 @@ class Client(ForkAware):
         raise AssertionError("the loop ends by returning or raising")
 
     def close(self) -> None:
-        """Close the connections that no thread is using; a later call makes a new one."""
+        """Close all connections; one that a thread is using is closed after its call.
+
+        A later call makes a connection of its own.
+        """
+        with self._lock:
+            self._closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
             self._open.difference_update(idle)
@@ -124,7 +133,11 @@ class Client(ForkAware):
             connection.close()
             raise
         with self._lock:
-            self._idle.append(connection)
+            if not self._closed:
+                self._idle.append(connection)
+                return answer
+            self._open.discard(connection)
+        connection.close()
         return answer
 
     def _take(self) -> RpcConnection:

@@ -9,7 +9,7 @@ from typing import Any
 
 from docrag.common.rpc.client import Client, RpcConnection
 from docrag.common.rpc.codec import Json
-from docrag.errors import IndexNotFound
+from docrag.errors import IndexNotFound, StoreError
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local.process import EngineProcess
 from docrag.store.local.scroll import scroll_in_steps
@@ -42,6 +42,7 @@ class RemoteStore:
         self._fingerprint = fingerprint
         self._client = Client(self._connect, process.broken)
         self._unflushed = False
+        self._closed = False
         self._client.call("version")  # tells at once what is wrong with the index
 
     @property
@@ -125,7 +126,9 @@ class RemoteStore:
         return version
 
     def close(self) -> None:
-        """Flush what this handle has written. The engine's process stays, for others and for later.
+        """Flush what this handle has written; closing twice is harmless.
+
+        The engine's process stays, for others and for later.
 
         Raises:
             StoreError: What was written could not be flushed.
@@ -136,10 +139,13 @@ class RemoteStore:
         except IndexNotFound:
             logger.info("%s is gone: there is nothing to flush", self.path)
         finally:
+            self._closed = True
             self._client.close()
 
     def _connect(self) -> RpcConnection:
         """A connection for which the engine's process has opened the index that this handle expects."""
+        if self._closed:
+            raise StoreError(f"the index {self.path} is closed", "open it again")
         if not self.process.folder.is_dir():
             raise IndexNotFound(f"{self.process.folder} is gone", "make it again: docrag ingest FOLDER")
         connection = self.process.connect()

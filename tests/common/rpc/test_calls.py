@@ -281,3 +281,17 @@ def connected(address: Path) -> socket.socket:
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     opened.connect(str(address))
     return opened
+
+
+def test_a_closed_client_leaves_no_connection(serve: Callable[[], Server], client: Client):
+    server = serve()
+    caller = threading.Thread(target=client.call, args=("sleep", 0.5))
+    caller.start()
+    while not server._running:
+        time.sleep(0.01)
+    client.close()
+    caller.join()
+    deadline = time.monotonic() + 10
+    while server.sessions() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not server.sessions()

@@ -17,7 +17,7 @@ from tests.samples import APPLE, FERRY, copy_index, write_pdf
 # all cores. tests/read/test_pool.py has several. Processes that tests start inherit the variable.
 os.environ.setdefault("DOCRAG_WORKERS", "1")
 # Most tests open their index in their own process, which takes no second process per index. The engine's own
-# process is tested in tests/engine and tests/processes, and by the documentation, which is run as it stands.
+# process is tested in tests/engine and tests/many_processes, and by the documentation as it stands.
 os.environ.setdefault("DOCRAG_IN_PROCESS", "1")
 os.environ.setdefault("DOCRAG_ENGINE_IDLE", "5")
 

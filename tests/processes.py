@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from docrag.common.files import lock_holder
+from docrag.location.names import POINTS
+
 HOLD = """
 import sys
 from pathlib import Path
@@ -61,6 +64,11 @@ class Holder:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+def is_held(index: Path | str) -> bool:
+    """Whether a process, such as this one, has the points of an index in a directory open."""
+    return lock_holder(Path(index) / POINTS) is not None
 
 
 def in_child(call: Callable[[], Any]) -> Any:

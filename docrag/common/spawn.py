@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from functools import cache
-from multiprocessing import resource_tracker, spawn
+from multiprocessing import current_process, resource_tracker, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
@@ -21,12 +21,26 @@ class ProcessWithoutScript(SpawnProcess):
     """A process that does not import the script of its parent."""
 
     def start(self) -> None:
-        """Start the process; multiprocessing calls `get_preparation_data` in this thread meanwhile."""
+        """Start the process; multiprocessing calls `get_preparation_data` in this thread meanwhile.
+
+        multiprocessing forbids this to daemonic processes, such as the workers of its pools and of Celery,
+        because the children would outlive them. Those of docrag end when their pipe is closed.
+        """
         _starting.without_script = True
+        parent = current_process()
+        was_daemon = _set_daemon(parent, False)
         try:
             super().start()
         finally:
+            _set_daemon(parent, was_daemon)
             _starting.without_script = False
+
+
+def _set_daemon(process: Any, daemon: bool) -> bool:
+    """Change whether a running process counts as daemonic, which only its start can set; the old value."""
+    before = bool(process.daemon)
+    process._config["daemon"] = daemon
+    return before
 
 
 class ContextWithoutScript(SpawnContext):

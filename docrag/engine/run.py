@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
 """How often the process looks whether its directory still exists and whether anybody uses it."""
+FIRST_USER_SECONDS = 60.0
+"""How long the process waits for the one that started it."""
 PATIENCE = 30.0
 """Seconds for which the end of the process waits for running calls."""
 _MOST_FILES = 2**16
@@ -66,7 +69,7 @@ class Lifetime:
         # While the directory is open, no other one gets its inode.
         self._folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self._identity = _identity(folder)
-        self._idle_limit = 0.0
+        self._idle_limit = FIRST_USER_SECONDS
         self._orders: queue.SimpleQueue[str] = queue.SimpleQueue()
         """Reasons to end. Unlike an Event, this may be filled by a signal handler."""
         self._listening, self._socket_path = _listen(folder)
@@ -79,7 +82,11 @@ class Lifetime:
 
         logger.info("docrag %s holds %s", __version__, self.folder)
         services = Services(self.folder)
-        handlers = {"hello": self.hello, "end": self.end, **services.handlers()}
+        handlers: dict[str, Callable[..., Any]] = {
+            "hello": self.hello,
+            "end": self.end,
+            **services.handlers(),
+        }
         server = Server(self._listening, services.codec, handlers)
         self._server = server
         threading.Thread(target=server.serve, name="accept", daemon=True).start()

@@ -44,6 +44,8 @@ class Status:
     """What a query may consist of: words, images, recordings."""
     engine: EngineStatus | None = None
     """The process that holds the directory, and who uses it; None on a server, and with in_process."""
+    writer: str = ""
+    """Who is changing the index, such as "process 1234 (docrag ingest)". Empty if nobody is."""
 
 
 def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> Status:
@@ -64,6 +66,7 @@ def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> 
         migration=UNFINISHED_MIGRATION if Staging(location.folder).folder.exists() else "",
         takes=_query_kinds(encoders),
         engine=_engine_status(storage.store),
+        writer=str(storage.manifest.writer() or ""),
     )
 
 

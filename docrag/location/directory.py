@@ -202,7 +202,7 @@ class DirectoryLocation:
         """Replace the index; the old one can be kept as a numbered directory beside this one.
 
         Raises:
-            IndexInUse: Another process has the index open.
+            IndexInUse: A process holds the directory without sharing it (`in_process`).
             StoreError: The old index cannot be moved to the directory beside this one.
         """
         old_folder = self._next_sibling() if keep_old else None

@@ -32,7 +32,7 @@ def open_folder(
     Raises:
         NotFound: The path does not exist.
         DocumentError: There are no files, or none of them can be read.
-        IndexInUse: Another process, or another part of this one, has the index open.
+        IndexInUse: Another process holds the directory without sharing it (`in_process`).
     """
     if not Path(path).exists():
         raise NotFound(f"{path} does not exist", "name a folder or a file")

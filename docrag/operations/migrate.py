@@ -99,8 +99,8 @@ def migrate_index(
 
     Raises:
         IndexNotFound: There is no index.
-        IndexInUse: Another process searches a directory, which only one process can open. Or a process was
-            killed while a migration replaced the index, and did not finish.
+        IndexInUse: A process holds the directory without sharing it (`in_process`). Or a process was killed
+            while a migration replaced the index, and did not finish.
         StoreError: The switch would lose pages; the message names their files.
         SettingsError: A setting cannot be used.
     """
@@ -202,7 +202,8 @@ def _require_captions(settings: Settings, location: IndexLocation) -> None:
 def _image_base_url(settings: Settings, stored: Fingerprint) -> str | None:
     """The base URL of page images.
 
-    It is read from the old index unless it is set. This also reports early that another process has it open.
+    It is read from the old index unless it is set. This also reports early that another process holds it and
+    does not share it.
     """
     if settings.image_base_url:
         return settings.image_base_url
@@ -212,7 +213,7 @@ def _image_base_url(settings: Settings, stored: Fingerprint) -> str | None:
 
 @contextmanager
 def _old_index(settings: Settings, stored: Fingerprint) -> Iterator[Storage]:
-    """The old index, opened only for a while, so that other processes can search it the rest of the time."""
+    """The old index, opened only for a while, so that it is not held while the files are read again."""
     # Options of the collection are meant for the new index.
     own_options = dict.fromkeys(("shards", "replicas", "write_consistency", "tenant"))
     with (

@@ -83,7 +83,7 @@ def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | 
 
     Raises:
         IndexNotFound: There is no index.
-        IndexInUse: Another process has it open.
+        IndexInUse: Another process holds the directory without sharing it (`in_process`).
         StoreError: The folder holds something else.
     """
     location = locate(load_settings(index=uri))
@@ -129,7 +129,7 @@ def import_index(
     Raises:
         IndexNotFound: The folder holds no export.
         IndexMismatch: The index was built with other models, or holds texts instead of pages.
-        IndexInUse: Another process has it open.
+        IndexInUse: Another process holds the directory without sharing it (`in_process`).
         StoreError: The export is unfinished or damaged.
     """
     archive = Archive(Path(folder))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from docrag.types import Hit, Region
@@ -29,17 +27,3 @@ def _region_json(region: Region) -> dict[str, Any]:
         "score": round(region.score, 6),
         "text": region.text,
     }
-
-
-def hit_of(parsed: Mapping[str, Any], image_path: Path | None = None) -> Hit:
-    """A hit out of its JSON form.
-
-    Args:
-        parsed: What `hit_json` gives; additional keys are ignored.
-        image_path: The file of the page image on this machine, if there is one.
-    """
-    regions = tuple(
-        Region(tuple(region["box"]), region["score"], region["text"]) for region in parsed["regions"]
-    )
-    names = ("rank", "score", "scores", "file", "page", "page_id", "text")
-    return Hit(**{name: parsed[name] for name in names}, regions=regions, image_path=image_path)

@@ -32,7 +32,7 @@ class QueryImage(NamedTuple):
 
 
 class QueryImages:
-    """The images of recent searches; safe to use from several threads.
+    """The images of recent searches; safe to use from several threads. Each server process has its own.
 
     Args:
         max_bytes: Size of all images together; the least recently used one is dropped first.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,10 +83,11 @@ def highlight(text: str, words: Set[str]) -> list[TextPart]:
     >>> highlight("A red lamp", {"lamps"})
     [TextPart(text='A red ', highlighted=False), TextPart(text='lamp', highlighted=True)]
     """
+    matches = _matcher(words)
     parts: list[TextPart] = []
     end = 0
     for match in _WORD.finditer(text):
-        if _matches(match[0].casefold(), words):
+        if matches(match[0].casefold()):
             parts += [TextPart(text[end : match.start()], False), TextPart(match[0], True)]
             end = match.end()
     parts.append(TextPart(text[end:], False))
@@ -104,13 +105,14 @@ def highlighted_excerpt(text: str, words: Set[str], length: int = 300) -> list[T
     line = " ".join(text.split())
     if len(line) <= length:
         return highlight(line, words)
-    matches = [(match.start(), match[0].casefold()) for match in _WORD.finditer(line)]
-    matches = [(position, word) for position, word in matches if _matches(word, words)]
+    matches = _matcher(words)
+    placed = [(match.start(), match[0].casefold()) for match in _WORD.finditer(line)]
+    found = [(position, word) for position, word in placed if matches(word)]
 
     def words_from(start: int) -> int:
-        return len({word for position, word in matches if start <= position < start + length})
+        return len({word for position, word in found if start <= position < start + length})
 
-    starts = [0, *(max(0, position - length // 5) for position, _ in matches)]
+    starts = [0, *(max(0, position - length // 5) for position, _ in found)]
     # max returns the first of several best starts: the excerpt begins with the text unless that loses words.
     start = max(starts, key=words_from)
     end = start + length
@@ -252,13 +254,23 @@ def _letters(text: str) -> str:
     return "".join(_WORD.findall(text.casefold())).replace("_", "")
 
 
-def _matches(word: str, words: Set[str]) -> bool:
-    """Whether a word is one of the words, ignoring an ending of up to three letters."""
-    if word in words:
-        return True
-    return len(word) > 3 and any(
-        len(other) > 3
-        and abs(len(word) - len(other)) <= 3
-        and (word.startswith(other) or other.startswith(word))
-        for other in words
-    )
+def _matcher(words: Set[str]) -> Callable[[str], bool]:
+    """A function that tells whether a word is one of the words, ignoring an ending of up to three letters.
+
+    It is called for every word of every page that is shown, so it only compares words that begin alike.
+    """
+    by_beginning: dict[str, list[str]] = {}
+    for word in words:
+        if len(word) > 3:
+            by_beginning.setdefault(word[:4], []).append(word)
+
+    def matches(word: str) -> bool:
+        if word in words:
+            return True
+        alike = by_beginning.get(word[:4]) if len(word) > 3 else None
+        return alike is not None and any(
+            abs(len(word) - len(other)) <= 3 and (word.startswith(other) or other.startswith(word))
+            for other in alike
+        )
+
+    return matches

@@ -28,9 +28,8 @@ API_KEY = Secret.from_env_var("DOCRAG_API_KEY", strict=False)
 class DocragRetriever:
     """Retrieves the pages that answer a question, as documents, best first.
 
-    The index is opened when the component is first used and stays open until `close`; only one process or
-    component at a time can have a directory open. Other settings come from DOCRAG_* variables and
-    docrag.toml.
+    The index is opened when the component is first used and stays open until `close`; other components and
+    processes can use it at the same time. Other settings come from DOCRAG_* variables and docrag.toml.
 
     Args:
         index: A directory, or a collection on a Qdrant server. The default is DOCRAG_INDEX, then

@@ -98,7 +98,7 @@ class PageBackend:
 
     @classmethod
     def sharing(cls, index: Index, embedding: Embeddings | None) -> PageBackend:
-        """Read the pages of an open index, which stays open: a directory cannot be opened twice."""
+        """Read the pages of an open index, which stays open, with the text encoder that it has loaded."""
         require_same_embeddings(Fingerprint(index.fingerprint), embedding)
         # These are private to Index: a user who wrote to the store would bypass the manifest.
         storage = index._storage
@@ -149,7 +149,7 @@ def open_backend(
     Raises:
         SettingsError: The address or the embeddings are invalid.
         IndexMismatch: The points were written with other embeddings.
-        IndexInUse: Another process has the directory open.
+        IndexInUse: Another process holds the directory without sharing it (`in_process`).
     """
     if embedding is not None and not hasattr(embedding, "embed_documents"):
         hint = "give LangChain embeddings, such as DocragEmbeddings('minilm')"

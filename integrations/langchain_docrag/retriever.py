@@ -166,7 +166,7 @@ class DocragRetriever(BaseRetriever, RetrievalOptions):
 
         Raises:
             IndexNotFound: There is no index at `uri`.
-            IndexInUse: Another process or another retriever has the index open; share one with `index=`.
+            IndexInUse: Another process holds the directory without sharing it (`in_process`).
             ValidationError: A field is unknown or has an invalid value.
         """
         return cls._owning(Index.open(uri, settings=settings, create=False), fields)
@@ -196,7 +196,7 @@ class DocragRetriever(BaseRetriever, RetrievalOptions):
         Raises:
             NotFound: The path does not exist.
             DocumentError: There are no files, or none of them can be read.
-            IndexInUse: Another process or another retriever has the index open; share one with `index=`.
+            IndexInUse: Another process holds the directory without sharing it (`in_process`).
             ValidationError: A field is unknown or has an invalid value.
         """
         opened = open_folder(path, index=index, settings=settings)

@@ -42,7 +42,7 @@ class DocragVectorStore(VectorStore):
 
     Raises:
         IndexMismatch: The store was filled with other embeddings.
-        IndexInUse: Another process has the directory open.
+        IndexInUse: Another process holds the directory without sharing it (`in_process`).
         SettingsError: The address is invalid.
 
     >>> from langchain_docrag import DocragVectorStore
@@ -264,7 +264,7 @@ class DocragVectorStore(VectorStore):
         return diverse(self._backend, embedding, k, fetch_k, lambda_mult, filter)
 
     def close(self) -> None:
-        """Close the store, so that another process can open it; calling this twice is harmless."""
+        """Close the store; calling this twice is harmless, and other stores in its place stay open."""
         self._backend.close()
 
     def __enter__(self) -> Self:

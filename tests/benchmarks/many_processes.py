@@ -21,9 +21,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing.pool import AsyncResult
 from pathlib import Path
 
 from docrag import Index, Settings, demo
@@ -121,7 +121,7 @@ def use(
 ) -> tuple[list[Outcome], Kills]:
     """Let eight processes use the index, and kill the engine's process meanwhile."""
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, context.Pool(8) as pool:
+    with context.Manager() as manager, ProcessPoolExecutor(8, context) as pool:
         signals = Signals(manager.Event(), manager.Semaphore(0))
         least_pages = len({page_id for question in questions for page_id, _ in question.expected})
         roles: list[Callable[[], Outcome]] = [
@@ -134,32 +134,34 @@ def use(
             partial(index_users.ask_server, index, questions, signals, seed + 4),
             partial(index_users.ask_assistant, index, questions, signals, seed + 5),
         ]
-        running = [pool.apply_async(role) for role in roles]
-        wait_until_started(signals, running)
-        kills = kill_engine(index, running, seconds, kill_every, random.Random(seed))
-        signals.stop.set()
-        return [one.get(END_SECONDS) for one in running], kills
+        running = [pool.submit(role) for role in roles]
+        try:
+            wait_until_started(signals, running)
+            kills = kill_engine(index, running, seconds, kill_every, random.Random(seed))
+        finally:
+            signals.stop.set()
+        return [one.result(END_SECONDS) for one in running], kills
 
 
-def wait_until_started(signals: Signals, running: Sequence[AsyncResult[Outcome]]) -> None:
+def wait_until_started(signals: Signals, running: Sequence[Future[Outcome]]) -> None:
     """Wait until every process is ready; the error of one that cannot begin is raised."""
     deadline = time.monotonic() + START_SECONDS
     waiting = len(running)
     while waiting:
         waiting -= signals.started.acquire(timeout=0.5)
         for one in running:
-            if one.ready():
-                one.get()
+            if one.done():
+                one.result()
         if time.monotonic() > deadline:
             raise TimeoutError(f"{waiting} processes have not begun after {START_SECONDS:.0f} s")
 
 
 def kill_engine(
-    index: Path, running: Sequence[AsyncResult[Outcome]], seconds: float, every: float, draw: random.Random
+    index: Path, running: Sequence[Future[Outcome]], seconds: float, every: float, draw: random.Random
 ) -> Kills:
     """Kill the engine's process at random moments, until the time is over or a user has failed."""
     kills, end = Kills(), time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0 and not any(one.ready() for one in running):
+    while (left := end - time.monotonic()) > 0 and not any(one.done() for one in running):
         if not every:
             time.sleep(min(1.0, left))
             continue
@@ -198,11 +200,11 @@ def check_index(
     peaceful = work / "peaceful"
     with Index.open(peaceful, settings=Settings(in_process=True)) as opened:
         assert not opened.ingest([stable, changing]).failures
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         numbers = [int(Path(path).stem.removeprefix(CHANGING)) for path in acknowledged if CHANGING in path]
-        faults: list[str] = pool.apply(missing_pages, (index, [marker(number) for number in numbers]))
-        found = pool.apply(snapshot, (index, list(QUERIES)))
-        expected = pool.apply(snapshot, (peaceful, list(QUERIES)))
+        faults: list[str] = pool.submit(missing_pages, index, [marker(number) for number in numbers]).result()
+        found = pool.submit(snapshot, index, QUERIES).result()
+        expected = pool.submit(snapshot, peaceful, QUERIES).result()
     stop_engine(Settings(index=str(peaceful)))
     print(f"at the end: {found.count} pages, {len(found.files)} files")
     return faults + differences(expected, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -59,9 +60,12 @@ def test_an_index_made_by_another_encoder(docrag, demo_copy):
 
 @pytest.mark.slow
 def test_an_index_in_use_by_another_process(docrag_process, demo_copy):
+    """Both open it in their own process (DOCRAG_IN_PROCESS), so they cannot share it."""
     uri = demo_copy()
+    holder = f"end process {os.getpid()}"
     with Index.open(uri):
-        assert_error(docrag_process("search", "ferry", "--index", uri), 1, "open already")
+        outcome = docrag_process("search", "ferry", "--index", uri)
+        assert_error(outcome, 1, "open already", holder, "without in_process")
 
 
 def test_a_directory_that_is_something_else(docrag, tmp_path):

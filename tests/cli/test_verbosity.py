@@ -22,7 +22,8 @@ QUESTION = "Why did the gearbox bearing fail?"
 def test_verbose_stands_before_or_after_the_command(docrag, demo_uri, arguments):
     outcome = docrag(*arguments, "--index", demo_uri, "--json")
     assert outcome.code == 0
-    assert "INFO docrag.cli.console: settings: index=" in outcome.err
+    [line] = [line for line in outcome.err.splitlines() if "INFO docrag.cli.console: settings: " in line]
+    assert f"index='{demo_uri}'" in line
     assert len(outcome.lines) == 1  # stdout stays JSON
 
 

@@ -77,7 +77,10 @@ def model_server() -> Iterator[str]:
 def environment(
     tmp_path_factory: pytest.TempPathFactory, hub: Path, model_server: str
 ) -> Iterator[dict[str, str]]:
-    """The variables of every command: programs of the tests first, no network beyond this machine."""
+    """The variables of every command: programs of the tests first, no network beyond this machine.
+
+    No setting of the tests is among them, so indexes are held by the engine's own process, as for everybody.
+    """
     programs = tmp_path_factory.mktemp("programs")
     address = str(tmp_path_factory.mktemp("warm") / "socket")
     warm = Path(__file__).with_name("warm.py")
@@ -99,6 +102,7 @@ def environment(
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "integrations"))),
         "DOCRAG_WORKERS": "1",  # a second process takes longer to start than to read its share
+        "DOCRAG_ENGINE_IDLE": "5",  # should a session not end what it has started
         "STAND_INS": str(programs),
         "HF_HUB_CACHE": str(hub),
         "HF_HUB_OFFLINE": "1",
@@ -175,7 +179,7 @@ def open_session(
                 request.getfixturevalue("filled_hub")
             return Session(
                 workplace,
-                tmp_path / "exported",
+                tmp_path,
                 {**environment, **settings},
                 {MODEL_SERVER: model_server, QDRANT_SERVER: qdrant.uri},
             )

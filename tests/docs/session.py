@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from docrag.store.local.process import START_LOCK
 from tests.docs.pages import Block
 
 SERVE = "docrag serve"
@@ -24,18 +25,19 @@ class Session:
 
     Args:
         folder: The working directory.
-        exported: The file that keeps the variables from block to block.
+        temporary: Another directory, in which programs keep what they write elsewhere.
         environment: Of every command.
         replaced: Addresses that the pages name, and those that stand in for them.
     """
 
     def __init__(
-        self, folder: Path, exported: Path, environment: Mapping[str, str], replaced: Mapping[str, str]
+        self, folder: Path, temporary: Path, environment: Mapping[str, str], replaced: Mapping[str, str]
     ) -> None:
         self.folder = folder
         self._environment = dict(environment)
         self._replaced = dict(replaced)
-        self._exported = exported
+        self._temporary = temporary
+        self._exported = temporary / "exported"  # keeps the variables from block to block
         self._servers: list[tuple[subprocess.Popen[str], int]] = []
 
     def __enter__(self) -> Self:
@@ -46,6 +48,15 @@ class Session:
             with server:
                 os.kill(pid, signal.SIGTERM)
             assert server.returncode == 0
+        self._stop_engines()
+
+    def _stop_engines(self) -> None:
+        """End the processes that hold indexes, before the next page finds other indexes at the same paths."""
+        for top in (self.folder, self._temporary):
+            for folder, _, files in os.walk(top):
+                if START_LOCK in files:
+                    command = ["docrag", "stop", "--index", folder]
+                    subprocess.run(command, env=self._environment, check=True, timeout=60)
 
     def run(self, block: Block) -> str:
         """Run a block of sh or python; what it printed.

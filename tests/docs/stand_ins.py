@@ -32,7 +32,7 @@ def pip(arguments: list[str]) -> int:
     if arguments[0] != "install":
         return refuse(f"pip {arguments[0]}")
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-    wanted = arguments[1:]
+    wanted = [argument for argument in arguments[1:] if argument != "--no-compile"]
     if wanted[0] == "-c":
         constraints = Path(wanted[1]).read_text()
         wanted = wanted[2:]

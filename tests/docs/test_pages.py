@@ -28,6 +28,11 @@ LINKED = (
 )
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`]+)`")
+OF_OTHERS = {
+    *("--index-url", "--no-compile"),
+    *("--factory", "--limit-concurrency", "--no-access-log", "--preload", "--workers"),
+}
+"""Options of pip, and of uvicorn and gunicorn."""
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
 
@@ -151,7 +156,8 @@ def test_no_page_names_an_option_that_does_not_exist():
     known = {
         option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts
     }
-    known |= {"--version", "--help", "--install-completion", "--index-url"}
+    known |= {"--version", "--help", "--install-completion"}
+    known |= OF_OTHERS
     for path in PAGES:
         for option in re.findall(r"(?<![\w-])--[a-z][\w-]*[a-z](?![\w-])", path.read_text()):
             assert option in known, f"{name_of(path)}: {option}"

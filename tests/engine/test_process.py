@@ -354,6 +354,14 @@ def test_eight_processes_start_one(copy: Path):
     assert all(process.returncode == 0 for process in processes)
 
 
+def test_processes_that_make_one_index_at_once_share_it(tmp_path: Path):
+    script = "import sys; from docrag import Index; print(len(Index.open(sys.argv[1]).documents()))"
+    command = [sys.executable, "-c", script, str(tmp_path / "index")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate()[0].strip() for process in processes] == ["0"] * 4
+    assert stop_engine(Settings(index=str(tmp_path / "index"))) is not None
+
+
 def test_changes_by_one_handle_are_seen_by_another(copy: Path, folder: Path):
     with Index.open(copy) as reader, Index.open(copy) as writer:
         before = reader.changes

@@ -14,6 +14,7 @@ from PIL import Image
 from docrag import DocragError, Hit, Index
 from docrag.demo import QUESTIONS
 from docrag.errors import DocumentError, IndexInUse, IndexNotFound, QueryError, StorageFull
+from tests.processes import Holder
 from tests.samples import FERRY, write_pdf
 
 
@@ -97,9 +98,27 @@ def test_an_index_is_kept(tmp_path):
         assert index.search("timetable", k=1)[0].file == str(path)
 
 
-def test_one_index_cannot_be_opened_twice(tmp_path):
-    with Index.open(tmp_path / "index"), pytest.raises(IndexInUse):
+def test_an_index_can_be_opened_twice(folder, tmp_path):
+    """As by a cell of a notebook that is run again: both handles search and change the same pages."""
+    with Index.open(tmp_path / "index") as first:
+        with Index.open(tmp_path / "index") as second:
+            first.ingest(folder)
+            assert Path(second.search("pruning of orchards", k=1)[0].file).name == "apple.pdf"
+            second.remove(folder / "apple.pdf")
+            assert first.status().pages == second.status().pages == 2
+        assert first.search("timetable", k=1)[0].file == str(folder / "ferry.pdf")
+
+
+def test_an_index_that_another_process_holds_alone(tmp_path):
+    """Both open it in their own process (DOCRAG_IN_PROCESS), so they cannot share it."""
+    Index.open(tmp_path / "index").close()
+    with (
+        Holder(tmp_path / "index" / "points", tmp_path, "notes.py") as other,
+        pytest.raises(IndexInUse, match="open already") as in_use,
+    ):
         Index.open(tmp_path / "index")
+    assert f"process {other.process.pid} (python notes.py)" in in_use.value.hint
+    assert "without in_process" in in_use.value.hint
     Index.open(tmp_path / "index").close()
 
 

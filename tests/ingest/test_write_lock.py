@@ -16,7 +16,7 @@ from docrag.ingest.report import FileReport, IngestEvent
 from docrag.ingest.storage import WriteLock
 from docrag.operations.migrate import abandon_migration, migrate_index
 from tests.processes import Holder, in_child
-from tests.samples import CLOCK, FERRY, write_pdf
+from tests.samples import CLOCK, FERRY, copy_index, write_pdf
 from tests.threads import at_once, beside
 
 
@@ -116,11 +116,19 @@ def test_a_child_that_is_forked_by_the_holder_leaves_its_block():
     assert turn.depth == 0
 
 
+@pytest.fixture(scope="module")
+def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one document, and beside it an index of it; both stay as they are."""
+    home = tmp_path_factory.mktemp("ferry")
+    write_pdf(home / "docs" / "ferry.pdf", FERRY)
+    with Index.open(home / "index") as index:
+        index.ingest(home / "docs")
+    return home / "docs"
+
+
 @pytest.fixture
-def index(tmp_path: Path) -> Iterator[Index]:
-    write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY)
-    with Index.open(tmp_path / "index") as index:
-        index.ingest(tmp_path / "docs")
+def index(docs: Path, tmp_path: Path) -> Iterator[Index]:
+    with Index.open(copy_index(docs.with_name("index"), tmp_path / "index")) as index:
         yield index
 
 
@@ -137,21 +145,21 @@ def name_of(writer: Holder) -> str:
 
 @pytest.mark.slow
 def test_an_ingest_waits_for_another_process_and_sees_what_changed_meanwhile(
-    index: Index, writer: Holder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    index: Index, writer: Holder, docs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO, "docrag")
     events: list[IngestEvent] = []
-    write_pdf(tmp_path / "docs" / "gone.pdf", FERRY)
+    write_pdf(tmp_path / "more" / "gone.pdf", FERRY)
 
     def listen(event: IngestEvent) -> None:
         events.append(event)
         if isinstance(event, WaitingForWriter):
             assert index.search("ferry", k=1)  # searches go on
-            (tmp_path / "docs" / "gone.pdf").unlink()
-            write_pdf(tmp_path / "docs" / "clock.pdf", CLOCK)
+            (tmp_path / "more" / "gone.pdf").unlink()
+            write_pdf(tmp_path / "more" / "clock.pdf", CLOCK)
             writer.end()
 
-    report = index.ingest(tmp_path / "docs", listener=listen)
+    report = index.ingest([docs, tmp_path / "more"], listener=listen)
     assert events[0] == WaitingForWriter(name_of(writer))
     assert [type(event) for event in events].count(WaitingForWriter) == 1
     assert {Path(file.file).name: file.status for file in report.files} == {
@@ -163,29 +171,30 @@ def test_an_ingest_waits_for_another_process_and_sees_what_changed_meanwhile(
     assert name_of(writer) in waits[0].message
 
 
-def test_an_ingest_that_waits_can_be_told_to_stop(index: Index, writer: Holder, tmp_path: Path):
+def test_an_ingest_that_waits_can_be_told_to_stop(index: Index, writer: Holder, docs: Path):
     stop = threading.Event()
-    report = index.ingest(tmp_path / "docs", listener=lambda event: stop.set(), should_stop=stop.is_set)
+    report = index.ingest(docs, listener=lambda event: stop.set(), should_stop=stop.is_set)
     assert report.stopped
     assert report.files == []
 
 
-def test_an_interrupt_ends_the_wait(index: Index, writer: Holder, tmp_path: Path):
+def test_an_interrupt_ends_the_wait(index: Index, writer: Holder, docs: Path):
     def interrupt() -> bool:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        index.ingest(tmp_path / "docs", should_stop=interrupt)
+        index.ingest(docs, should_stop=interrupt)
     writer.end()
-    assert [file.status for file in index.ingest(tmp_path / "docs").files] == ["unchanged"]
+    assert [file.status for file in index.ingest(docs).files] == ["unchanged"]
 
 
 def test_a_removal_waits_and_the_log_says_for_whom(
-    index: Index, writer: Holder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    index: Index, writer: Holder, docs: Path, caplog: pytest.LogCaptureFixture
 ):
-    file = tmp_path / "docs" / "ferry.pdf"
+    file = docs / "ferry.pdf"
     with pytest.raises(IndexInUse, match="another writer"):
         index.remove(file, should_stop=lambda: True)
+    assert index.status().writer == name_of(writer)
     removal = beside(lambda: index.remove(file))
     while len(caplog.records) < 2:
         time.sleep(0.01)
@@ -197,18 +206,20 @@ def test_a_removal_waits_and_the_log_says_for_whom(
         index.remove(file)
 
 
-def test_a_killed_writer_is_not_waited_for(index: Index, writer: Holder, tmp_path: Path):
+def test_a_killed_writer_is_not_waited_for(index: Index, writer: Holder, docs: Path):
     writer.kill()
     events: list[IngestEvent] = []
-    index.ingest(tmp_path / "docs", listener=events.append)
+    index.ingest(docs, listener=events.append)
     assert [type(event) for event in events] == [FileReport]
 
 
-def test_an_index_that_was_migrated_is_not_written_with_its_old_models(index: Index, tmp_path: Path):
+def test_an_index_that_was_migrated_is_not_written_with_its_old_models(
+    index: Index, docs: Path, tmp_path: Path
+):
     file = tmp_path / "index" / "fingerprint.json"
     file.write_text(file.read_text().replace("float16", "float32"))
     with pytest.raises(IndexMismatch, match="was migrated after it was opened"):
-        index.ingest(tmp_path / "docs")
+        index.ingest(docs)
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from docrag import Index
+from docrag import Index, Settings
+from docrag.operations.stop import stop_engine
 from docrag.serve.app import create_app
 from docrag.serve.settings import ServeSettings
 from tests.samples import APPLE, FERRY, copy_index, write_pdf
@@ -65,6 +66,14 @@ def started(folder: Path) -> Iterator[Callable[..., TestClient]]:
     for client in clients:
         if client.app.state.ready:
             client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def engine_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The engine of the small index has a process of its own, which all processes of the test share."""
+    monkeypatch.delenv("DOCRAG_IN_PROCESS", raising=False)
+    yield
+    stop_engine(Settings(index=str(folder)))
 
 
 @pytest.fixture

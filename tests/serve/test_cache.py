@@ -34,6 +34,7 @@ def test_cached_hits_come_back_whole(hits: list[Hit]):
     cache, version = SearchCache(math.inf), object()
     cache.put("key", version, hits)
     assert cache.get("key", version) == hits
+    assert cache._size > sum(len(hit.text) for hit in hits)
     assert cache.get("another key", version) is None
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -60,7 +59,7 @@ def test_errors_name_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("docrag.engine") is None, reason="needs an engine in a process of its own")
+@pytest.mark.usefixtures("engine_process")
 def test_the_workers_of_one_address_know_all_uploads(folder: Path, tmp_path: Path):
     """Each request comes by a connection of its own, which any worker may accept."""
     options = ("--workers", "3", "--no-access-log", "--port", "0")

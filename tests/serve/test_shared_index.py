@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,7 @@ from tests.samples import CLOCK, write_pdf
 from tests.serve.processes import ServerProcess
 from tests.serve.uploading import upload
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("docrag.engine") is None, reason="needs an engine in a process of its own"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("engine_process")]
 
 QUESTION = "pendulum of a clock"
 
@@ -31,8 +27,9 @@ Serve = Callable[..., ServerProcess]
 def docrag(*arguments: object) -> list[dict[str, Any]]:
     """Run a command in a process of its own; the lines of JSON that it prints."""
     command = [sys.executable, "-m", "docrag", *map(str, arguments), "--json"]
-    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    return [json.loads(line) for line in output.splitlines()]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
 def test_a_server_finds_at_once_what_another_process_ingests_and_removes(

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from docrag.common.files import FolderLock
-from docrag.errors import IndexInUse
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local import store as edge
 from docrag.store.local.store import EdgeStore
@@ -108,9 +106,3 @@ def test_an_embedded_index_reports_its_cache_and_its_reopening(
     debug = messages(caplog, logging.DEBUG)
     assert f"reopening {tmp_path / 'shard'} to free memory" in debug
     assert "3 records found in it, 3 added" in debug
-
-
-def test_a_lock_that_cannot_be_had_is_reported(caplog: pytest.LogCaptureFixture, tmp_path: Path):
-    with FolderLock(tmp_path / "shard"), pytest.raises(IndexInUse):
-        FolderLock(tmp_path / "shard")
-    assert "is locked by process" in messages(caplog, logging.DEBUG)

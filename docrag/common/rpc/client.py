@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +20,11 @@ from docrag.errors import DocragError
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 6
-"""How often a call is made before the other process counts as broken."""
-PAUSE = 0.1
-"""Seconds between repetitions: twice as many before the second one, and more before each of the others."""
+PATIENCE = 60.0
+"""A call is repeated at least so often, and for so many seconds, before the other process counts as broken.
+On a busy machine the start of that process alone takes seconds."""
+MAX_PAUSE = 1.6
+"""The longest pause between two repetitions, in seconds."""
 
 
 class RpcConnection:
@@ -29,6 +33,7 @@ class RpcConnection:
     def __init__(self, opened: socket.socket, codec: Codec) -> None:
         self.socket = opened
         self._codec = codec
+        weakref.finalize(self, opened.close)  # handles are often left open, as by a cell of a notebook
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Call a method of the other process.
@@ -86,19 +91,21 @@ class Client(ForkAware):
         Raises:
             DocragError: The method raised it, or the other process cannot be reached.
         """
-        reason = ""
-        for attempt in range(ATTEMPTS):
-            # The first repetition is made at once: the process may have ended long ago.
-            time.sleep(PAUSE * (2**attempt - 2) if attempt > 1 else 0)
+        pause = 0.0  # the first repetition is made at once: the process may have ended long ago
+        deadline = time.monotonic() + PATIENCE
+        for attempt in itertools.count(1):
             try:
                 answer = self._exchange(method, arguments, options)
             except ConnectionLost as error:
-                reason = str(error)
-                logger.info("%s is repeated on a new connection: %s", method, reason)
+                if attempt >= ATTEMPTS and time.monotonic() > deadline:
+                    raise self._broken(str(error)) from error
+                logger.info("%s is repeated on a new connection: %s", method, error)
                 self._close_idle()
+                time.sleep(pause)
+                pause = min(max(0.1, 2 * pause), MAX_PAUSE)
             else:
                 return result_of(answer)
-        raise self._broken(reason)
+        raise AssertionError("the loop ends by returning or raising")
 
     def close(self) -> None:
         """Close all connections; one that a thread is using is closed after its call.

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
+
+from docrag.encode.models.minilm_onnx import map_file, tensors_in
 
 FEW_TOKENS = 256
 """Up to this many tokens are encoded on one core: several cores would wait for each other longer than they
@@ -65,9 +66,8 @@ class TorchBert:
         self.dim: int = config["hidden_size"]
         self.eps: float = config["layer_norm_eps"]
         weights: dict[str, Tensor] = {
-            name: tensor.to(device, dtype)
-            for name, tensor in load_file(directory / "model.safetensors").items()
-            if tensor.is_floating_point()
+            name: torch.tensor(values).to(device, dtype)
+            for name, values in tensors_in(map_file(directory / "model.safetensors")).items()
         }
 
         def affine(name: str) -> Affine:

@@ -152,7 +152,10 @@ def test_a_call_is_repeated_when_the_other_process_has_ended(serve: Callable[[],
     assert client.call("echo", 2) == 2
 
 
-def test_a_process_that_stays_away_is_an_error_that_says_why(address: Path, client: Client):
+def test_a_process_that_stays_away_is_an_error_that_says_why(
+    address: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("docrag.common.rpc.client.PATIENCE", 0.0)
     with pytest.raises(StoreError, match=r"broken: .*No such file"):
         client.call("echo", 1)
 

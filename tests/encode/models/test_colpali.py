@@ -153,7 +153,7 @@ def test_without_the_library_the_error_says_what_to_install(checkpoint, monkeypa
     monkeypatch.setitem(sys.modules, "colpali_engine.models", None)
     with pytest.raises(ModelUnavailable, match="needs colpali-engine") as refused:
         page_encoder(path, options()).encode_queries(["a"])
-    assert "docrag-qdrant[colpali]" in refused.value.hint
+    assert "docrag-qdrant[models]" in refused.value.hint
 
 
 def test_every_architecture_has_a_short_name():

@@ -17,8 +17,8 @@ from haystack.utils import Secret
 from haystack_docrag import DocragRetriever
 from PIL import Image
 
-from docrag import Index
 from tests.integrations.haystack.helpers import MANUAL, PURIFIER, comparison, files_and_pages
+from tests.processes import is_held
 
 TEMPLATE = """
 {% message role="user" %}
@@ -70,6 +70,7 @@ async def test_a_pipeline_shows_the_pages_to_a_model(index: str):
     data = {"retriever": {"query": PURIFIER.text}, "prompt": {"question": PURIFIER.text}}
     try:
         answers = [pipeline.run(data), await pipeline.run_async(data)]
+        assert is_held(index)
     finally:
         pipeline.close()
     assert [answer["model"]["replies"][0].text for answer in answers] == ["42", "42"]
@@ -84,7 +85,7 @@ async def test_a_pipeline_shows_the_pages_to_a_model(index: str):
         with Image.open(BytesIO(base64.b64decode(best.base64_image))) as page:
             assert max(page.size) == 600
         assert second.meta != best.meta
-    Index.open(index, create=False).close()  # Pipeline.close closed the component's index
+    assert not is_held(index), "Pipeline.close closed the component's index"
 
 
 def test_a_pipeline_is_written_and_read(index: str, monkeypatch: pytest.MonkeyPatch):

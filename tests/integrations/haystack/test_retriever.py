@@ -11,11 +11,11 @@ from haystack import Document
 from haystack.utils import Secret
 from haystack_docrag import DocragRetriever
 
-from docrag import Index
 from docrag.demo import QUESTIONS
-from docrag.errors import IndexInUse, IndexNotFound, QueryError, ServerRefused
+from docrag.errors import IndexNotFound, QueryError, ServerRefused
 from docrag.types import is_page_id
 from tests.integrations.haystack.helpers import FERRY, files_and_pages
+from tests.processes import is_held
 from tests.store.fake_qdrant import FakeQdrant
 
 
@@ -67,7 +67,7 @@ def test_invalid_arguments_of_a_run_are_refused(retriever: DocragRetriever):
 
 def test_the_index_is_opened_once_and_closed(index: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     retriever = DocragRetriever(index)
-    Index.open(index, create=False).close()  # the constructor did not open it
+    assert not is_held(index)
     with caplog.at_level(logging.INFO, "haystack_docrag"):
         retriever.warm_up()
     assert f"opened the index {index}" in caplog.messages
@@ -75,14 +75,24 @@ def test_the_index_is_opened_once_and_closed(index: str, tmp_path: Path, caplog:
     retriever.warm_up()
     retriever.run("ferry")
     assert retriever._opened is opened
-    with pytest.raises(IndexInUse):
-        DocragRetriever(index).warm_up()
+    assert is_held(index)
     retriever.close()
     retriever.close()
+    assert not is_held(index)
     assert retriever.run("ferry", top_k=1)["documents"]
     retriever.close()
     with pytest.raises(IndexNotFound):
         DocragRetriever(tmp_path / "none").warm_up()
+
+
+def test_components_can_have_the_same_index_open(index: str):
+    first, second = DocragRetriever(index, top_k=1), DocragRetriever(index, top_k=1)
+    found = first.run(FERRY.text)
+    assert files_and_pages(found["documents"]) == [(FERRY.file, FERRY.page)]
+    assert second.run(FERRY.text) == found
+    first.close()
+    assert second.run(FERRY.text) == found
+    second.close()
 
 
 def test_the_api_key_is_sent_to_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

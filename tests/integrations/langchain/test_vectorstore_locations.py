@@ -22,6 +22,7 @@ from docrag.operations.transfer import export_index
 from docrag.store.local.store import EdgeStore
 from tests.integrations.langchain import vectorstores
 from tests.integrations.langchain.vectorstores import FAKE, contents
+from tests.processes import Holder
 from tests.samples import make_image
 from tests.store.fake_qdrant import FakeQdrant
 from tests.store.local_mode import local_connection
@@ -129,8 +130,27 @@ def test_a_cache_around_the_embeddings_makes_no_difference(tmp_path):
         assert store.similarity_search("foo", k=1)[0].page_content == "foo"
 
 
-def test_a_directory_cannot_be_opened_twice(tmp_path):
-    with DocragVectorStore.from_texts(["foo"], FAKE, uri=tmp_path / "texts"), pytest.raises(IndexInUse):
+def test_stores_in_one_directory_see_what_the_others_write(tmp_path):
+    with DocragVectorStore(tmp_path / "texts", FAKE) as early:
+        assert contents(early) == []
+        with DocragVectorStore(tmp_path / "texts", FAKE) as other:
+            other.add_texts(["foo"], ids=["1"])
+            assert contents(early) == ["foo"]
+            early.add_texts(["bar"], ids=["1"])
+            assert contents(other) == ["bar"]
+        assert contents(early) == ["bar"]
+    with DocragVectorStore(tmp_path / "texts", FAKE) as later:
+        assert contents(later) == ["bar"]
+
+
+def test_a_directory_that_another_process_holds_alone(tmp_path):
+    """Both open it in their own process (DOCRAG_IN_PROCESS), so they cannot share it."""
+    with DocragVectorStore.from_texts(["foo"], FAKE, uri=tmp_path / "texts"):
+        pass
+    with (
+        Holder(tmp_path / "texts" / "points", tmp_path, "notes.py") as other,
+        pytest.raises(IndexInUse, match=f"process {other.process.pid} "),
+    ):
         DocragVectorStore(tmp_path / "texts", FAKE)
 
 

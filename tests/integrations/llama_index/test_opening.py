@@ -9,8 +9,9 @@ import pytest
 from llama_index_docrag import DocragRetriever
 
 from docrag import Index
-from docrag.errors import DocumentError, IndexInUse, IndexNotFound, NotFound, QueryError
+from docrag.errors import DocumentError, IndexNotFound, NotFound, QueryError
 from tests.integrations.llama_index.helpers import files_and_pages
+from tests.processes import is_held
 from tests.samples import APPLE, FERRY, write_pdf
 
 
@@ -28,8 +29,9 @@ def test_a_folder_is_ingested_and_its_index_opened_again(tmp_path: Path, caplog:
     assert f"the index is up to date with {docs}" in caplog.messages
     with retriever:
         assert files_and_pages(retriever.retrieve("When does the ferry leave?")) == [("ferry.pdf", 1)]
-        with pytest.raises(IndexInUse):
-            DocragRetriever.from_index(tmp_path / "index")
+        with DocragRetriever.from_index(tmp_path / "index", k=1) as second:
+            assert files_and_pages(second.retrieve("storing apples")) == [("apple.pdf", 1)]
+        assert files_and_pages(retriever.retrieve("storing apples")) == [("apple.pdf", 1)]
     with DocragRetriever.from_index(tmp_path / "index", k=1) as retriever:
         assert files_and_pages(retriever.retrieve("storing apples")) == [("apple.pdf", 1)]
 
@@ -48,6 +50,7 @@ def test_a_failure_to_open_leaves_nothing_open(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DocumentError, match=str(tmp_path / "empty")):
         DocragRetriever.from_folder(tmp_path / "empty", index=tmp_path / "index")
+    assert not is_held(tmp_path / "index")
     with pytest.raises(QueryError):
         DocragRetriever.from_index(tmp_path / "index", k=0)
-    Index.open(tmp_path / "index").close()  # nobody has it open
+    assert not is_held(tmp_path / "index")

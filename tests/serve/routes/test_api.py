@@ -7,7 +7,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from docrag import Index
-from docrag.search.hit_json import hit_json, hit_of
+from docrag.search.hit_json import hit_json
+from docrag.serve.schemas import SearchResponse
 from docrag.types import page_id
 from tests.samples import make_image
 
@@ -25,10 +26,21 @@ def test_a_search_returns_what_the_command_line_prints(client: TestClient, demo_
     hits = demo_index.search(QUESTION, k=3, mode="late")
     assert response["query"] == QUESTION
     assert response["took_ms"] > 0
-    assert [hit_json(hit_of(hit)) for hit in response["hits"]] == [hit_json(hit) for hit in hits]
+    printed = [hit_json(hit) for hit in hits]
+    assert [{name: hit[name] for name in printed[0]} for hit in response["hits"]] == printed
     first = response["hits"][0]
     assert first["document_id"] == hits[0].document_id
     assert client.get(first["image_url"]).content == hits[0].image_path.read_bytes()
+
+
+def test_a_search_has_the_form_that_the_description_shows(client: TestClient):
+    response = client.post("/v1/search", json={"query": QUESTION})
+    assert response.headers["content-type"] == "application/json"
+    assert len(response.json()["hits"]) == 10
+    parsed = SearchResponse.model_validate(response.json(), strict=False, extra="forbid")
+    assert parsed.model_dump(mode="json") == response.json()
+    description = client.get("/openapi.json").json()["paths"]["/v1/search"]["post"]["responses"]["200"]
+    assert description["content"]["application/json"]["schema"]["$ref"].endswith("/SearchResponse")
 
 
 def test_a_filter_takes_one_value_or_any_of_several(client: TestClient):

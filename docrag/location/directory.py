@@ -140,6 +140,9 @@ class DirectoryLocation:
         """Open the points in this process, together with its other handles."""
         from docrag.store.local.shared import open_shared
 
+        stored = self.fingerprint()
+        if stored is not None:  # before the points, whose error would be about vectors and not about models
+            require_equal(stored, fingerprint)
         try:
             store = open_shared(self.folder / POINTS, layout)
         except IndexInUse as error:

@@ -22,6 +22,7 @@ import docrag
 from docrag import Hit, Index, Settings
 from docrag.common.rpc.peers import SOCKET, socket_paths
 from docrag.errors import IndexInUse, IndexMismatch, IndexNotFound, StoreError
+from docrag.operations.migrate import migrate_index
 from docrag.operations.stop import stop_engine
 from docrag.store.local import process as process_module
 from docrag.store.local.process import EngineProcess, EngineStatus
@@ -404,3 +405,15 @@ def test_calls_that_come_while_it_ends_are_made_again(copy: Path):
         for thread in threads:
             thread.join()
     assert not errors
+
+
+def test_a_handle_of_an_index_that_was_migrated_says_so(copy: Path):
+    with Index.open(copy) as index:
+        assert index.search(QUESTION)
+        migrated = migrate_index(copy, settings=Settings(datatype="float32"))
+        assert migrated.switched
+        with pytest.raises(IndexMismatch, match="was migrated after it was opened") as mismatch:
+            index.search(QUESTION)
+        assert "open it again" in mismatch.value.hint
+    with Index.open(copy) as again:
+        assert again.search(QUESTION)[0].page == 4

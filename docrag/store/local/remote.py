@@ -9,7 +9,7 @@ from typing import Any
 
 from docrag.common.rpc.client import Client, RpcConnection
 from docrag.common.rpc.codec import Json
-from docrag.errors import IndexNotFound, StoreError
+from docrag.errors import IndexMismatch, IndexNotFound, StoreError
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local.process import EngineProcess
 from docrag.store.local.scroll import scroll_in_steps
@@ -43,7 +43,9 @@ class RemoteStore:
         self._client = Client(self._connect, process.broken)
         self._unflushed = False
         self._closed = False
+        self._was_open = False
         self._client.call("version")  # tells at once what is wrong with the index
+        self._was_open = True
 
     @property
     def path(self) -> Path:
@@ -151,6 +153,12 @@ class RemoteStore:
         connection = self.process.connect()
         try:
             connection.call("open", Json(dict(self._fingerprint.values)), self.layout)
+        except IndexMismatch as error:
+            connection.close()
+            if not self._was_open:
+                raise
+            hint = f"open it again; {error.message}"
+            raise IndexMismatch(f"{self.path} was migrated after it was opened", hint) from error
         except BaseException:
             connection.close()
             raise

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from docrag import __version__
 from docrag.common.rpc.peers import make_private, socket_paths
 from docrag.common.rpc.server import Server, Session
+from docrag.engine.preload import preload_default_models
 from docrag.store.local.process import COMMAND, PROTOCOL, READY
 
 logger = logging.getLogger(__name__)
@@ -33,12 +34,13 @@ _MOST_FILES = 2**16
 """Descriptors that are asked for: each thread of each user has a connection, and the shard has its files."""
 
 
-def run(folder: str, pipe: int) -> None:
+def run(folder: str, pipe: int, *, for_search: bool) -> None:
     """Hold a directory until nobody uses it any more.
 
     Args:
         folder: The directory of the index.
         pipe: Descriptor on which the process tells that it listens, or why it does not.
+        for_search: Whether it is started for a search.
     """
     sys.argv = [*COMMAND.split(), folder]  # what errors in other processes say about this one
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(process)d %(levelname)s %(message)s")
@@ -53,6 +55,8 @@ def run(folder: str, pipe: int) -> None:
             teller.write(f"cannot listen: {error}".encode())
             raise
         teller.write(READY)
+    if for_search:
+        preload_default_models(lifetime.folder)
     lifetime.run()
 
 

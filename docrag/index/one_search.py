@@ -69,7 +69,9 @@ def _ask_engine(
     from docrag.types import Block, Region
 
     codec = Codec((Block, Hit, Region), raw_json={"Hit": ("metadata",)})
-    process = EngineProcess(Path(settings.index).expanduser().absolute(), settings.engine_idle, codec)
+    process = EngineProcess(
+        Path(settings.index).expanduser().absolute(), settings.engine_idle, codec, for_search=True
+    )
     client = Client(process.connect, process.broken)
     files = [None if path is None else path.resolve() for path in (image, audio)]
     try:

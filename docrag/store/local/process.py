@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,12 +90,15 @@ class EngineProcess:
         folder: The directory of the index.
         idle_seconds: After how long without users the process ends.
         codec: Turns values into messages.
+        for_search: Whether a process that has to be started is started for a search, so that it loads the
+            models at once.
     """
 
-    def __init__(self, folder: Path, idle_seconds: float, codec: Codec) -> None:
+    def __init__(self, folder: Path, idle_seconds: float, codec: Codec, *, for_search: bool = False) -> None:
         self.folder = folder
         self._idle_seconds = idle_seconds
         self._codec = codec
+        self._for_search = for_search
 
     def connect(self) -> RpcConnection:
         """A connection to the process, which is started if there is none.
@@ -233,7 +236,7 @@ class EngineProcess:
                 return connection
             logger.info("starting the engine's process of %s", self.folder)
             started = time.perf_counter()
-            _launch(self.folder)
+            _launch(self.folder, ["search"] if self._for_search else [])
             connection = self._find()
             if connection is None:
                 raise ConnectionLost("the process ended as soon as it had started")
@@ -272,15 +275,19 @@ def _lock(file: int) -> bool:
     return True
 
 
-def _launch(folder: Path) -> None:
+def _launch(folder: Path, options: Sequence[str]) -> None:
     """Start the process and wait until it listens.
+
+    Args:
+        folder: The directory of the index.
+        options: More arguments of the process (docrag/engine/__main__.py).
 
     Raises:
         StoreError: It cannot be started, or it ended before it listened; the message says why.
     """
     reading, writing = _make_pipe()
     try:
-        command = [_interpreter(), "-P", "-m", MODULE, str(folder.resolve()), str(writing)]
+        command = [_interpreter(), "-P", "-m", MODULE, str(folder.resolve()), str(writing), *options]
         with _log_file(folder) as log:
             # It is not a child that somebody would have to wait for: it starts another one, and ends.
             subprocess.run(

@@ -14,6 +14,8 @@ from docrag.encode.encoders import Encoders
 from docrag.errors import SettingsError
 from docrag.operations.transfer import export_index, import_index
 from docrag.settings import load_settings
+from docrag.store.local.store import EdgeStore
+from docrag.store.server.store import ServerStore
 from tests.samples import APPLE, CLOCK, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
 
@@ -79,8 +81,8 @@ def test_an_address_that_was_half_told_is_told_to_the_rest(uri: str, folder: Pat
     ingest(uri, folder)
     with Index.open(uri) as index:
         storage = index._storage
-        store = storage.store
-        kind, tell, told = type(store), type(store).set_payload, []
+        kind = ServerStore if uri.startswith("http") else EdgeStore
+        tell, told = kind.set_payload, []
 
         def set_payload(self, values, filter, *, key=None):
             if len(told) == 2:

@@ -26,7 +26,7 @@ def preload_default_models(folder: Path) -> None:
     try:
         fingerprint = json.loads((folder / FINGERPRINT).read_text())
         families = {(fingerprint[kind] or {}).get("family") for kind in ("late", "text")}
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return  # whoever opens the index is told what is wrong with it
     if families == {DEFAULT}:
         threading.Thread(target=_load, name="preload", daemon=True).start()

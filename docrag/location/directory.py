@@ -138,6 +138,7 @@ class DirectoryLocation:
 
     def _open_here(self, fingerprint: Fingerprint, layout: Layout) -> Store:
         """Open the points in this process, together with its other handles."""
+        from docrag.store.local.process import COMMAND
         from docrag.store.local.shared import open_shared
 
         stored = self.fingerprint()
@@ -146,7 +147,8 @@ class DirectoryLocation:
         try:
             store = open_shared(self.folder / POINTS, layout)
         except IndexInUse as error:
-            hint = f"{error.hint}; or open it without in_process everywhere, so that processes share it"
+            end = "docrag stop" if COMMAND in error.holder else error.hint
+            hint = f"{end}; or open it without in_process everywhere, so that processes share it"
             raise IndexInUse(error.message, hint, error.holder) from error
         try:
             self._require_settled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -20,6 +21,7 @@ import pytest
 
 import docrag
 from docrag import Hit, Index, Settings
+from docrag.common.files import lock_holder
 from docrag.common.rpc.peers import SOCKET, socket_paths
 from docrag.errors import IndexInUse, IndexMismatch, IndexNotFound, StoreError
 from docrag.operations.migrate import migrate_index
@@ -250,6 +252,21 @@ def test_in_this_process_handles_share_the_store_and_a_child_gets_an_error(copy:
         assert second.search(QUESTION)[0].page == 4
     with Index.open(copy, settings=settings) as again:
         assert again.search(QUESTION)[0].page == 4
+
+
+def test_who_wants_a_directory_alone_is_told_how_to_end_the_process(opened: Index, made: Path):
+    with pytest.raises(IndexInUse) as in_use:
+        Index.open(made, settings=Settings(in_process=True))
+    assert f"process {engine_of(opened).pid} (docrag engine)" in in_use.value.holder
+    assert in_use.value.hint.startswith("docrag stop; or open it without in_process")
+
+
+def test_a_handle_that_is_only_dropped_holds_nothing(copy: Path):
+    index = Index.open(copy, settings=Settings(in_process=True))
+    assert lock_holder(copy / "points") is not None
+    del index
+    gc.collect()
+    assert lock_holder(copy / "points") is None
 
 
 def test_who_holds_a_directory_alone_is_named_to_others(copy: Path, monkeypatch: pytest.MonkeyPatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class _OpenStore:
+    """A store with the number of its handles, which keep it alive: without them, it is collected."""
+
     store: EdgeStore
     folder: tuple[int, int]
     """Device and inode of its folder: another folder may take the place of a removed one."""
@@ -26,7 +29,7 @@ class _OpenStore:
 
 
 _lock = threading.Lock()
-_open_stores: dict[Path, _OpenStore] = {}
+_open_stores: weakref.WeakValueDictionary[Path, _OpenStore] = weakref.WeakValueDictionary()
 _kept: list[_OpenStore] = []
 """Stores whose folder was removed, or which belong to the parent of this process. They are kept for ever,
 because to collect them would be to close them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -19,12 +19,12 @@ from pydantic_settings import (
 )
 
 from docrag.errors import SettingsError
-from docrag.types import CaptionSource, Datatype, KeepPatches, Pooling
+from docrag.types import CaptionSource, Datatype, Dtype, KeepPatches, Pooling
 
 _NO_BASE_URL = "must be http(s)://host:port/path, without user, query and fragment"
 _MAX_BATCH_SIZE = 4096
-DEFAULT_ENGINE_IDLE = 600.0
-"""Seconds that the engine's own process of a directory stays after its last user has left."""
+RUN_OPTIONS = ("device", "dtype", "batch_size", "resolution", "max_patches")
+"""The settings that say how models are run, whichever they are."""
 
 
 class Settings(BaseSettings):
@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     in_process: bool = False
     """Whether this process opens the index in a directory itself, so that no other process can use it
     meanwhile. For places where no process can be started. Default: false."""
-    engine_idle: float = Field(default=DEFAULT_ENGINE_IDLE, ge=0, le=604_800)
+    engine_idle: float = Field(default=600.0, ge=0, le=604_800)
     """Seconds that the process which holds a directory stays after its last user has left, 0 to 604800.
     Default: 600."""
     shared_encoder: bool = True
@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     device: str = "auto"
     """Where models run: auto, cpu, cuda, cuda:1 or mps. Several, separated by commas, get a process each.
     Default: auto, which takes a GPU if there is one."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Dtype = "auto"
     """Precision of the models: auto, float32, bfloat16 or float16. Default: auto, which takes bfloat16 where
     the hardware supports it natively."""
     batch_size: int | Literal["auto"] = "auto"
@@ -159,6 +159,10 @@ class Settings(BaseSettings):
             raise ValueError(_NO_BASE_URL)
         return str(url).rstrip("/")
 
+    def run_options(self) -> dict[str, Any]:
+        """The settings that say how models are run, as JSON."""
+        return self.model_dump(include=set(RUN_OPTIONS))
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -170,15 +174,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Where values come from: flags first, then the environment, then docrag.toml."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
-
-
-RUN_OPTIONS = ("device", "dtype", "batch_size", "resolution", "max_patches")
-"""The settings that say how models are run, whichever they are."""
-
-
-def run_options(settings: Settings) -> dict[str, object]:
-    """The settings that say how models are run, as JSON."""
-    return settings.model_dump(include=set(RUN_OPTIONS))
 
 
 def load_settings(**flags: object) -> Settings:

@@ -27,6 +27,8 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 Datatype = Literal["float32", "float16", "turbo8", "turbo4"]
 """How the numbers of a multi-vector are stored. A page of 1030 x 128 takes 264 KB as float16, half of that as
 turbo8 and a quarter as turbo4."""
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""The precision of models; auto takes what the hardware supports natively."""
 Pooling = Literal["rows", "rows+columns", "tokens"]
 """How the patches of a page are pooled for the first stage of a search."""
 KeepPatches = Literal["all", "inked"]

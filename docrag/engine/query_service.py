@@ -16,14 +16,13 @@ from docrag.common.rpc.server import Session
 from docrag.encode.encoders import Encoders
 from docrag.encode.remote import RawImage, unpack_image
 from docrag.engine.store_service import StoreService
-from docrag.index.model_selection import choose_encoders
+from docrag.index.model_selection import RunOptions, choose_encoders
 from docrag.index.opening import fingerprint_for, layout_of
 from docrag.ingest.staging import IMAGES, Staging
 from docrag.location.resolve import require_index
 from docrag.search.answer import answer
 from docrag.search.query import Query, make_query
 from docrag.search.stages import stages_for
-from docrag.settings import Settings
 from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint
 from docrag.types import Hit, MultiVector, Vector
@@ -74,8 +73,7 @@ class QueryService:
         key = orjson.dumps([options, fingerprint.values], option=orjson.OPT_SORT_KEYS)
         with self._lock:
             if key not in self._encoders:
-                settings = Settings(**{**_NO_MODELS, **options})
-                self._encoders[key] = choose_encoders(settings, fingerprint)
+                self._encoders[key] = choose_encoders(RunOptions(**options), fingerprint)
             return self._encoders[key]
 
     def _search(
@@ -116,9 +114,3 @@ class QueryService:
             loading = loader.submit(encoders.encode_query, query.text, query.image, query.audio)
             self._store.open(session, expected.values, layout_of(expected))
             loading.exception()  # the search itself will raise it
-
-
-_NO_MODELS: Mapping[str, Any] = dict.fromkeys(
-    ("late", "image", "text", "language", "keep_patches", "pooling")
-)
-"""The models are those of the fingerprint, whatever the environment of this process names."""

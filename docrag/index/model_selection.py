@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from docrag.caption import NoCaptioner, TextLayerCaptioner
 from docrag.caption.cache import FILE
@@ -17,16 +17,17 @@ from docrag.encode.models.bm25 import Bm25Encoder
 from docrag.encode.registry import is_name_of, name_of, page_encoder, text_encoder
 from docrag.encode.remote import RemoteQueryEncoder
 from docrag.errors import ModelUnavailable, SettingsError, UnknownModel
-from docrag.ingest.pipeline import AdaptiveBatchSize, Pipeline
-from docrag.read.jobs import ReadOptions
-from docrag.settings import Settings, run_options
 from docrag.store.layout import Fingerprint, require_pages
 from docrag.store.local.remote import RemoteStore
 
 if TYPE_CHECKING:
     from docrag.caption import Captioner
     from docrag.encode.base import PageEncoder
+    from docrag.ingest.pipeline import Pipeline
+    from docrag.read.jobs import ReadOptions
+    from docrag.settings import Settings
     from docrag.store.base import Store
+    from docrag.types import Dtype, KeepPatches, Pooling
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,43 @@ DEFAULT_ENCODER = "minilm"
 DEFAULT_LANGUAGE = "english"
 
 
-def choose_encoders(settings: Settings, stored: Fingerprint | None) -> Encoders:
+class EncoderSettings(Protocol):
+    """The settings that say which encoders are wanted, and how they are run."""
+
+    late: str | None
+    image: str | None
+    text: str | None
+    language: str | None
+    keep_patches: KeepPatches | None
+    pooling: Pooling | None
+    device: str
+    dtype: Dtype
+    batch_size: int | Literal["auto"]
+    resolution: int | None
+    max_patches: int | None
+
+
+@dataclass(slots=True, kw_only=True)
+class RunOptions:
+    """How the encoders of an index are run, without a wish for others: `EncoderSettings` of plain values.
+
+    The engine's process knows no more, and need not wait for the library that reads settings.
+    """
+
+    device: str
+    dtype: Dtype
+    batch_size: int | Literal["auto"]
+    resolution: int | None
+    max_patches: int | None
+    late: str | None = None
+    image: str | None = None
+    text: str | None = None
+    language: str | None = None
+    keep_patches: KeepPatches | None = None
+    pooling: Pooling | None = None
+
+
+def choose_encoders(settings: EncoderSettings, stored: Fingerprint | None) -> Encoders:
     """The encoders that were asked for, else those that the index was built with, else minilm.
 
     Resolution and patches go to the late-interaction encoder if it sees pages, else to the image encoder.
@@ -89,12 +126,12 @@ def shared_encoders(settings: Settings, encoders: Encoders, store: Store) -> Enc
     """
     if not (settings.shared_encoder and isinstance(store, RemoteStore) and encoders.can_be_shared):
         return encoders
-    models = {"fingerprint": encoders.fingerprint(), "options": run_options(settings)}
+    models = {"fingerprint": encoders.fingerprint(), "options": settings.run_options()}
     return replace(encoders, remote=RemoteQueryEncoder(store.call, models))
 
 
 def image_encoder(
-    settings: Settings, built: Mapping[str, Any], options: EncoderOptions
+    settings: EncoderSettings, built: Mapping[str, Any], options: EncoderOptions
 ) -> PageEncoder | None:
     """The image encoder that was asked for, else the one that an index was built with, else None.
 
@@ -153,17 +190,19 @@ def make_pipeline(
         captioner: Gives pages their captions.
         image_base_url: The address at which page images are served.
     """
+    from docrag.ingest.pipeline import AdaptiveBatchSize, Pipeline  # imports what reads files
+
     batch_size = AdaptiveBatchSize.of(encoders, encoder_options(settings))
     return Pipeline(encoders, captioner, image_base_url, batch_size)
 
 
-def encoder_options(settings: Settings) -> EncoderOptions:
+def encoder_options(settings: EncoderSettings) -> EncoderOptions:
     """How models are run: everything that does not change their vectors."""
     batch_size = 0 if settings.batch_size == "auto" else settings.batch_size
     return EncoderOptions(device=settings.device, dtype=settings.dtype, batch_size=batch_size)
 
 
-def seeing_options(settings: Settings) -> EncoderOptions:
+def seeing_options(settings: EncoderSettings) -> EncoderOptions:
     """How models that see are run, including resolution and patches, which change their vectors."""
     return replace(
         encoder_options(settings),
@@ -181,6 +220,8 @@ def make_read_options(settings: Settings, encoders_side: int, passwords: Sequenc
             least this large.
         passwords: Tried on encrypted documents.
     """
+    from docrag.read.jobs import ReadOptions  # imports what reads files
+
     return ReadOptions(
         image_side=max(settings.render_side, encoders_side),
         page_timeout=settings.page_timeout,

@@ -64,7 +64,6 @@ def _ask_engine(
     """The hits, or None if the process leaves this search to those who ask."""
     from docrag.common.rpc.client import Client
     from docrag.common.rpc.codec import Codec, Json
-    from docrag.settings import run_options
     from docrag.store.local.process import EngineProcess
     from docrag.types import Block, Region
 
@@ -76,7 +75,7 @@ def _ask_engine(
     files = [None if path is None else path.resolve() for path in (image, audio)]
     try:
         answer: tuple[list[Hit], float] | None = client.call(
-            "search", Json(run_options(settings)), dict(wanted), *files
+            "search", Json(settings.run_options()), dict(wanted), *files
         )
     finally:
         client.close()

@@ -14,7 +14,6 @@ from docrag.common.files import FolderLock, is_writable, write_atomically
 from docrag.errors import IndexInUse, StoreError
 from docrag.ingest.staging import Staging
 from docrag.location.names import FINGERPRINT, POINTS
-from docrag.settings import DEFAULT_ENGINE_IDLE
 from docrag.store.layout import TEXTS, Fingerprint, require_equal
 
 if TYPE_CHECKING:
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from docrag.store.local.process import EngineProcess
 
 logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 600.0
+"""How long the engine's process of a directory stays after its last user; the default of `engine_idle`."""
 
 LOCK_PATIENCE = 30.0
 """Seconds for which a switch waits for the points: an engine's process that ends flushes them, and another
@@ -41,9 +43,7 @@ class DirectoryLocation:
         idle_seconds: How long that process stays after its last user has left.
     """
 
-    def __init__(
-        self, folder: Path, *, in_process: bool = False, idle_seconds: float = DEFAULT_ENGINE_IDLE
-    ) -> None:
+    def __init__(self, folder: Path, *, in_process: bool = False, idle_seconds: float = IDLE_SECONDS) -> None:
         self.uri = str(folder)
         self.address = str(folder.resolve())
         self.folder = folder

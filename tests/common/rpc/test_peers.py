@@ -42,9 +42,13 @@ def test_all_processes_of_a_user_look_in_the_same_place_first(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the administrator gives files away")
-def test_a_directory_of_another_user_is_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    directory = tmp_path / "docrag"
+def test_a_directory_of_another_user_is_no_place(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
+    runtime = tmp_path_factory.getbasetemp() / "run"  # short enough for a socket in it
+    runtime.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    directory = runtime / "docrag"
     make_private(directory)
     assert directory in [place.parent for place in socket_paths(tmp_path / "index")]
     os.chown(directory, 12345, -1)

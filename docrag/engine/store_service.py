@@ -14,9 +14,8 @@ from docrag.errors import IndexInUse, StoreError
 from docrag.location.directory import DirectoryLocation
 from docrag.store.base import Store
 from docrag.store.layout import Fingerprint, Layout
-from docrag.store.local.cache import PackedRecord
 from docrag.store.local.process import COMMAND
-from docrag.store.local.wire import Rankings, pack_rankings
+from docrag.store.local.wire import Rankings, Records, pack_rankings, pack_records
 from docrag.store.requests import PayloadFilter, QueryRequest
 
 logger = logging.getLogger(__name__)
@@ -115,9 +114,8 @@ class StoreService:
 
     def _retrieve(
         self, session: Session, ids: list[str], vectors: list[str], payload: list[str] | None
-    ) -> list[PackedRecord]:
-        records: list[PackedRecord] = self.store_of(session).retrieve_packed(ids, vectors, payload)
-        return records
+    ) -> Records:
+        return pack_records(self.store_of(session).retrieve_packed(ids, vectors, payload))
 
     def _set_payload(
         self, session: Session, values: Mapping[str, Any], filter: PayloadFilter, key: str | None

@@ -66,11 +66,15 @@ class PackedRecord:
 
     def unpack(self) -> PageRecord:
         """Return the record, whose arrays are copies in 32 bits."""
-        vectors: dict[str, Vector] = {
-            name: vector if isinstance(vector, SparseVector) else vector.astype(np.float32)
-            for name, vector in self.vectors.items()
-        }
-        return PageRecord(self.id, vectors, orjson.loads(self.payload))
+        return PageRecord(self.id, unpack_vectors(self.vectors), orjson.loads(self.payload))
+
+
+def unpack_vectors(packed: Mapping[str, Any]) -> dict[str, Vector]:
+    """Return copies of vectors, in 32 bits."""
+    return {
+        name: vector if isinstance(vector, SparseVector) else vector.astype(np.float32)
+        for name, vector in packed.items()
+    }
 
 
 class RecordCache:

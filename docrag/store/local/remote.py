@@ -13,7 +13,7 @@ from docrag.errors import IndexMismatch, IndexNotFound, StoreError
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local.process import EngineProcess
 from docrag.store.local.scroll import scroll_in_steps
-from docrag.store.local.wire import unpack_rankings
+from docrag.store.local.wire import unpack_rankings, unpack_records
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
 
@@ -86,8 +86,7 @@ class RemoteStore:
             payload: Payload keys to read, nested ones with dots; None reads all.
         """
         keys = None if payload is None else list(payload)
-        packed = self._client.call("retrieve", list(ids), list(vectors), keys)
-        return [record.unpack() for record in packed]
+        return unpack_records(self._client.call("retrieve", list(ids), list(vectors), keys))
 
     def scroll(
         self, filter: PayloadFilter | None = None, *, payload: Sequence[str] | None = None

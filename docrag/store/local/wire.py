@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
 
 from docrag.common.rpc.codec import Codec
 from docrag.store.layout import Layout, VectorSpec
-from docrag.store.local.cache import PackedRecord
+from docrag.store.local.cache import PackedRecord, unpack_vectors
 from docrag.store.requests import (
     FieldIsEmpty,
     FieldMatch,
@@ -28,7 +31,6 @@ CODEC = Codec(
         Hit,
         Layout,
         MultiVector,
-        PackedRecord,
         PageRecord,
         PayloadFilter,
         Prefetch,
@@ -40,8 +42,26 @@ CODEC = Codec(
     raw_json={"PageRecord": ("payload",), "Hit": ("metadata",)},
 )
 
+Records = tuple[list[str], bytes, list[Mapping[str, Any]]]
+"""Records by ids, payloads and vectors. All payloads are one JSON text, since hundreds are read at once; there
+are no vectors if none were asked for."""
 Rankings = list[tuple[list[str], list[float]]]
 """For each query, the ids of its pages and their scores: an object for each page would take longer."""
+
+
+def pack_records(records: Sequence[PackedRecord]) -> Records:
+    """Records as they travel."""
+    payloads = b"[" + b",".join(record.payload for record in records) + b"]"
+    have_vectors = any(record.vectors for record in records)  # all of them, or none
+    vectors = [record.vectors for record in records] if have_vectors else []
+    return [record.id for record in records], payloads, vectors
+
+
+def unpack_records(packed: Records) -> list[PageRecord]:
+    """What `pack_records` packed; arrays are copies in 32 bits."""
+    ids, payloads, vectors = packed
+    unpacked = [unpack_vectors(each) for each in vectors] or [{} for _ in ids]
+    return list(map(PageRecord, ids, unpacked, orjson.loads(payloads)))
 
 
 def pack_rankings(rankings: Sequence[Sequence[ScoredId]]) -> Rankings:

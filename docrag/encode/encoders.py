@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docrag.common.images import to_rgb
-from docrag.common.request_batcher import RequestBatcher
 from docrag.common.timing import timed
 from docrag.encode.base import AudioQueryEncoder, ImageQueryEncoder, PageEncoder, TextEncoder
 from docrag.encode.models.bm25 import Bm25Encoder
 from docrag.encode.remote import RemoteQueryEncoder
 from docrag.encode.runtime.once import once
+from docrag.encode.runtime.request_batcher import RequestBatcher
 from docrag.encode.vectors.inked import keep_inked
 from docrag.encode.vectors.norms import normalised
 from docrag.encode.vectors.pooling import POOLINGS, fitted

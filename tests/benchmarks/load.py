@@ -123,9 +123,8 @@ def main() -> None:
     questions = worded([one.text for one in asked], anew=args.anew)
     before = [round(part, 2) for part in os.getloadavg()]
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(
-            shutil.copytree(args.index, Path(folder, "index"), ignore=shutil.ignore_patterns(".engine.*"))
-        )
+        no_sockets = shutil.ignore_patterns(".engine.*")
+        copy = Path(shutil.copytree(args.index, Path(folder, "index"), ignore=no_sockets))
         with started(copy, allow_ingest=args.ingest is not None) as server:
             told = asyncio.run(measure(server, questions, args))
     print(json.dumps({"cores": os.cpu_count(), "load_before": before, **told}, indent=1))

@@ -23,13 +23,12 @@ import qdrant_edge as edge
 
 from docrag.common.files import READ_ONLY_HINT
 from docrag.common.forks import ForkAware, leave_to_parent
-from docrag.common.request_batcher import RequestBatcher
 from docrag.errors import StoreError
 from docrag.store.layout import Layout
 from docrag.store.local import engine
 from docrag.store.local.cache import RecordCache
 from docrag.store.local.snapshot import copy_errors, copy_folder, disk_bytes, no_space
-from docrag.store.local.store import THREADS_AT_ONCE, EdgeStore, ReadWriteLock
+from docrag.store.local.store import EdgeStore, ReadWriteLock
 from docrag.store.requests import PayloadFilter
 from docrag.types import PageRecord
 
@@ -104,7 +103,6 @@ class ReadOnlyStore(EdgeStore, ForkAware):
         self._opening_lock = threading.Lock()
         self._calls_lock = ReadWriteLock()
         self._cache = RecordCache(float16_vectors=self.layout.float16_vectors)
-        self._query_batcher = RequestBatcher(self._query_together, THREADS_AT_ONCE)
         self._pid = os.getpid()
 
     @contextmanager

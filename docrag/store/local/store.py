@@ -8,7 +8,6 @@ import shutil
 import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -17,7 +16,6 @@ from typing import Any, Self
 import qdrant_edge as edge
 
 from docrag.common.files import FolderLock
-from docrag.common.request_batcher import RequestBatcher
 from docrag.errors import StoreError
 from docrag.store.layout import INTEGERS, KEYWORDS, Layout, validate_record
 from docrag.store.local import engine, translate
@@ -37,9 +35,6 @@ pages."""
 RENEW_BYTES = 2**30
 """Bytes written after which the shard is closed and opened again, which unmaps its files: 6,000 pages of 380
 x 384 floats then peak at 1.3 GiB resident instead of 2.3, at the cost of 0.6 s each time."""
-
-THREADS_AT_ONCE = 8
-"""How many threads' queries go to the engine in one call."""
 
 _SCROLL_SIZE = 256
 """Records that one step of a scroll reads."""
@@ -63,7 +58,6 @@ class EdgeStore:
         self._cache = RecordCache(float16_vectors=layout.float16_vectors)
         self._written_bytes = 0
         """Since the shard was opened."""
-        self._query_batcher = RequestBatcher(self._query_together, THREADS_AT_ONCE)
         self._pid = os.getpid()
         self._version_token = token_hex(8)
         """Random, because another process may have changed the records before this one opened them."""
@@ -127,12 +121,10 @@ class EdgeStore:
             self._renew()
 
     def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
-        """Answer several queries at once; for each a list of pages, best first.
-
-        What other threads ask meanwhile goes to the engine together: it holds the interpreter lock while it
-        searches, so that its own threads are the only ones that can use all cores.
-        """
-        answers = self._query_batcher([translate.to_query(request) for request in requests])
+        """Answer several queries at once; for each a list of pages, best first."""
+        batch = edge.QueryBatchRequest([translate.to_query(request) for request in requests])
+        with self._open_shard() as shard:
+            answers = shard.query_batch(batch)
         return [[ScoredId(str(point.id), point.score) for point in answer] for answer in answers]
 
     def retrieve(
@@ -278,15 +270,6 @@ class EdgeStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _query_together(
-        self, queries: Sequence[list[edge.QueryRequest]]
-    ) -> list[list[list[edge.ScoredPoint]]]:
-        """Answer the requests of several threads in one call of the engine."""
-        with self._open_shard() as shard:
-            answers = shard.query_batch(edge.QueryBatchRequest(list(chain.from_iterable(queries))))
-        following = iter(answers)
-        return [list(islice(following, len(requests))) for requests in queries]
 
     def _update(self, operation: edge.UpdateOperation, ids: Sequence[str] | None = None) -> None:
         engine.require_space(self.path, 0)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from docrag.common.request_batcher import RequestBatcher
+from docrag.encode.runtime.request_batcher import RequestBatcher
 from tests.threads import at_once, beside
 
 WAIT = 20.0

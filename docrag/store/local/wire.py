@@ -43,8 +43,8 @@ CODEC = Codec(
 )
 
 Records = tuple[list[str], bytes, list[Mapping[str, Any]]]
-"""Records by ids, payloads and vectors. All payloads are one JSON text, since hundreds are read at once; there
-are no vectors if none were asked for."""
+"""Records by ids, payloads and vectors. All payloads are one JSON text, since hundreds are read at once.
+There are no vectors if none were asked for."""
 Rankings = list[tuple[list[str], list[float]]]
 """For each query, the ids of its pages and their scores: an object for each page would take longer."""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from docrag.caption.cache import FILE, CaptionCache
+from docrag.common.files import is_writable
 from docrag.errors import StoreError
 from docrag.index.opening import layout_of, open_parts
 from docrag.ingest.manifest import DocumentRow, FileRow, Manifest
@@ -90,7 +91,7 @@ def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | 
     location.recover()
     fingerprint = require_index(location)
     archive = Archive(Path(folder))
-    with closing(open_parts(location, fingerprint, fingerprint)) as storage, storage.exclusive():
+    with closing(open_parts(location, fingerprint, fingerprint)) as storage, _unchanged(storage):
         captions_file = location.folder / FILE
         cache = closing(CaptionCache(captions_file)) if captions_file.is_file() else nullcontext()
         with cache as captions:
@@ -154,6 +155,11 @@ def import_index(
         transfer.left_out = (reason,) if reason else ()
     logger.info("imported %d pages into %s, %d of them written now", transfer.pages, uri, transfer.written)
     return transfer
+
+
+def _unchanged(storage: Storage) -> AbstractContextManager[object]:
+    """Keep everybody from changing an index; one that is read-only is not changed anyway."""
+    return storage.exclusive() if is_writable(storage.images.root.parent) else nullcontext()
 
 
 def export(

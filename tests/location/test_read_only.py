@@ -13,6 +13,7 @@ import pytest
 
 from docrag import Index
 from docrag.errors import IndexInUse, StoreError
+from docrag.operations.transfer import export_index
 from docrag.types import MODES, Hit
 from tests.read_only import (
     BECOME_NOBODY,
@@ -107,6 +108,12 @@ def test_the_command_line_searches_it(demo_copy: Callable[[], Path], tmp_path: P
     assert [hit["page"] for hit in response["hits"]] == [4]
     assert "15 pages" in status
     assert content_of(original) == before
+
+
+def test_it_is_exported(demo_copy: Callable[[], Path], tmp_path: Path):
+    with mounted_read_only(demo_copy(), tmp_path / "mount") as mount:
+        exported = export_index(str(mount), tmp_path / "export")
+    assert (exported.pages, exported.written) == (15, 15)
 
 
 def test_an_interrupted_migration_is_left_to_who_can_finish_it(demo_copy: Callable[[], Path], tmp_path: Path):

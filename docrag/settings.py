@@ -25,6 +25,10 @@ _NO_BASE_URL = "must be http(s)://host:port/path, without user, query and fragme
 _MAX_BATCH_SIZE = 4096
 RUN_OPTIONS = ("device", "dtype", "batch_size", "resolution", "max_patches")
 """The settings that say how models are run, whichever they are."""
+SERVER_OPTIONS = ("shards", "replicas", "write_consistency", "tenant")
+"""The settings that only a collection on a server has; None unless somebody gives them."""
+INDEX_OPTIONS = ("late", "image", "text", "language", "keep_patches", "pooling", "datatype", *SERVER_OPTIONS)
+"""The settings that an existing index may contradict; None unless somebody gives them."""
 
 
 class Settings(BaseSettings):

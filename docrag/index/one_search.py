@@ -40,14 +40,18 @@ def search_index(
 
 
 def _has_engine(settings: Settings) -> bool:
-    """Whether a process of its own holds the index, and the models are those of the index."""
+    """Whether a process of its own holds the index, and no setting can contradict what is in it.
+
+    Whether one does is found out, and told, where the index is opened.
+    """
     from docrag.common.files import is_writable
     from docrag.location.names import FINGERPRINT
+    from docrag.settings import INDEX_OPTIONS
     from docrag.store.server.address import is_address
 
     if settings.in_process or not settings.shared_encoder or is_address(settings.index):
         return False
-    if settings.late or settings.image or settings.text:
+    if any(getattr(settings, name) is not None for name in INDEX_OPTIONS):
         return False
     folder = Path(settings.index).expanduser()
     return (folder / FINGERPRINT).is_file() and is_writable(folder)

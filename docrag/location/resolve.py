@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from docrag.settings import Settings
     from docrag.store.layout import Fingerprint
 
-_SERVER_ONLY = ("shards", "replicas", "write_consistency", "tenant")
-"""Settings that only a collection on a server has."""
-
 
 def locate(settings: Settings) -> IndexLocation:
     """The location that the `index` setting names; a server is connected to.
@@ -85,7 +82,9 @@ def _server_location(settings: Settings, address: Address) -> IndexLocation:
 
 
 def _refuse_server_settings(settings: Settings) -> None:
-    for name in _SERVER_ONLY:
+    from docrag.settings import SERVER_OPTIONS  # whoever has settings has loaded it
+
+    for name in SERVER_OPTIONS:
         if getattr(settings, name) is not None:
             raise SettingsError(
                 f"{name} applies to collections on a server, and {settings.index} is a directory",

@@ -63,13 +63,17 @@ class IngestJob:
 
     def as_json(self) -> dict[str, Any]:
         """The state of the job, as the API returns it."""
-        latest = dict(self.events)
-        last_name, last = self.events[-1] if self.events else ("", {})
+        # Another thread may end the job meanwhile: the events are read once, and they decide.
+        state, events = self.state, list(self.events)
+        latest = dict(events)
+        last_name, last = events[-1] if events else ("", {})
+        if "end" in latest:
+            state = latest["end"]["state"]
         return {
             "job": self.id,
-            "state": self.state,
+            "state": state,
             "files": [content for name, content in self.events if name == "file"],
-            "waiting_files": [path.name for path in self.paths] if self.state == "waiting" else [],
+            "waiting_files": [path.name for path in self.paths] if state == "waiting" else [],
             "waiting_for": last["for"] if last_name == "waiting" else None,
             "progress": latest.get("progress"),
             "end": latest.get("end"),

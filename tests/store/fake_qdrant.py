@@ -101,6 +101,12 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
     ),
     (
         "POST",
+        r"/collections/([^/]+)/points/batch",
+        models.UpdateOperations,
+        lambda db, name, body: db.batch_update_points(name, body.operations),
+    ),
+    (
+        "POST",
         r"/collections/([^/]+)/points/delete",
         models.PointsSelector,
         lambda db, name, body: db.delete(name, body),

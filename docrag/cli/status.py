@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from docrag.cli.console import print_json, read_settings, results
 from docrag.cli.options import IndexOption, JsonOption
+
+if TYPE_CHECKING:
+    from docrag.index.status import Status
 
 
 def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
@@ -20,6 +24,8 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
     results.print(f"index      {status.uri}", soft_wrap=True)
     results.print(f"documents  {status.documents} in {status.files} files, {status.pages} pages")
     results.print(f"on disk    {status.disk_bytes / 2**20:.0f} MiB")
+    if status.dashboard:
+        results.print(f"dashboard  {status.dashboard}{_listed_as(status)}", soft_wrap=True)
     built = status.fingerprint
     for signal in ("late", "image", "text"):
         if model := built[signal]:
@@ -40,3 +46,11 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
         results.print(f"changed by {status.writer}", soft_wrap=True)
     for line in status.incomplete:
         results.print(f"incomplete {line}", soft_wrap=True)
+
+
+def _listed_as(status: Status) -> str:
+    """How the dashboard's list of collections names the index, if that is not its own name."""
+    alias = status.uri.rpartition("/")[2]
+    if status.collection in ("", alias):
+        return ""
+    return f" (listed there as {status.collection}, alias {alias})"

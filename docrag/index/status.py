@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from docrag.ingest.staging import Staging
 from docrag.search.stages import load_plan
+from docrag.store.base import Shared
 from docrag.store.local.process import EngineStatus
 from docrag.store.local.remote import RemoteStore
 
@@ -46,6 +47,12 @@ class Status:
     """The process that holds the directory, and who uses it; None on a server, and with in_process."""
     writer: str = ""
     """Who is changing the index, such as "process 1234 (docrag ingest)". Empty if nobody is."""
+    dashboard: str = ""
+    """The address of the collection in Qdrant's dashboard. Empty for a directory."""
+    collection: str = ""
+    """The collection's own name, where `uri` names an alias of it. Empty for a directory."""
+    image_base_url: str = ""
+    """The base URL under which the pages name their images. Empty if there are no pages."""
 
 
 def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> Status:
@@ -67,6 +74,9 @@ def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> 
         takes=_query_kinds(encoders),
         engine=_engine_status(storage.store),
         writer=str(storage.manifest.writer() or ""),
+        dashboard=location.dashboard,
+        collection=storage.store.collection if isinstance(storage.store, Shared) else "",
+        image_base_url=storage.image_base_url() or "",
     )
 
 

@@ -51,6 +51,9 @@ class Location(Protocol):
 class IndexLocation(Location, Protocol):
     """The location of an index that a migration can replace by a new one."""
 
+    dashboard: str
+    """The address of the collection in Qdrant's dashboard; empty for a directory."""
+
     def staging(self) -> Location:
         """Where the index that will replace this one is built; after a kill it is the same place again.
 

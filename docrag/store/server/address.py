@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from docrag.errors import SettingsError
 
@@ -73,6 +73,18 @@ class Address:
         """The address of the server, without the collection."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def dashboard(self) -> str:
+        """The address of the collection in the server's dashboard.
+
+        There is no slash after "dashboard": with one, some tabs of the web UI 0.2.13, which Qdrant 1.19 has,
+        ask wrong addresses.
+
+        >>> Address.parse("http://localhost:6333/reports").dashboard
+        'http://localhost:6333/dashboard#/collections/reports'
+        """
+        return f"{self.url}/dashboard#/collections/{quote(self.collection, safe='')}"
 
     @property
     def secure(self) -> bool:

@@ -10,6 +10,7 @@ from qdrant_client import models
 
 from docrag.errors import IndexMismatch, ServerRefused, SettingsError, StoreError
 from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout, VectorSpec
+from docrag.store.payload import HELD_BY as HELD_BY
 from docrag.types import PATCHES, Datatype
 
 SINCE: Mapping[str, tuple[int, int]] = {"memory": (1, 19), "turbo4": (1, 19), "turbo8": (1, 20)}
@@ -17,8 +18,6 @@ SINCE: Mapping[str, tuple[int, int]] = {"memory": (1, 19), "turbo4": (1, 19), "t
 
 METADATA = "docrag"
 """The key under which docrag writes into the collection's metadata."""
-HELD_BY = "held_by"
-"""The payload field that lists the machines whose manifests hold a page."""
 _FOREIGN = "name another collection in --index; docrag creates it when something is ingested"
 
 

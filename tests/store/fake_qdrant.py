@@ -1,11 +1,13 @@
 """A Qdrant server by REST on this machine: the client's local mode behind the server's routes.
 
 Requests are checked against Qdrant's OpenAPI, and bodies are read by the models that qdrant-client generates
-from it, which forbid unknown keys: a request that Qdrant would not understand is refused here too.
+from it, which forbid unknown keys: a request that Qdrant would not understand is refused here too. Like the
+server, it gzips every answer for a client that accepts this.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import socket
@@ -264,6 +266,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def say(self, status: int, body: Any, headers: dict[str, str], cut: str = "") -> None:
         content = (body if isinstance(body, str) else json.dumps(body)).encode()
+        if "gzip" in self.headers.get("Accept-Encoding", ""):
+            content = gzip.compress(content, compresslevel=1)  # the server's level
+            headers = {"Content-Encoding": "gzip", **headers}
         if cut == "after":
             self.hang_up()
             return

@@ -234,6 +234,7 @@ def import_archive(
         StoreError: A part is damaged; the parts before it are imported.
     """
     storage.settle()
+    storage.store.add_missing_indexes()
     documents = [DocumentRow(**row) for row in contents.documents]
     for document in documents:
         if storage.manifest.document(document.id) is None:

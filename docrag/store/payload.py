@@ -1,4 +1,4 @@
-"""The payload of a point: text, metadata and layout of its page, for people, langchain-qdrant and the dashboard.
+"""The payload of a point: text, metadata and layout of its page.
 
 The dashboard shows keys in the order in which they are stored, so what a person looks for comes first, and
 what only a program reads comes last.
@@ -121,7 +121,7 @@ def current_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def older_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata of a page as every docrag can tell it: digests of exports are made from this form."""
+    """Return the metadata of a page in the oldest form, from which the digests of exports are made."""
     older = {key: value for key, value in metadata.items() if key != "page_number"}
     if metadata.get("words_from") == TEXT_LAYER:
         older["words_from"] = OLDER_TEXT_LAYER

@@ -23,7 +23,6 @@ from docrag.store.requests import FieldMatch, PayloadCondition, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.schema import HELD_BY
 from docrag.store.server.store import ServerStore
-from docrag.store.server.translate import to_filter
 from docrag.types import PageRecord
 
 logger = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ class SharedStore(ServerStore):
         held_by_others = models.FieldCondition(
             key=HELD_BY, match=models.MatchExcept(**{"except": [self.holder]})
         )
-        self._delete(models.Filter(must=[to_filter(filter)], must_not=[held_by_others]))
+        self._delete(filter, held_by_others)
         for document_id, holders in self._claims(PayloadFilter(must=(filter, self._held_by_this()))):
             logger.info("document %s stays in %s: other machines hold it", document_id, self.collection)
             self._set_holders(holders - {self.holder}, filter, _is_document(document_id))

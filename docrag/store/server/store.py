@@ -176,8 +176,7 @@ class ServerStore:
         Returns:
             For each query a list of pages, best first.
         """
-        queries = [to_query(request) for request in requests]
-        return self._within_limits(lambda limits: self._query(queries, limits))
+        return self._within_limits(lambda limits: self._query(requests, limits))
 
     def retrieve(
         self, ids: Sequence[str], *, vectors: Sequence[str] = (), payload: Sequence[str] | None = None
@@ -200,28 +199,32 @@ class ServerStore:
         self, filter: PayloadFilter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
         """Yield every record that matches, without vectors."""
-        return self._scroll(to_filter(filter), payload)
+        offset: Any = None
+        while True:
+            points, offset = self._read_next(filter, payload, offset)
+            yield from map(to_record, points)
+            if offset is None:
+                return
 
     def set_payload(
         self, values: Mapping[str, Any], filter: PayloadFilter, *, key: str | None = None
     ) -> None:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
-        client, payload, condition = self.connection.client, dict(values), to_filter(filter)
+        client, payload = self.connection.client, dict(values)
 
         def set_within(limits: CollectionLimits) -> None:
-            fitted = limits.fit_filter(condition)
-            self._write(lambda: client.set_payload(self.collection, payload, fitted, key, wait=True))
+            condition = to_filter(limits.fit_filter(filter))
+            self._write(lambda: client.set_payload(self.collection, payload, condition, key, wait=True))
 
         self._within_limits(set_within)
 
     def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match; the server frees their space in the background."""
-        self._delete(to_filter(filter))
+        self._delete(filter)
 
     def count(self, filter: PayloadFilter | None = None) -> int:
         """Return exactly how many records match."""
-        condition = to_filter(filter)
-        return self._within_limits(lambda limits: self._count(condition, limits))
+        return self._within_limits(lambda limits: self._count(filter, limits))
 
     def facet(self, key: str) -> dict[str, int]:
         """Return how many records have each value of an indexed keyword field."""
@@ -248,9 +251,14 @@ class ServerStore:
     ) -> None:
         self.close()
 
-    def _delete(self, filter: models.Filter) -> None:
+    def _delete(self, filter: PayloadFilter, *exceptions: models.Condition) -> None:
+        """Remove the records that match a filter and none of the exceptions."""
+
         def delete_within(limits: CollectionLimits) -> None:
-            selector = models.FilterSelector(filter=limits.fit_filter(filter))
+            matching = to_filter(limits.fit_filter(filter))
+            if exceptions:
+                matching = models.Filter(must=[matching], must_not=list(exceptions))
+            selector = models.FilterSelector(filter=matching)
             self._write(lambda: self.connection.client.delete(self.collection, selector, wait=True))
 
         self._within_limits(delete_within)
@@ -262,9 +270,8 @@ class ServerStore:
             points = waiting.pop()
             size = sum(point.size for point in points)
             middle = len(points) // 2
-            if middle and (
-                size > self._max_bytes or len(points) > (self._limits.upsert_batch or len(points))
-            ):
+            most = self._limits.upsert_batch or len(points)
+            if middle and (size > self._max_bytes or len(points) > most):
                 logger.info("splitting a batch of %d pages, %d bytes", len(points), size)
                 waiting += [points[middle:], points[:middle]]
                 continue
@@ -316,17 +323,8 @@ class ServerStore:
         )
         return map(to_record, points)
 
-    def _scroll(self, filter: models.Filter | None, payload: Sequence[str] | None) -> Iterator[PageRecord]:
-        """Yield every record that matches, without vectors."""
-        offset: Any = None
-        while True:
-            points, offset = self._read_next(filter, payload, offset)
-            yield from map(to_record, points)
-            if offset is None:
-                return
-
     def _read_next(
-        self, filter: models.Filter | None, payload: Sequence[str] | None, offset: Any
+        self, filter: PayloadFilter | None, payload: Sequence[str] | None, offset: Any
     ) -> tuple[list[models.Record], Any]:
         """Read the next records of a scroll; returns them and the offset after them, None at the end."""
         size = _SCROLL_SIZE if payload is None or payload else _COUNT_SIZE
@@ -334,7 +332,7 @@ class ServerStore:
             lambda limits: self._call(
                 lambda: self.connection.client.scroll(
                     self.collection,
-                    limits.fit_filter(filter),
+                    to_filter(limits.fit_filter(filter)),
                     limit=limits.cap(size),
                     offset=offset,
                     with_payload=_payload_selector(payload),
@@ -342,16 +340,13 @@ class ServerStore:
             )
         )
 
-    def _query(
-        self, queries: Sequence[models.QueryRequest], limits: CollectionLimits
-    ) -> list[list[ScoredId]]:
+    def _query(self, requests: Sequence[QueryRequest], limits: CollectionLimits) -> list[list[ScoredId]]:
         """Answer queries in as few requests as the limits allow."""
         pages = self.count() if limits.unindexed else 0
-        parts = [
-            (place, part) for place, query in enumerate(queries) for part in limits.fit_query(query, pages)
-        ]
+        fitted = [limits.fit_query(request, pages) for request in requests]
+        parts = [(place, part) for place, fitting in enumerate(fitted) for part in fitting]
         # By id, since a page may move to the next part while others write.
-        found: list[dict[str, ScoredId]] = [{} for _ in queries]
+        found: list[dict[str, ScoredId]] = [{} for _ in requests]
         for batch in chunks(parts, limits.search_batch):
             rankings = self._query_batch([part for _, part in batch])
             for (place, _), ranking in zip(batch, rankings, strict=True):
@@ -359,30 +354,30 @@ class ServerStore:
                     found[place].setdefault(page.id, page)
         return [list(pages.values()) for pages in found]
 
-    def _query_batch(self, queries: Sequence[models.QueryRequest]) -> list[list[ScoredId]]:
+    def _query_batch(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
         """Answer queries in one request."""
-        client = self.connection.client
+        client, queries = self.connection.client, [to_query(request) for request in requests]
         responses = self._call(lambda: client.query_batch_points(self.collection, queries))
         return [[ScoredId(str(point.id), point.score) for point in response.points] for response in responses]
 
-    def _count(self, filter: models.Filter | None, limits: CollectionLimits) -> int:
+    def _count(self, filter: PayloadFilter | None, limits: CollectionLimits) -> int:
         """Count exactly; where the server may not do that, by reading the ids."""
         if not limits.allow_exact:
-            return sum(1 for _ in self._scroll(filter, payload=()))
-        client, fitted = self.connection.client, limits.fit_filter(filter)
+            return sum(1 for _ in self.scroll(filter, payload=()))
+        client, fitted = self.connection.client, to_filter(limits.fit_filter(filter))
         return self._call(lambda: client.count(self.collection, fitted, exact=True)).count
 
     def _facet(self, key: str, filter: PayloadFilter | None = None) -> dict[str, int]:
         """Return how many of the records that match have each value of an indexed keyword field."""
-        condition = to_filter(filter)
-        return self._within_limits(lambda limits: self._count_values(key, condition, limits))
+        return self._within_limits(lambda limits: self._count_values(key, filter, limits))
 
     def _count_values(
-        self, key: str, filter: models.Filter | None, limits: CollectionLimits
+        self, key: str, filter: PayloadFilter | None, limits: CollectionLimits
     ) -> dict[str, int]:
         """Count the records with each value; where the server may not tell them all, by reading them."""
         if limits.allow_exact:
-            client, fitted, size = self.connection.client, limits.fit_filter(filter), limits.cap(_MAX_FACETS)
+            client, size = self.connection.client, limits.cap(_MAX_FACETS)
+            fitted = to_filter(limits.fit_filter(filter))
             facet = self._call(
                 lambda: client.facet(self.collection, key, facet_filter=fitted, limit=size, exact=True)
             )
@@ -390,7 +385,7 @@ class ServerStore:
                 return {str(hit.value): hit.count for hit in facet.hits if hit.count}
             logger.info("%s has more values of %s than one request may ask for", self.collection, key)
         counts: Counter[str] = Counter()
-        for record in self._scroll(filter, payload=[key]):
+        for record in self.scroll(filter, payload=[key]):
             counts.update(_values_of(record.payload, key))
         return dict(counts)
 

@@ -31,6 +31,7 @@ def to_query(source: QueryRequest) -> models.QueryRequest:
         filter=to_filter(source.filter),
         params=_to_params(source),
         limit=source.limit,
+        offset=source.offset or None,
     )
 
 
@@ -64,8 +65,8 @@ def to_filter(source: PayloadFilter | None) -> models.Filter | None:
 def _to_prefetches(sources: Sequence[Prefetch]) -> list[models.Prefetch] | None:
     prefetches = [
         models.Prefetch(
-            query=_to_vector(source.vector),
-            using=source.using,
+            query=None if source.vector is None else _to_vector(source.vector),
+            using=source.using or None,
             prefetch=_to_prefetches(source.prefetch),
             filter=to_filter(source.filter),
             limit=source.limit,

@@ -13,6 +13,8 @@ from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as proto
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
+from tests.store.strict_mode import Forbidden, Rules
+
 COMPLETED = proto.PointsOperationResponse(
     result=proto.UpdateResult(operation_id=1, status=proto.UpdateStatus.Completed)
 )
@@ -26,11 +28,17 @@ class FakeGrpc:
         db: Where they are.
         faults: Status codes of the first upserts; None carries one out and says UNAVAILABLE.
         tls: Key and certificates, each as PEM, which encrypt it.
+        rules: What it refuses.
     """
 
     def __init__(
-        self, db: QdrantClient, *faults: grpc.StatusCode | None, tls: tuple[bytes, bytes] | None = None
+        self,
+        db: QdrantClient,
+        *faults: grpc.StatusCode | None,
+        tls: tuple[bytes, bytes] | None = None,
+        rules: Rules | None = None,
     ) -> None:
+        rules = rules or Rules()
         self.faults = list(faults)
         self.upserts: list[proto.UpsertPoints] = []
         self.metadata: dict[str, str] = {}
@@ -48,7 +56,14 @@ class FakeGrpc:
                 try:
                     with lock, warnings.catch_warnings():
                         warnings.simplefilter("ignore")  # local mode says that it is no server
-                        return method(db, request)
+                        check_rules(rules, db, request)
+                        answer = method(db, request)
+                        if isinstance(answer, models.CollectionInfo):
+                            told = RestToGrpc.convert_collection_info(rules.describe(answer))
+                            return proto.GetCollectionInfoResponse(result=told)
+                        return answer
+                except Forbidden as error:
+                    context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
                 except ValueError as error:
                     missing = str(error).endswith("not found")
                     code = grpc.StatusCode.NOT_FOUND if missing else grpc.StatusCode.INVALID_ARGUMENT
@@ -86,6 +101,50 @@ class FakeGrpc:
 
     def __exit__(self, *_: object) -> None:
         self._server.stop(0).wait()
+
+
+def check_rules(rules: Rules, db: QdrantClient, request: Any) -> None:
+    """Refuse a request that the rules do not allow.
+
+    Raises:
+        Forbidden: The key does not allow it.
+        ValueError: Strict mode does not.
+    """
+    operation, body = rest_of(request)
+    rules.check(db, operation, getattr(request, "collection_name", ""), body)
+
+
+def rest_of(request: Any) -> tuple[str, Any]:
+    """What a key must allow for a request, and the request as a model of the client; None for some."""
+    match request:
+        case proto.QueryBatchPoints():
+            searches = [GrpcToRest.convert_query_points(one) for one in request.query_points]
+            return "read", models.QueryRequestBatch(searches=searches)
+        case proto.ScrollPoints():
+            return "read", models.ScrollRequest(limit=request.limit, filter=filter_of(request))
+        case proto.CountPoints():
+            return "read", models.CountRequest(filter=filter_of(request), exact=request.exact)
+        case proto.FacetCounts():
+            told = {"key": request.key, "limit": request.limit, "exact": request.exact}
+            return "read", models.FacetRequest(filter=filter_of(request), **told)
+        case proto.UpsertPoints():
+            points = [GrpcToRest.convert_point_struct(point) for point in request.points]
+            return "write", models.PointsList(points=points)
+        case proto.SetPayloadPoints():
+            chosen = GrpcToRest.convert_points_selector(request.points_selector)
+            return "write", models.SetPayload(payload={}, filter=getattr(chosen, "filter", None))
+        case proto.DeletePoints():
+            return "write", GrpcToRest.convert_points_selector(request.points)
+        case proto.CreateFieldIndexCollection():
+            return "index", models.CreateFieldIndex(field_name=request.field_name)
+        case (
+            proto.CreateCollection()
+            | proto.UpdateCollection()
+            | proto.DeleteCollection()
+            | proto.ChangeAliases()
+        ):
+            return "manage", None
+    return "read", None
 
 
 def check(db: QdrantClient, request: Any) -> Any:
@@ -126,8 +185,7 @@ def update(db: QdrantClient, request: Any) -> Any:
 
 
 def get_info(db: QdrantClient, request: Any) -> Any:
-    info = db.get_collection(request.collection_name)
-    return proto.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
+    return db.get_collection(request.collection_name)
 
 
 def list_collections(db: QdrantClient, request: Any) -> Any:

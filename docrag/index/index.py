@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from docrag.encode.encoders import Encoders
     from docrag.index.status import Status
+    from docrag.ingest.removal import Removal
     from docrag.ingest.report import IngestReport
     from docrag.ingest.storage import Storage
     from docrag.ingest.sync import Listener
@@ -271,6 +272,9 @@ class Index:
     def remove(self, path: str | os.PathLike[str], *, should_stop: Callable[[], bool] | None = None) -> int:
         """Remove a file from the index. Its pages stay if the same content was ingested at another path.
 
+        In a collection on a server, pages also stay as long as another machine holds them; `remove_file` says
+        which one does.
+
         Args:
             path: The path as ingested, the path relative to the working directory, or the id of a document.
             should_stop: Called while somebody else is changing the index; when it returns true, waiting ends.
@@ -283,8 +287,51 @@ class Index:
             NotFound: No such file was ingested.
             IndexInUse: Waiting was ended by `should_stop`.
         """
+        return self.remove_file(path, should_stop=should_stop).pages
+
+    def remove_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        release: Collection[str] = (),
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Removal:
+        """Remove a file from the index as `remove` does, and say which other machines hold its pages.
+
+        Args:
+            path: As for `remove`.
+            release: Other machines whose claims on the document are given up as well, because they no longer
+                exist; `status` names them.
+            should_stop: As for `remove`.
+
+        Raises:
+            NotFound: No such file was ingested.
+            SettingsError: `release` names a machine that holds no page of the index.
+            IndexInUse: Waiting was ended by `should_stop`.
+        """
+        from docrag.ingest.removal import remove_file
+
         with self._page_count.changing():
-            return self._storage.forget(path, should_stop=should_stop)
+            return remove_file(self._storage, path, release=release, should_stop=should_stop)
+
+    def release(self, holder: str, *, should_stop: Callable[[], bool] | None = None) -> int:
+        """Give up everything that another machine holds in the collection, because it no longer exists.
+
+        Args:
+            holder: The name of the machine, as `status` gives it.
+            should_stop: As for `remove`.
+
+        Returns:
+            The number of pages that were removed: those that no other machine holds.
+
+        Raises:
+            SettingsError: No other machine of that name holds pages, or the index is a directory.
+            IndexInUse: Waiting was ended by `should_stop`.
+        """
+        from docrag.ingest.removal import release_holder
+
+        with self._page_count.changing():
+            return release_holder(self._storage, holder, should_stop=should_stop)
 
     def tune(
         self,

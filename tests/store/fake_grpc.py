@@ -59,7 +59,14 @@ class FakeGrpc:
         def upsert(db: QdrantClient, request: proto.UpsertPoints) -> Any:
             self.upserts.append(request)
             points = [GrpcToRest.convert_point_struct(point) for point in request.points]
-            db.upsert(request.collection_name, points)
+            conditions = GrpcToRest.convert_filter(request.update_filter)
+            mode = GrpcToRest.convert_update_mode(request.update_mode)
+            db.upsert(
+                request.collection_name,
+                points,
+                update_filter=conditions if request.HasField("update_filter") else None,
+                update_mode=mode if request.HasField("update_mode") else None,
+            )
             return COMPLETED
 
         def faulty(servicer: object, request: Any, context: grpc.ServicerContext) -> Any:
@@ -206,7 +213,13 @@ def query_batch(db: QdrantClient, request: Any) -> Any:
 
 
 def facet(db: QdrantClient, request: Any) -> Any:
-    found = db.facet(request.collection_name, request.key, limit=request.limit, exact=request.exact)
+    found = db.facet(
+        request.collection_name,
+        request.key,
+        facet_filter=filter_of(request),
+        limit=request.limit,
+        exact=request.exact,
+    )
     return proto.FacetResponse(hits=[RestToGrpc.convert_facet_value_hit(hit) for hit in found.hits])
 
 

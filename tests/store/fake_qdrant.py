@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from qdrant_client import QdrantClient, models
 
 from docrag.store.layout import KEYWORDS
+from docrag.store.server.schema import HELD_BY
 from tests.store.openapi import fault_of
 
 
@@ -78,7 +79,9 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
         "PUT",
         r"/collections/([^/]+)/points",
         models.PointsList,
-        lambda db, name, body: db.upsert(name, body.points),
+        lambda db, name, body: db.upsert(
+            name, body.points, update_filter=body.update_filter, update_mode=body.update_mode
+        ),
     ),
     (
         "POST",
@@ -156,7 +159,7 @@ class FakeQdrant:
         tls: Makes it a server of https.
     """
 
-    indexed: frozenset[str] = frozenset(KEYWORDS)
+    indexed: frozenset[str] = frozenset((*KEYWORDS, HELD_BY))
 
     def __init__(
         self,

@@ -12,7 +12,12 @@ from docrag.errors import IndexMismatch, ServerRefused, SettingsError, StoreErro
 from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout, VectorSpec
 from docrag.types import PATCHES, Datatype
 
-SINCE: Mapping[str, tuple[int, int]] = {"memory": (1, 19), "turbo4": (1, 19), "turbo8": (1, 20)}
+SINCE: Mapping[str, tuple[int, int]] = {
+    "update_mode": (1, 17),
+    "memory": (1, 19),
+    "turbo4": (1, 19),
+    "turbo8": (1, 20),
+}
 """The server version that introduced each feature."""
 
 METADATA = "docrag"

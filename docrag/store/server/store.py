@@ -24,7 +24,7 @@ from docrag.store.server.schema import (
     require_layout,
 )
 from docrag.store.server.translate import to_filter, to_query
-from docrag.store.server.wire import MAX_REQUEST_BYTES, PackedPoint, batches, to_record
+from docrag.store.server.wire import MAX_REQUEST_BYTES, Condition, PackedPoint, batches, to_record
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -148,8 +148,7 @@ class ServerStore:
         """
         for record in records:
             validate_record(record, self.layout)
-        for batch in batches(map(self.connection.wire.pack, records), self._max_bytes):
-            self._send(batch)
+        self._write_records(records)
 
     def flush(self) -> None:
         """Do nothing: `upsert` returns after the server has logged and applied the write."""
@@ -235,7 +234,12 @@ class ServerStore:
         selector = models.FilterSelector(filter=filter)
         self._write(lambda: self.connection.client.delete(self.collection, selector, wait=True))
 
-    def _send(self, batch: Sequence[PackedPoint]) -> None:
+    def _write_records(self, records: Sequence[PageRecord], condition: Condition | None = None) -> None:
+        """Write records that were validated, or those of them that meet a condition."""
+        for batch in batches(map(self.connection.wire.pack, records), self._max_bytes):
+            self._send(batch, condition)
+
+    def _send(self, batch: Sequence[PackedPoint], condition: Condition | None = None) -> None:
         """Write a batch, split as often as the server, or a proxy before it, finds it too large."""
         waiting = [batch]
         while waiting:
@@ -247,7 +251,7 @@ class ServerStore:
                 waiting += [points[middle:], points[:middle]]
                 continue
             try:
-                self._write(partial(self.connection.wire.send, self.collection, points))
+                self._write(partial(self.connection.wire.send, self.collection, points, condition))
             except ServerRefused as refused:
                 if refused.status != TOO_LARGE:
                     raise

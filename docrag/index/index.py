@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from docrag.encode.encoders import Encoders
+    from docrag.index.page_images import AnyPage
     from docrag.index.status import Status
     from docrag.ingest.removal import Removal
     from docrag.ingest.report import IngestReport
@@ -143,7 +144,8 @@ class Index:
         self._require_usable()
         request = make_query(query, image, audio, k, mode, filter)
         stages = stages_for(self._location.folder, self._page_count)
-        return answer(self._storage.store, self._storage.images, self._encoders, request, stages)
+        hits = answer(self._storage.store, self._storage.images, self._encoders, request, stages)
+        return self._with_renderers(hits)
 
     async def asearch(self, query: str = "", **options: Any) -> list[Hit]:
         """The same as `search`, in a thread, so that an event loop is not blocked."""
@@ -204,7 +206,7 @@ class Index:
         from docrag.search.browse import pages
 
         valid_ids = [page_id for page_id in page_ids if is_page_id(page_id)]
-        return pages(self._storage.store, self._storage.images, valid_ids)
+        return self._with_renderers(pages(self._storage.store, self._storage.images, valid_ids))
 
     def page(self, page_id: str) -> IndexedPage:
         """One page.
@@ -402,6 +404,16 @@ class Index:
         The settings include keys, if there are any.
         """
         return _reopen, (self._settings.model_copy(update={"index": self._location.address}),)
+
+    def _with_renderers(self, pages: Sequence[AnyPage]) -> list[AnyPage]:
+        """The pages; those whose images are on another machine make them when they are asked for."""
+        if all(page.image_path is None or page.image_path.is_file() for page in pages):
+            return list(pages)
+        from docrag.index.model_selection import make_read_options
+        from docrag.index.page_images import with_renderers
+
+        options = make_read_options(self._settings, self._encoders.image_side, ())
+        return list(with_renderers(self._storage, pages, options))
 
     def _require_usable(self) -> None:
         """Refuse a handle in a child of its process, unless all the work is done in another process.

@@ -25,8 +25,8 @@ def remove(
         list[str] | None,
         typer.Option(
             metavar="HOLDER",
-            help="A machine that no longer exists, as docrag status names it. Its claims on the file are given "
-            "up; without a file, all its claims on the collection. Can be repeated.",
+            help="A machine that no longer exists, as docrag status names it. Its claims on the file are "
+            "given up; without a file, all its claims on the collection. Can be repeated.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -47,14 +47,14 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
 
 
 def _print_contents(status: Status) -> None:
-    """What is stored; for a collection, which several machines may fill, also what is held by which of them."""
+    """What is stored; for a collection, which several machines may fill, also which of them holds what."""
     if not status.holder:
         results.print(f"documents  {status.documents} in {status.files} files, {status.pages} pages")
         return
     results.print(f"documents  {status.stored_documents}, {status.pages} pages in the collection")
+    own_pages = status.held_by.get(status.holder, 0)
     results.print(
-        f"here       {status.documents} in {status.files} files, {status.held_by.get(status.holder, 0)} pages, "
-        f"held as {status.holder}",
+        f"here       {status.documents} in {status.files} files, {own_pages} pages held as {status.holder}",
         soft_wrap=True,
     )
     for holder, pages in sorted(status.held_by.items()):

@@ -1,11 +1,13 @@
 """A Qdrant server by REST on this machine: the client's local mode behind the server's routes.
 
 Requests are checked against Qdrant's OpenAPI, and bodies are read by the models that qdrant-client generates
-from it, which forbid unknown keys: a request that Qdrant would not understand is refused here too.
+from it, which forbid unknown keys: a request that Qdrant would not understand is refused here too. Like the
+server, it gzips every answer for a client that accepts this.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import socket
@@ -104,6 +106,12 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
     ),
     (
         "POST",
+        r"/collections/([^/]+)/points/batch",
+        models.UpdateOperations,
+        lambda db, name, body: db.batch_update_points(name, body.operations),
+    ),
+    (
+        "POST",
         r"/collections/([^/]+)/points/delete",
         models.PointsSelector,
         lambda db, name, body: db.delete(name, body),
@@ -170,6 +178,8 @@ class FakeQdrant:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.requests: list[Sent] = []
+        self.payload_schema: dict[str, Any] | None = None
+        """The payload indexes of its collections; None says that there are none, as local mode does."""
         self.db = QdrantClient(":memory:")
         self.faults = list(faults)
         self.faulty = r"/collections/[^/]+/points"
@@ -230,8 +240,21 @@ class FakeQdrant:
                 given = [*match.groups(), *([TypeAdapter(kind).validate_json(sent.body)] if kind else [])]
                 with self.lock, warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # local mode says that it is no server
-                    return TypeAdapter(Any).dump_python(do(self.db, *given), mode="json")
+                    result = TypeAdapter(Any).dump_python(do(self.db, *given), mode="json")
+                self._note_indexes(method, path, given, result)
+                return result
         raise ValueError(f"{method} {path} not found")
+
+    def _note_indexes(self, method: str, path: str, given: list[Any], result: Any) -> None:
+        """Keep the payload indexes that are made, and describe them with the collection."""
+        if self.payload_schema is None:
+            return
+        if method == "PUT" and path.endswith("/index"):
+            schema = given[-1].field_schema
+            kind = getattr(schema, "type", schema)
+            self.payload_schema[given[-1].field_name] = {"data_type": kind.value, "points": 0}
+        if method == "GET" and isinstance(result, dict) and "payload_schema" in result:
+            result["payload_schema"] = self.payload_schema
 
 
 class _Server(ThreadingHTTPServer):
@@ -267,6 +290,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def say(self, status: int, body: Any, headers: dict[str, str], cut: str = "") -> None:
         content = (body if isinstance(body, str) else json.dumps(body)).encode()
+        if "gzip" in self.headers.get("Accept-Encoding", ""):
+            content = gzip.compress(content, compresslevel=1)  # the server's level
+            headers = {"Content-Encoding": "gzip", **headers}
         if cut == "after":
             self.hang_up()
             return

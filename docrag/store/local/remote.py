@@ -121,6 +121,10 @@ class RemoteStore:
         """Free the space of removed and replaced pages, once they are a fifth of the index."""
         self._client.call("optimize")
 
+    def add_missing_indexes(self) -> None:
+        """Make the payload indexes that an older docrag did not make."""
+        self._client.call("add_missing_indexes")
+
     def version(self) -> Hashable:
         """Return a value that changes whenever any process may have changed the records."""
         version: Hashable = self._client.call("version")

@@ -16,13 +16,12 @@ from qdrant_client import models
 from docrag.errors import ServerRefused, StoreError
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.server.connection import Connection
+from docrag.store.server.payload_indexes import make_payload_indexes
 from docrag.store.server.schema import (
     DEFAULTS,
-    METADATA,
     CollectionOptions,
     collection_settings,
-    fingerprint_metadata,
-    payload_indexes,
+    find_fingerprint,
     read_fingerprint,
 )
 
@@ -89,7 +88,7 @@ def make_staging(
         is_free = candidate in numbered and candidate not in in_use
         if is_free and _has_fingerprint(connection, candidate, fingerprint):
             logger.debug("continuing with the collection %s", candidate)
-            _make_payload_indexes(connection, candidate, options)
+            make_payload_indexes(connection, candidate, options)
             return candidate
     name = name or next_collection_name(connection)
     _make_collection(connection, name, layout, fingerprint, options)
@@ -122,8 +121,7 @@ def drop_collection(connection: Connection, collection: str) -> None:
 
 def _has_fingerprint(connection: Connection, name: str, fingerprint: Fingerprint) -> bool:
     info = connection.info(name)
-    metadata = info.config.metadata if info else None
-    return metadata is not None and metadata.get(METADATA) == fingerprint_metadata(fingerprint)[METADATA]
+    return info is not None and find_fingerprint(info) == fingerprint
 
 
 def _make_collection(
@@ -141,21 +139,7 @@ def _make_collection(
         if not _has_fingerprint(connection, name, fingerprint):
             raise
     logger.info("created the collection %s/%s", connection.address.url, name)
-    _make_payload_indexes(connection, name, options)
-
-
-def _make_payload_indexes(connection: Connection, name: str, options: CollectionOptions) -> None:
-    info = connection.info(name)
-    existing = info.payload_schema if info else {}
-    for key, schema in payload_indexes(options):
-        if key not in existing:
-            _make_payload_index(connection, name, key, schema)
-
-
-def _make_payload_index(
-    connection: Connection, name: str, key: str, schema: models.PayloadSchemaType
-) -> None:
-    connection.call(lambda: connection.client.create_payload_index(name, key, schema, wait=True))
+    make_payload_indexes(connection, name, options)
 
 
 def _numbered_collections(connection: Connection) -> dict[str, int]:

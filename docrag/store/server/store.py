@@ -16,11 +16,14 @@ from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.connection import Connection
 from docrag.store.server.failures import TOO_LARGE
+from docrag.store.server.key_order import KeyOrder
+from docrag.store.server.payload_indexes import add_missing_indexes
 from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
     fingerprint_metadata,
     read_fingerprint,
+    read_options,
     require_layout,
 )
 from docrag.store.server.translate import to_filter, to_query
@@ -62,6 +65,7 @@ class ServerStore:
         """The name that requests use: an alias or a collection."""
         self.layout = layout
         self._max_bytes = MAX_REQUEST_BYTES
+        self._key_order = None if connection.wire.keeps_order else KeyOrder(connection.client, self._write)
         self._closed = False
 
     @classmethod
@@ -131,7 +135,8 @@ class ServerStore:
     def set_fingerprint(self, fingerprint: Fingerprint) -> None:
         """Replace the stored fingerprint by one that names the same weights under another path."""
         name = alias.collection_behind(self.connection, self.collection) or self.collection
-        metadata = fingerprint_metadata(fingerprint)
+        info = self.connection.info(name)
+        metadata = fingerprint_metadata(fingerprint, info.config.metadata if info else None)
         self._call(lambda: self.connection.client.update_collection(name, metadata=metadata))
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
@@ -217,6 +222,12 @@ class ServerStore:
         """Do nothing: the server optimises by itself."""
         self._require_open()
 
+    def add_missing_indexes(self) -> None:
+        """Make the payload indexes that an older docrag did not make."""
+        info = self.connection.info(self.collection)
+        if info is not None:
+            add_missing_indexes(self.connection, self.collection, read_options(info))
+
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
         self._closed = True
@@ -252,6 +263,8 @@ class ServerStore:
                 continue
             try:
                 self._write(partial(self.connection.wire.send, self.collection, points, condition))
+                if self._key_order:
+                    self._key_order.restore(self.collection, [point.record for point in points])
             except ServerRefused as refused:
                 if refused.status != TOO_LARGE:
                     raise

@@ -115,8 +115,7 @@ class Storage:
         for row in self.manifest.documents("stale"):
             self.drop(row.id)
         for row in self.manifest.documents("relabel"):
-            names = source_metadata(self.manifest.sources(row.id))
-            self.store.set_payload(names, document_filter(row.id), key="metadata")
+            self._relabel(row.id)
             self.manifest.relabelled(row.id)
 
     @contextmanager
@@ -247,6 +246,23 @@ class Storage:
         """Close all three parts."""
         self.store.close()
         self.manifest.close()
+
+    def _relabel(self, document_id: str) -> None:
+        """Let the pages of a document name its present sources; those that name them already stay unwritten.
+
+        A page that is written again leaves a copy behind, which Qdrant counts in the frequency of terms until
+        it is cleaned up.
+        """
+        names = source_metadata(self.manifest.sources(document_id))
+        keys = [f"metadata.{name}" for name in names]
+        outdated = tuple(
+            record.id
+            for record in self.store.scroll(document_filter(document_id), payload=keys)
+            if record.payload.get("metadata") != names
+        )
+        if outdated:
+            logger.debug("%d pages of %s name their sources anew", len(outdated), names["source"])
+            self.store.set_payload(names, PayloadFilter(must=(HasId(outdated),)), key="metadata")
 
     def _files_named(self, path: str | os.PathLike[str]) -> list[FileRow]:
         """The files that a user means: by absolute path, else by path as ingested, else by document id."""

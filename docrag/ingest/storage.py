@@ -216,12 +216,25 @@ class Storage:
         return changed
 
     def name_sources(self, document_id: str) -> None:
-        """Let the points of a document name its present files."""
+        """Let the pages of a document name its present sources; those that name them already stay unwritten.
+
+        A page that is written again leaves a copy behind, which Qdrant counts in the frequency of terms until
+        it is cleaned up.
+        """
         sources = self.manifest.sources(document_id)
         if isinstance(self.store, Shared):
             self.store.name_sources(document_id, sources)
-        else:
-            self.store.set_payload(source_metadata(sources), document_filter(document_id), key="metadata")
+            return
+        names = source_metadata(sources)
+        keys = [f"metadata.{name}" for name in names]
+        outdated = tuple(
+            record.id
+            for record in self.store.scroll(document_filter(document_id), payload=keys)
+            if record.payload.get("metadata") != names
+        )
+        if outdated:
+            logger.debug("%d pages of %s name their sources anew", len(outdated), names["source"])
+            self.store.set_payload(names, PayloadFilter(must=(HasId(outdated),)), key="metadata")
 
     def close(self) -> None:
         """Close all three parts."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from docrag.common.rpc.client import Client, RpcConnection
 from docrag.common.rpc.codec import Json
-from docrag.errors import IndexMismatch, IndexNotFound, StoreError
+from docrag.errors import IndexMismatch, IndexNotFound, IndexReplaced, StoreError
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local.process import EngineProcess
 from docrag.store.local.scroll import scroll_in_steps
@@ -161,7 +161,7 @@ class RemoteStore:
             if not self._was_open:
                 raise
             hint = f"open it again; {error.message}"
-            raise IndexMismatch(f"{self.path} was migrated after it was opened", hint) from error
+            raise IndexReplaced(f"{self.path} was migrated after it was opened", hint) from error
         except BaseException:
             connection.close()
             raise

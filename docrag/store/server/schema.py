@@ -87,7 +87,9 @@ def collection_settings(
         },
         # HNSW links across tenants would be of no use: every query stays within one tenant.
         "hnsw_config": models.HnswConfigDiff(m=0, payload_m=16) if options.tenant else None,
-        "shard_number": options.shard_number,
+        # By default a cluster makes one shard for each node. Qdrant counts how rare a term is within a shard,
+        # so the pages of a small collection would be ranked by where they happen to be stored.
+        "shard_number": options.shard_number or 1,
         "replication_factor": options.replication_factor,
         "write_consistency_factor": options.write_consistency_factor,
         "metadata": fingerprint_metadata(fingerprint),

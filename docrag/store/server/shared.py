@@ -11,21 +11,22 @@ which the server checks, that it is still the one that was read; otherwise it is
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, TypeVar
 from uuid import uuid4
 
 from qdrant_client import models
 
-from docrag.errors import ServerUnreachable
+from docrag.errors import IndexNotFound, IndexReplaced, ServerRefused, ServerUnreachable
 from docrag.store.layout import validate_record
 from docrag.store.payload import source_metadata
 from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import alias
+from docrag.store.server.failures import NOT_FOUND
 from docrag.store.server.schema import HELD_BY, has
 from docrag.store.server.store import ServerStore
 from docrag.store.server.translate import to_filter
@@ -33,6 +34,8 @@ from docrag.store.server.wire import Condition
 from docrag.types import PageRecord
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 _DOCUMENT_ID = "metadata.document_id"
 _SOURCES = "metadata.sources"
@@ -42,6 +45,17 @@ _ORDERING = models.WriteOrdering.MEDIUM
 """Every replica of a shard decides about competing writes in the same order."""
 _MOST_DOCUMENTS = 256
 """Documents that one filter names."""
+
+
+class _Claim(NamedTuple):
+    """What a stored page says about the machines that ingested it."""
+
+    holders: frozenset[str]
+    sources: tuple[str, ...]
+    """Paths of the document, as ingested; the first one names it."""
+
+
+_NO_CLAIM = _Claim(frozenset(), ())
 
 
 def load_holder_name(folder: Path) -> str:
@@ -63,10 +77,13 @@ class SharedStore(ServerStore):
     """A `ServerStore` that holds pages under a name, and removes only pages that no other machine holds.
 
     Create it with `of`. It keeps using the collection that the alias pointed to at that time: after a
-    migration an open process would otherwise query the new vectors with the old encoders.
+    migration an open process would otherwise query the new vectors with the old encoders. Once the alias
+    points elsewhere, `flush` raises IndexReplaced, and so does every call if the collection is gone.
     """
 
     holder: str
+    name: str
+    """The alias or collection by which the index is known; others find pages only under this name."""
 
     @classmethod
     def of(cls, store: ServerStore, holder: str) -> Self:
@@ -74,7 +91,18 @@ class SharedStore(ServerStore):
         collection = alias.collection_behind(store.connection, store.collection) or store.collection
         shared = cls(store.connection, collection, store.layout)
         shared.holder = holder
+        shared.name = store.collection
         return shared
+
+    def flush(self) -> None:
+        """Return once everything written would survive a power cut, and is what the index's name shows.
+
+        Raises:
+            IndexReplaced: A migration has replaced the collection: what was written to it cannot be found.
+            IndexNotFound: The alias is gone.
+        """
+        super().flush()
+        self._require_named()
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Write records, adding this holder to those that they have; see `ServerStore.upsert`.
@@ -85,17 +113,16 @@ class SharedStore(ServerStore):
         for record in records:
             validate_record(record, self.layout)
         waiting = {record.id: record for record in records}
-        stored = self._holders_of(list(waiting))
+        stored = self._read_claims(list(waiting))
         for _ in range(_ATTEMPTS):
-            for holders, ids in _by_value({id: stored.get(id, frozenset()) for id in waiting}).items():
-                written = sorted({self.holder, *holders})
-                held = [_with_holders(waiting[id], written) for id in ids]
-                self._write_records(held, self._unless_changed(holders))
-            found = self._holders_of(list(waiting))
+            for holders, ids in _by_holders(waiting, stored).items():
+                claimed = [self._claimed(waiting[id], stored.get(id, _NO_CLAIM)) for id in ids]
+                self._write_records(claimed, self._unless_changed(holders))
+            found = self._read_claims(list(waiting))
             waiting = {
                 id: record
                 for id, record in waiting.items()
-                if not self._was_written(stored.get(id, frozenset()), found.get(id, frozenset()))
+                if not self._was_written(stored.get(id, _NO_CLAIM), found.get(id, _NO_CLAIM))
             }
             if not waiting:
                 return
@@ -151,21 +178,17 @@ class SharedStore(ServerStore):
         """
         pages = PayloadFilter(must=(_is_document(document_id),))
         for _ in range(_ATTEMPTS):
-            changes = {
-                (tuple(record.payload["metadata"]["sources"]), _holders(record))
-                for record in self.scroll(pages, payload=[_SOURCES, HELD_BY])
-            }
-            changes = {
-                (current, holders)
-                for current, holders in changes
-                if self._merged_sources(current, sources, holders) != current
-            }
-            if not changes:
+            claims = {_claim(record) for record in self.scroll(pages, payload=[_SOURCES, HELD_BY])}
+            named = {claim: self._merged_sources(claim.sources, sources, claim.holders) for claim in claims}
+            outdated = {claim: names for claim, names in named.items() if names != claim.sources}
+            if not outdated:
                 return
-            for current, holders in changes:
-                names = source_metadata(self._merged_sources(current, sources, holders))
-                unchanged = (_is_exactly(_SOURCES, frozenset(current)), _is_exactly(HELD_BY, holders))
-                self._set_if(names, pages, *unchanged, key="metadata")
+            for claim, names in outdated.items():
+                unchanged = (
+                    _is_exactly(_SOURCES, frozenset(claim.sources)),
+                    _is_exactly(HELD_BY, claim.holders),
+                )
+                self._set_if(source_metadata(names), pages, *unchanged, key="metadata")
         raise self._too_busy(self.count(pages))
 
     def _merged_sources(
@@ -205,12 +228,61 @@ class SharedStore(ServerStore):
                 self._set_if({HELD_BY: sorted(holders | wanted)}, pages, _is_exactly(HELD_BY, holders))
         raise self._too_busy(self.count(pages))
 
+    def _require_named(self) -> None:
+        """Check that the index's name still shows this collection.
+
+        Raises:
+            IndexReplaced: It shows another one.
+            IndexNotFound: It shows none.
+        """
+        if self.name == self.collection:  # a staging collection, or one that is used under its own name
+            return
+        current = alias.alias_target(self.connection, self.name)
+        uri = f"{self.connection.address.url}/{self.name}"
+        if current is None:
+            raise IndexNotFound(
+                f"the alias {uri} is gone, and nobody finds what is written to {self.collection}",
+                "run the same again, which sets the alias again if the collection is still there",
+            )
+        if current != self.collection:
+            raise IndexReplaced(
+                f"{uri} was migrated after it was opened: it is {current} now, and was {self.collection}",
+                "run the same again, or open the index again",
+            )
+
+    def _call(self, do: Callable[[], Result]) -> Result:
+        """Make a request; one about a collection that is gone ends with the reason.
+
+        Raises:
+            IndexReplaced: A migration has replaced and dropped the collection.
+            IndexNotFound: The collection, or its alias, was dropped.
+        """
+        try:
+            return super()._call(do)
+        except ServerRefused as refused:
+            if refused.status != NOT_FOUND or self.connection.info(self.collection):
+                raise
+            self._require_named()
+            raise IndexNotFound(
+                f"the collection {self.connection.address.url}/{self.collection} is gone",
+                "ingest the documents again to make it anew",
+            ) from refused
+
     def _held_by_this(self) -> FieldMatch:
         return FieldMatch(HELD_BY, (self.holder,))
 
-    def _holders_of(self, ids: Sequence[str]) -> dict[str, frozenset[str]]:
-        """Return the holders of those of the pages that exist."""
-        return {record.id: _holders(record) for record in self.retrieve(ids, payload=[HELD_BY])}
+    def _read_claims(self, ids: Sequence[str]) -> dict[str, _Claim]:
+        """Return who holds those of the pages that exist, and from which files."""
+        return {record.id: _claim(record) for record in self.retrieve(ids, payload=[HELD_BY, _SOURCES])}
+
+    def _claimed(self, record: PageRecord, stored: _Claim) -> PageRecord:
+        """Return a record that names this holder and its files beside those that are stored."""
+        payload = {**record.payload, HELD_BY: sorted({self.holder, *stored.holders})}
+        metadata = record.payload.get("metadata", {})
+        if stored.holders - {self.holder} and "sources" in metadata:
+            sources = self._merged_sources(stored.sources, metadata["sources"], stored.holders)
+            payload["metadata"] = {**metadata, **source_metadata(sources)}
+        return replace(record, payload=payload)
 
     def _unless_changed(self, holders: frozenset[str]) -> Condition:
         """Return the condition that the holders of a page are still those that were read.
@@ -221,9 +293,10 @@ class SharedStore(ServerStore):
         update_only = bool(holders) and has(self.connection.version, "update_mode")
         return Condition(_is_exactly(HELD_BY, holders), update_only=update_only)
 
-    def _was_written(self, before: frozenset[str], after: frozenset[str]) -> bool:
+    def _was_written(self, before: _Claim, after: _Claim) -> bool:
         """Whether the holders of a page before and after a write show that it took place."""
-        return self.holder in after and (self.holder not in before or before == after)
+        is_held = self.holder in after.holders
+        return is_held and (self.holder not in before.holders or before.holders == after.holders)
 
     def _claims(self, filter: PayloadFilter) -> dict[str, frozenset[str]]:
         """Return the documents with matching records, and the holders of any of these records."""
@@ -276,16 +349,17 @@ def _is_exactly(key: str, values: frozenset[str]) -> models.Filter:
     )
 
 
-def _by_value(holders: Mapping[str, frozenset[str]]) -> dict[frozenset[str], list[str]]:
-    """Return the page ids for each list of holders."""
+def _by_holders(ids: Iterable[str], stored: Mapping[str, _Claim]) -> dict[frozenset[str], list[str]]:
+    """Return page ids by who holds the page."""
     groups: dict[frozenset[str], list[str]] = {}
-    for id, names in holders.items():
-        groups.setdefault(names, []).append(id)
+    for id in ids:
+        groups.setdefault(stored.get(id, _NO_CLAIM).holders, []).append(id)
     return groups
 
 
-def _with_holders(record: PageRecord, holders: Sequence[str]) -> PageRecord:
-    return replace(record, payload={**record.payload, HELD_BY: list(holders)})
+def _claim(record: PageRecord) -> _Claim:
+    metadata = record.payload.get("metadata", {})
+    return _Claim(_holders(record), tuple(metadata.get("sources", ())))
 
 
 def _holders(record: PageRecord) -> frozenset[str]:

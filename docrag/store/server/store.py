@@ -78,16 +78,15 @@ class ServerStore:
     ) -> Self:
         """Create an empty index at the connection's address, or complete one that was interrupted.
 
+        If another machine has created it in the meantime, it is opened; see `alias.make_index`.
+
         Raises:
-            StoreError: There is an index or a collection at the address already.
+            IndexMismatch: There is an index at the address that was built with other models.
+            StoreError: There is a collection at the address that docrag did not create.
             ServerRefused: The server does not create it.
         """
-        name = connection.address.collection
-        if alias.collection_behind(connection, name):
-            raise StoreError(f"{connection.address} exists already", "open it, or choose another name")
-        collection = alias.make_staging(connection, layout, fingerprint, options)
-        alias.switch_alias(connection, name, collection)
-        return cls(connection, name, layout)
+        alias.make_index(connection, layout, fingerprint, options)
+        return cls(connection, connection.address.collection, layout)
 
     @classmethod
     def open(cls, connection: Connection, layout: Layout) -> Self:

@@ -1,11 +1,13 @@
 """A Qdrant server by REST on this machine: the client's local mode behind the server's routes.
 
 Requests are checked against Qdrant's OpenAPI, and bodies are read by the models that qdrant-client generates
-from it, which forbid unknown keys: a request that Qdrant would not understand is refused here too.
+from it, which forbid unknown keys: a request that Qdrant would not understand is refused here too. Like the
+server, it gzips every answer for a client that accepts this.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import socket
@@ -23,6 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from qdrant_client import QdrantClient, models
 
 from docrag.store.layout import KEYWORDS
+from docrag.store.server.schema import HELD_BY
 from tests.store.openapi import fault_of
 from tests.store.strict_mode import Forbidden, Rules
 
@@ -79,7 +82,9 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
         "PUT",
         r"/collections/([^/]+)/points",
         models.PointsList,
-        lambda db, name, body: db.upsert(name, body.points),
+        lambda db, name, body: db.upsert(
+            name, body.points, update_filter=body.update_filter, update_mode=body.update_mode
+        ),
     ),
     (
         "POST",
@@ -99,6 +104,12 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
         r"/collections/([^/]+)/points/payload",
         models.SetPayload,
         lambda db, name, body: db.set_payload(name, body.payload, body.points or body.filter, body.key),
+    ),
+    (
+        "POST",
+        r"/collections/([^/]+)/points/batch",
+        models.UpdateOperations,
+        lambda db, name, body: db.batch_update_points(name, body.operations),
     ),
     (
         "POST",
@@ -157,7 +168,7 @@ class FakeQdrant:
         tls: Makes it a server of https.
     """
 
-    indexed: frozenset[str] = frozenset(KEYWORDS)
+    indexed: frozenset[str] = frozenset((*KEYWORDS, HELD_BY))
 
     def __init__(
         self,
@@ -168,6 +179,8 @@ class FakeQdrant:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.requests: list[Sent] = []
+        self.payload_schema: dict[str, Any] | None = None
+        """The payload indexes of its collections; None says that there are none, as local mode does."""
         self.db = QdrantClient(":memory:")
         self.faults = list(faults)
         self.faulty = r"/collections/[^/]+/points"
@@ -233,9 +246,22 @@ class FakeQdrant:
                     warnings.simplefilter("ignore")  # local mode says that it is no server
                     name, body = match.groups()[0] if match.groups() else "", given[-1] if kind else None
                     self.rules.check(self.db, operation_of(method, path), name, body)
-                    result = self._as_told(do(self.db, *given))
-                    return TypeAdapter(Any).dump_python(result, mode="json")
+                    answer = self._as_told(do(self.db, *given))
+                    result = TypeAdapter(Any).dump_python(answer, mode="json")
+                self._note_indexes(method, path, given, result)
+                return result
         raise ValueError(f"{method} {path} not found")
+
+    def _note_indexes(self, method: str, path: str, given: list[Any], result: Any) -> None:
+        """Keep the payload indexes that are made, and describe them with the collection."""
+        if self.payload_schema is None:
+            return
+        if method == "PUT" and path.endswith("/index"):
+            schema = given[-1].field_schema
+            kind = getattr(schema, "type", schema)
+            self.payload_schema[given[-1].field_name] = {"data_type": kind.value, "points": 0}
+        if method == "GET" and isinstance(result, dict) and "payload_schema" in result:
+            result["payload_schema"] = self.payload_schema
 
     def _as_told(self, result: Any) -> Any:
         """A result as its server tells it to whoever has the key."""
@@ -248,9 +274,8 @@ class FakeQdrant:
                     collections=[one for one in collections if one.name in shown]
                 )
             case models.CollectionsAliasesResponse(aliases=aliases):
-                shown = self.rules.shown(
-                    [name for one in aliases for name in (one.alias_name, one.collection_name)]
-                )
+                names = [name for one in aliases for name in (one.alias_name, one.collection_name)]
+                shown = self.rules.shown(names)
                 both = [one for one in aliases if {one.alias_name, one.collection_name} <= set(shown)]
                 return models.CollectionsAliasesResponse(aliases=both)
         return result
@@ -260,9 +285,7 @@ def operation_of(method: str, path: str) -> str:
     """What a key must allow for a request: read, write, index or manage."""
     if method == "PUT" and path.endswith("/index"):
         return "index"
-    if path.endswith("/collections/aliases") or (
-        re.fullmatch(r"/collections/[^/]+", path) and method != "GET"
-    ):
+    if method != "GET" and re.fullmatch(r"/collections/[^/]+", path):  # /collections/aliases, too
         return "manage"
     writes = method == "PUT" or re.search(r"/points/(payload|delete|batch)$", path)
     return "write" if writes else "read"
@@ -301,6 +324,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def say(self, status: int, body: Any, headers: dict[str, str], cut: str = "") -> None:
         content = (body if isinstance(body, str) else json.dumps(body)).encode()
+        if "gzip" in self.headers.get("Accept-Encoding", ""):
+            content = gzip.compress(content, compresslevel=1)  # the server's level
+            headers = {"Content-Encoding": "gzip", **headers}
         if cut == "after":
             self.hang_up()
             return

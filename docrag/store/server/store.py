@@ -18,16 +18,19 @@ from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.connection import Connection
 from docrag.store.server.failures import BAD_REQUEST, BUSY, FORBIDDEN, TOO_LARGE
+from docrag.store.server.key_order import KeyOrder
 from docrag.store.server.limits import NO_LIMITS, CollectionLimits, chunks, read_limits
+from docrag.store.server.payload_indexes import add_missing_indexes
 from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
     fingerprint_metadata,
     read_fingerprint,
+    read_options,
     require_layout,
 )
 from docrag.store.server.translate import to_filter, to_query
-from docrag.store.server.wire import MAX_REQUEST_BYTES, PackedPoint, batches, to_record
+from docrag.store.server.wire import MAX_REQUEST_BYTES, Condition, PackedPoint, batches, to_record
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -68,6 +71,7 @@ class ServerStore:
         self.layout = layout
         self._max_bytes = MAX_REQUEST_BYTES
         self._limits = NO_LIMITS
+        self._key_order = None if connection.wire.keeps_order else KeyOrder(connection.client, self._write)
         self._closed = False
 
     @classmethod
@@ -80,16 +84,15 @@ class ServerStore:
     ) -> Self:
         """Create an empty index at the connection's address, or complete one that was interrupted.
 
+        If another machine has created it in the meantime, it is opened; see `alias.make_index`.
+
         Raises:
-            StoreError: There is an index or a collection at the address already.
+            IndexMismatch: There is an index at the address that was built with other models.
+            StoreError: There is a collection at the address that docrag did not create.
             ServerRefused: The server does not create it.
         """
-        name = connection.address.collection
-        if alias.collection_behind(connection, name):
-            raise StoreError(f"{connection.address} exists already", "open it, or choose another name")
-        collection = alias.make_staging(connection, layout, fingerprint, options)
-        alias.switch_alias(connection, name, collection)
-        return cls(connection, name, layout)
+        alias.make_index(connection, layout, fingerprint, options)
+        return cls(connection, connection.address.collection, layout)
 
     @classmethod
     def open(cls, connection: Connection, layout: Layout) -> Self:
@@ -140,7 +143,8 @@ class ServerStore:
         With a key that may not change the collection, the old path stays, which does no harm.
         """
         name = alias.collection_behind(self.connection, self.collection) or self.collection
-        metadata = fingerprint_metadata(fingerprint)
+        info = self.connection.info(name)
+        metadata = fingerprint_metadata(fingerprint, info.config.metadata if info else None)
         try:
             self._call(lambda: self.connection.client.update_collection(name, metadata=metadata))
         except ServerRefused as refused:
@@ -160,11 +164,8 @@ class ServerStore:
             ServerUnreachable: The server does not answer; some of the records may have been written.
             ServerRefused: The server does not accept them.
         """
-        for record in records:
-            validate_record(record, self.layout)
-            self._limits.require_record(record)
-        for batch in batches(map(self.connection.wire.pack, records), self._max_bytes):
-            self._send(batch)
+        self._validate(records)
+        self._write_records(records)
 
     def flush(self) -> None:
         """Do nothing: `upsert` returns after the server has logged and applied the write."""
@@ -238,6 +239,12 @@ class ServerStore:
         """Do nothing: the server optimises by itself."""
         self._require_open()
 
+    def add_missing_indexes(self) -> None:
+        """Make the payload indexes that an older docrag did not make."""
+        info = self.connection.info(self.collection)
+        if info is not None:
+            add_missing_indexes(self.connection, self.collection, read_options(info))
+
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
         self._closed = True
@@ -251,7 +258,22 @@ class ServerStore:
     ) -> None:
         self.close()
 
-    def _delete(self, filter: PayloadFilter, *exceptions: models.Condition) -> None:
+    def _validate(self, records: Sequence[PageRecord]) -> None:
+        """Refuse records that do not fit the layout, or the limits as far as they are known.
+
+        Raises:
+            InvalidRecord: One of them does not fit.
+        """
+        for record in records:
+            validate_record(record, self.layout)
+            self._limits.require_record(record)
+
+    def _delete(
+        self,
+        filter: PayloadFilter,
+        *exceptions: models.Condition,
+        ordering: models.WriteOrdering | None = None,
+    ) -> None:
         """Remove the records that match a filter and none of the exceptions."""
 
         def delete_within(limits: CollectionLimits) -> None:
@@ -259,11 +281,17 @@ class ServerStore:
             if exceptions:
                 matching = models.Filter(must=[matching], must_not=list(exceptions))
             selector = models.FilterSelector(filter=matching)
-            self._write(lambda: self.connection.client.delete(self.collection, selector, wait=True))
+            client = self.connection.client
+            self._write(lambda: client.delete(self.collection, selector, wait=True, ordering=ordering))
 
         self._within_limits(delete_within)
 
-    def _send(self, batch: Sequence[PackedPoint]) -> None:
+    def _write_records(self, records: Sequence[PageRecord], condition: Condition | None = None) -> None:
+        """Write records that were validated, or those of them that meet a condition."""
+        for batch in batches(map(self.connection.wire.pack, records), self._max_bytes):
+            self._send(batch, condition)
+
+    def _send(self, batch: Sequence[PackedPoint], condition: Condition | None = None) -> None:
         """Write a batch, split as often as the server, or a proxy before it, finds it too large."""
         waiting = [batch]
         while waiting:
@@ -276,7 +304,9 @@ class ServerStore:
                 waiting += [points[middle:], points[:middle]]
                 continue
             try:
-                self._write(partial(self.connection.wire.send, self.collection, points))
+                self._write(partial(self.connection.wire.send, self.collection, points, condition))
+                if self._key_order:
+                    self._key_order.restore(self.collection, [point.record for point in points])
             except ServerRefused as refused:
                 self._learn_from(refused, points, size)
                 waiting.append(points)

@@ -108,9 +108,7 @@ def test_a_field_without_an_index_is_named_with_what_to_do(filled: ServerStore, 
     limit(**CLOUD)
     by_customer = PayloadFilter(must=(FieldMatch("metadata.customer", ("a",)),))
     request = partial(filled.set_payload, {"x": 1}) if change else filled.count
-    with pytest.raises(
-        ServerRefused, match="Index required but not found"
-    ) as caught:
+    with pytest.raises(ServerRefused, match="Index required but not found") as caught:
         request(by_customer)
     assert "strict mode, which refuses a filter on customer without an index" in caught.value.hint
     assert "docrag ingest" in caught.value.hint

@@ -71,6 +71,7 @@ def test_the_collection_is_that_of_the_design(fake: FakeQdrant, store: ServerSto
             "caption": {"size": 8, "distance": "Cosine"},
         },
         "sparse_vectors": {"bm25": {"modifier": "idf"}},
+        "shard_number": 1,
         "metadata": {"docrag": {"fingerprint": FINGERPRINT.to_json()}},
     }
     indexed = {
@@ -132,9 +133,15 @@ def test_there_must_be_an_index_to_open(connection: Connection, layout: Layout):
         ServerStore.open(connection, layout)
 
 
-def test_what_is_there_is_not_made_again(connection: Connection, layout: Layout, store: ServerStore):
-    with pytest.raises(StoreError, match="exists already"):
-        ServerStore.create(connection, layout, FINGERPRINT)
+def test_what_is_there_is_opened_and_not_made_again(
+    fake: FakeQdrant, connection: Connection, layout: Layout, store: ServerStore, records: list[PageRecord]
+):
+    store.upsert(records)
+    sent = len(fake.requests)
+    assert ServerStore.create(connection, layout, FINGERPRINT).count() == len(records)
+    with pytest.raises(IndexMismatch, match="was built with no late encoder, asked for colpali"):
+        ServerStore.create(connection, layout, OTHER)
+    assert not [one for one in fake.requests[sent:] if one.method == "PUT"]
 
 
 @pytest.mark.parametrize(
@@ -160,13 +167,12 @@ def test_a_collection_of_somebody_else_is_left_alone(
         lambda: stored_fingerprint(connection),
         lambda: ServerStore.open(connection, layout),
         lambda: alias.drop_collection(connection, "reports"),
+        lambda: ServerStore.create(connection, layout, FINGERPRINT),
     )
     for call in calls:
         with pytest.raises(StoreError, match=r"/reports was not made by docrag") as caught:
             call()
         assert "another collection" in caught.value.hint
-    with pytest.raises(StoreError, match="exists already"):
-        ServerStore.create(connection, layout, FINGERPRINT)
     assert not [sent for sent in fake.requests if sent.method not in ("GET",)]
 
 

@@ -16,6 +16,7 @@ from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.connection import Connection
 from docrag.store.server.failures import TOO_LARGE
+from docrag.store.server.read import Selection, Step
 from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
@@ -23,8 +24,8 @@ from docrag.store.server.schema import (
     read_fingerprint,
     require_layout,
 )
-from docrag.store.server.translate import to_filter, to_query
-from docrag.store.server.wire import MAX_REQUEST_BYTES, PackedPoint, batches, to_record
+from docrag.store.server.translate import to_filter
+from docrag.store.server.wire import MAX_REQUEST_BYTES, PackedPoint, batches
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -155,11 +156,22 @@ class ServerStore:
         """Do nothing: `upsert` returns after the server has logged and applied the write."""
         self._require_open()
 
-    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
-        """Answer several queries in one request; for each a list of pages, best first."""
-        client, queries = self.connection.client, [to_query(request) for request in requests]
-        responses = self._call(lambda: client.query_batch_points(self.collection, queries))
-        return [[ScoredId(str(point.id), point.score) for point in response.points] for response in responses]
+    def query(
+        self,
+        requests: Sequence[QueryRequest],
+        *,
+        vectors: Sequence[str] = (),
+        payload: Sequence[str] | None = (),
+    ) -> list[list[ScoredId]]:
+        """Answer several queries in one request; for each a list of pages, best first.
+
+        Args:
+            requests: The queries.
+            vectors: Names of the vectors to read of each page.
+            payload: Payload keys to read of each page, nested ones with dots; None reads all.
+        """
+        selection = _selection(vectors, payload)
+        return self._call(lambda: self.connection.wire.reader.query(self.collection, requests, selection))
 
     def retrieve(
         self, ids: Sequence[str], *, vectors: Sequence[str] = (), payload: Sequence[str] | None = None
@@ -172,9 +184,10 @@ class ServerStore:
             payload: Payload keys to read, nested ones with dots; None reads all.
         """
         size = _RETRIEVE_SIZE if vectors else max(1, len(ids))
+        selection = _selection(vectors, payload)
         records: dict[str, PageRecord] = {}
         for start in range(0, len(ids), size):
-            for record in self._read(list(ids[start : start + size]), list(vectors), payload):
+            for record in self._read(ids[start : start + size], selection):
                 records[record.id] = record
         return [records[id] for id in ids if id in records]
 
@@ -182,11 +195,12 @@ class ServerStore:
         self, filter: PayloadFilter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
         """Yield every record that matches, without vectors."""
-        condition = to_filter(filter)
+        selection = _selection((), payload)
         offset: Any = None
         while True:
-            points, offset = self._read_next(condition, payload, offset)
-            yield from map(to_record, points)
+            step = self._read_next(filter, selection, offset)
+            yield from step.records
+            offset = step.offset
             if offset is None:
                 return
 
@@ -269,27 +283,14 @@ class ServerStore:
                 "the server is busy: run the same again later; nothing is written twice",
             )
 
-    def _read(
-        self, ids: list[str], vectors: list[str], payload: Sequence[str] | None
-    ) -> Iterator[PageRecord]:
-        points = self._call(
-            lambda: self.connection.client.retrieve(
-                self.collection, ids, with_payload=_payload_selector(payload), with_vectors=vectors or False
-            )
-        )
-        return map(to_record, points)
+    def _read(self, ids: Sequence[str], selection: Selection) -> list[PageRecord]:
+        return self._call(lambda: self.connection.wire.reader.retrieve(self.collection, ids, selection))
 
-    def _read_next(
-        self, filter: models.Filter | None, payload: Sequence[str] | None, offset: Any
-    ) -> tuple[list[models.Record], Any]:
-        """Read the next records of a scroll; returns them and the offset after them, None at the end."""
+    def _read_next(self, filter: PayloadFilter | None, selection: Selection, offset: Any) -> Step:
+        """Read the next records of a scroll."""
         return self._call(
-            lambda: self.connection.client.scroll(
-                self.collection,
-                filter,
-                limit=_SCROLL_SIZE,
-                offset=offset,
-                with_payload=_payload_selector(payload),
+            lambda: self.connection.wire.reader.scroll(
+                self.collection, filter, selection, _SCROLL_SIZE, offset
             )
         )
 
@@ -310,8 +311,5 @@ class ServerStore:
             raise StoreError(f"the index {self.connection.address} is closed")
 
 
-def _payload_selector(keys: Sequence[str] | None) -> bool | list[str]:
-    """Return what the client takes as `with_payload`: True for all, False for none, or a list of keys."""
-    if keys is None:
-        return True
-    return list(keys) or False
+def _selection(vectors: Sequence[str], payload: Sequence[str] | None) -> Selection:
+    return Selection(tuple(vectors), None if payload is None else tuple(payload))

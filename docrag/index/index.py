@@ -120,6 +120,7 @@ class Index:
         *,
         image: Image | str | os.PathLike[str] | None = None,
         audio: str | os.PathLike[str] | None = None,
+        regions: bool = True,
     ) -> list[Hit]:
         """Find the pages that answer a query, best first.
 
@@ -132,6 +133,8 @@ class Index:
             image: What the pages should look like, alone or together with words. Needs an encoder that takes
                 images as queries.
             audio: A recording. Needs an encoder that takes recordings.
+            regions: Whether hits say which parts of their pages match. Without, the vectors of these pages
+                are not read, which saves most of the bytes that a server sends.
 
         Raises:
             QueryError: The query is empty, the mode or the filter cannot be used, or no encoder of the index
@@ -142,7 +145,7 @@ class Index:
         from docrag.search.stages import stages_for
 
         self._require_usable()
-        request = make_query(query, image, audio, k, mode, filter)
+        request = make_query(query, image, audio, k, mode, filter, regions)
         stages = stages_for(self._location.folder, self._page_count)
         hits = answer(self._storage.store, self._storage.images, self._encoders, request, stages)
         return self._with_renderers(hits)

@@ -21,6 +21,7 @@ from docrag.store.server.failures import BAD_REQUEST, BUSY, FORBIDDEN, TOO_LARGE
 from docrag.store.server.key_order import KeyOrder
 from docrag.store.server.limits import NO_LIMITS, CollectionLimits, chunks, read_limits
 from docrag.store.server.payload_indexes import add_missing_indexes
+from docrag.store.server.read import Selection, Step
 from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
@@ -29,8 +30,8 @@ from docrag.store.server.schema import (
     read_options,
     require_layout,
 )
-from docrag.store.server.translate import to_filter, to_query
-from docrag.store.server.wire import MAX_REQUEST_BYTES, Condition, PackedPoint, batches, to_record
+from docrag.store.server.translate import to_filter
+from docrag.store.server.wire import MAX_REQUEST_BYTES, Condition, PackedPoint, batches
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -171,13 +172,25 @@ class ServerStore:
         """Do nothing: `upsert` returns after the server has logged and applied the write."""
         self._require_open()
 
-    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
+    def query(
+        self,
+        requests: Sequence[QueryRequest],
+        *,
+        vectors: Sequence[str] = (),
+        payload: Sequence[str] | None = (),
+    ) -> list[list[ScoredId]]:
         """Answer several queries in one request, or in more where the server limits them.
+
+        Args:
+            requests: The queries.
+            vectors: Names of the vectors to read of each page.
+            payload: Payload keys to read of each page, nested ones with dots; None reads all.
 
         Returns:
             For each query a list of pages, best first.
         """
-        return self._within_limits(lambda limits: self._query(requests, limits))
+        selection = _selection(vectors, payload)
+        return self._within_limits(lambda limits: self._query(requests, selection, limits))
 
     def retrieve(
         self, ids: Sequence[str], *, vectors: Sequence[str] = (), payload: Sequence[str] | None = None
@@ -190,9 +203,10 @@ class ServerStore:
             payload: Payload keys to read, nested ones with dots; None reads all.
         """
         size = _RETRIEVE_SIZE if vectors else max(1, len(ids))
+        selection = _selection(vectors, payload)
         records: dict[str, PageRecord] = {}
         for start in range(0, len(ids), size):
-            for record in self._read(list(ids[start : start + size]), list(vectors), payload):
+            for record in self._read(ids[start : start + size], selection):
                 records[record.id] = record
         return [records[id] for id in ids if id in records]
 
@@ -200,10 +214,12 @@ class ServerStore:
         self, filter: PayloadFilter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
         """Yield every record that matches, without vectors."""
+        selection = _selection((), payload)
         offset: Any = None
         while True:
-            points, offset = self._read_next(filter, payload, offset)
-            yield from map(to_record, points)
+            step = self._read_next(filter, selection, offset)
+            yield from step.records
+            offset = step.offset
             if offset is None:
                 return
 
@@ -343,34 +359,23 @@ class ServerStore:
                 "the server is busy: run the same again later; nothing is written twice",
             )
 
-    def _read(
-        self, ids: list[str], vectors: list[str], payload: Sequence[str] | None
-    ) -> Iterator[PageRecord]:
-        points = self._call(
-            lambda: self.connection.client.retrieve(
-                self.collection, ids, with_payload=_payload_selector(payload), with_vectors=vectors or False
-            )
-        )
-        return map(to_record, points)
+    def _read(self, ids: Sequence[str], selection: Selection) -> list[PageRecord]:
+        return self._call(lambda: self.connection.wire.reader.retrieve(self.collection, ids, selection))
 
-    def _read_next(
-        self, filter: PayloadFilter | None, payload: Sequence[str] | None, offset: Any
-    ) -> tuple[list[models.Record], Any]:
-        """Read the next records of a scroll; returns them and the offset after them, None at the end."""
-        size = _SCROLL_SIZE if payload is None or payload else _COUNT_SIZE
+    def _read_next(self, filter: PayloadFilter | None, selection: Selection, offset: Any) -> Step:
+        """Read the next records of a scroll."""
+        reader, size = self.connection.wire.reader, _COUNT_SIZE if selection.is_empty else _SCROLL_SIZE
         return self._within_limits(
             lambda limits: self._call(
-                lambda: self.connection.client.scroll(
-                    self.collection,
-                    to_filter(limits.fit_filter(filter)),
-                    limit=limits.cap(size),
-                    offset=offset,
-                    with_payload=_payload_selector(payload),
+                lambda: reader.scroll(
+                    self.collection, limits.fit_filter(filter), selection, limits.cap(size), offset
                 )
             )
         )
 
-    def _query(self, requests: Sequence[QueryRequest], limits: CollectionLimits) -> list[list[ScoredId]]:
+    def _query(
+        self, requests: Sequence[QueryRequest], selection: Selection, limits: CollectionLimits
+    ) -> list[list[ScoredId]]:
         """Answer queries in as few requests as the limits allow."""
         pages = self.count() if limits.unindexed else 0
         fitted = [limits.fit_query(request, pages) for request in requests]
@@ -378,17 +383,15 @@ class ServerStore:
         # By id, since a page may move to the next part while others write.
         found: list[dict[str, ScoredId]] = [{} for _ in requests]
         for batch in chunks(parts, limits.search_batch):
-            rankings = self._query_batch([part for _, part in batch])
+            rankings = self._query_batch([part for _, part in batch], selection)
             for (place, _), ranking in zip(batch, rankings, strict=True):
                 for page in ranking:
                     found[place].setdefault(page.id, page)
         return [list(pages.values()) for pages in found]
 
-    def _query_batch(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
+    def _query_batch(self, requests: Sequence[QueryRequest], selection: Selection) -> list[list[ScoredId]]:
         """Answer queries in one request."""
-        client, queries = self.connection.client, [to_query(request) for request in requests]
-        responses = self._call(lambda: client.query_batch_points(self.collection, queries))
-        return [[ScoredId(str(point.id), point.score) for point in response.points] for response in responses]
+        return self._call(lambda: self.connection.wire.reader.query(self.collection, requests, selection))
 
     def _count(self, filter: PayloadFilter | None, limits: CollectionLimits) -> int:
         """Count exactly; where the server may not do that, by reading the ids."""
@@ -459,11 +462,8 @@ class ServerStore:
             raise StoreError(f"the index {self.connection.address} is closed")
 
 
-def _payload_selector(keys: Sequence[str] | None) -> bool | list[str]:
-    """Return what the client takes as `with_payload`: True for all, False for none, or a list of keys."""
-    if keys is None:
-        return True
-    return list(keys) or False
+def _selection(vectors: Sequence[str], payload: Sequence[str] | None) -> Selection:
+    return Selection(tuple(vectors), None if payload is None else tuple(payload))
 
 
 def _values_of(payload: Mapping[str, Any], key: str) -> frozenset[str]:

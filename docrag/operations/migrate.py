@@ -321,7 +321,7 @@ def carry_claims(old: Store, staged: Store) -> None:
     if isinstance(old, Shared) and isinstance(staged, Shared):
         for document_id, holders in old.holders():
             if holders - {staged.holder}:
-                staged.hold(document_id, holders)
+                staged.hold([document_id], holders)
 
 
 def _pages_by_document(store: Store) -> dict[str, tuple[int, str]]:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as PathParameter
 from PIL import Image as pillow
 
-from docrag.errors import NotFound
+from docrag.errors import DocumentError, NotFound
 from docrag.serve.schemas import ERRORS
 from docrag.types import page_id
 
@@ -48,13 +48,11 @@ def page_image(
 ) -> Response:
     """The image of a page, as JPEG."""
     page = request.app.state.index.page(page_id(document_id, number))
-    missing = NotFound(f"there is no image of {page.file}, page {page.page}", "ingest the file again")
-    if page.image_path is None:
-        raise missing
     try:
-        return _jpeg_response(page.image_path, w, request.headers.get("if-none-match", ""))
-    except FileNotFoundError:  # the document may just have been removed
-        raise missing from None
+        return _jpeg_response(page.image_file(), w, request.headers.get("if-none-match", ""))
+    except (FileNotFoundError, DocumentError) as error:  # the document may just have been removed
+        hint = error.hint if isinstance(error, DocumentError) else "ingest the file again"
+        raise NotFound(f"there is no image of {page.file}, page {page.page}", hint) from error
 
 
 def _jpeg_response(path: Path, width: int | None, known_tags: str) -> Response:

@@ -23,6 +23,7 @@ from docrag.store.local import engine, translate
 from docrag.store.local.cache import PackedRecord, ReadKey, RecordCache
 from docrag.store.local.scroll import scroll_in_steps
 from docrag.store.local.snapshot import disk_bytes
+from docrag.store.local.wire import ids_in, with_records
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
 
@@ -121,8 +122,29 @@ class EdgeStore:
         if self._written_bytes > RENEW_BYTES:
             self._renew()
 
-    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
-        """Answer several queries at once; for each a list of pages, best first."""
+    def query(
+        self,
+        requests: Sequence[QueryRequest],
+        *,
+        vectors: Sequence[str] = (),
+        payload: Sequence[str] | None = (),
+    ) -> list[list[ScoredId]]:
+        """Answer several queries at once; for each a list of pages, best first.
+
+        Args:
+            requests: The queries.
+            vectors: Names of the vectors to read of each page, into the `record` of its `ScoredId`.
+            payload: Payload keys to read of each page, nested ones with dots; None reads all.
+        """
+        rankings = self.rank(requests)
+        if not vectors and payload == ():
+            return rankings
+        found = ids_in(rankings)
+        records = {record.id: record for record in self.retrieve(found, vectors=vectors, payload=payload)}
+        return with_records(rankings, records)
+
+    def rank(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
+        """Answer several queries at once with ids and scores alone."""
         batch = edge.QueryBatchRequest([translate.to_query(request) for request in requests])
         with self._open_shard() as shard:
             answers = shard.query_batch(batch)

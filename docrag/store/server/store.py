@@ -21,6 +21,7 @@ from docrag.store.server.failures import BAD_REQUEST, BUSY, FORBIDDEN, TOO_LARGE
 from docrag.store.server.key_order import KeyOrder
 from docrag.store.server.limits import NO_LIMITS, CollectionLimits, chunks, read_limits
 from docrag.store.server.payload_indexes import add_missing_indexes
+from docrag.store.server.read import Selection, Step
 from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
@@ -29,8 +30,8 @@ from docrag.store.server.schema import (
     read_options,
     require_layout,
 )
-from docrag.store.server.translate import to_filter, to_query
-from docrag.store.server.wire import MAX_REQUEST_BYTES, PackedPoint, batches, to_record
+from docrag.store.server.translate import to_filter
+from docrag.store.server.wire import MAX_REQUEST_BYTES, Condition, PackedPoint, batches
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -164,24 +165,32 @@ class ServerStore:
             ServerUnreachable: The server does not answer; some of the records may have been written.
             ServerRefused: The server does not accept them.
         """
-        for record in records:
-            validate_record(record, self.layout)
-            self._limits.require_record(record)
-        for batch in batches(map(self.connection.wire.pack, records), self._max_bytes):
-            self._send(batch)
+        self._validate(records)
+        self._write_records(records)
 
     def flush(self) -> None:
         """Do nothing: `upsert` returns after the server has logged and applied the write."""
         self._require_open()
 
-    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
+    def query(
+        self,
+        requests: Sequence[QueryRequest],
+        *,
+        vectors: Sequence[str] = (),
+        payload: Sequence[str] | None = (),
+    ) -> list[list[ScoredId]]:
         """Answer several queries in one request, or in more where the server limits them.
+
+        Args:
+            requests: The queries.
+            vectors: Names of the vectors to read of each page.
+            payload: Payload keys to read of each page, nested ones with dots; None reads all.
 
         Returns:
             For each query a list of pages, best first.
         """
-        queries = [to_query(request) for request in requests]
-        return self._within_limits(lambda limits: self._query(queries, limits))
+        selection = _selection(vectors, payload)
+        return self._within_limits(lambda limits: self._query(requests, selection, limits))
 
     def retrieve(
         self, ids: Sequence[str], *, vectors: Sequence[str] = (), payload: Sequence[str] | None = None
@@ -194,9 +203,10 @@ class ServerStore:
             payload: Payload keys to read, nested ones with dots; None reads all.
         """
         size = _RETRIEVE_SIZE if vectors else max(1, len(ids))
+        selection = _selection(vectors, payload)
         records: dict[str, PageRecord] = {}
         for start in range(0, len(ids), size):
-            for record in self._read(list(ids[start : start + size]), list(vectors), payload):
+            for record in self._read(ids[start : start + size], selection):
                 records[record.id] = record
         return [records[id] for id in ids if id in records]
 
@@ -204,28 +214,34 @@ class ServerStore:
         self, filter: PayloadFilter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
         """Yield every record that matches, without vectors."""
-        return self._scroll(to_filter(filter), payload)
+        selection = _selection((), payload)
+        offset: Any = None
+        while True:
+            step = self._read_next(filter, selection, offset)
+            yield from step.records
+            offset = step.offset
+            if offset is None:
+                return
 
     def set_payload(
         self, values: Mapping[str, Any], filter: PayloadFilter, *, key: str | None = None
     ) -> None:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
-        client, payload, condition = self.connection.client, dict(values), to_filter(filter)
+        client, payload = self.connection.client, dict(values)
 
         def set_within(limits: CollectionLimits) -> None:
-            fitted = limits.fit_filter(condition)
-            self._write(lambda: client.set_payload(self.collection, payload, fitted, key, wait=True))
+            condition = to_filter(limits.fit_filter(filter))
+            self._write(lambda: client.set_payload(self.collection, payload, condition, key, wait=True))
 
         self._within_limits(set_within)
 
     def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match; the server frees their space in the background."""
-        self._delete(to_filter(filter))
+        self._delete(filter)
 
     def count(self, filter: PayloadFilter | None = None) -> int:
         """Return exactly how many records match."""
-        condition = to_filter(filter)
-        return self._within_limits(lambda limits: self._count(condition, limits))
+        return self._within_limits(lambda limits: self._count(filter, limits))
 
     def facet(self, key: str) -> dict[str, int]:
         """Return how many records have each value of an indexed keyword field."""
@@ -258,28 +274,53 @@ class ServerStore:
     ) -> None:
         self.close()
 
-    def _delete(self, filter: models.Filter) -> None:
+    def _validate(self, records: Sequence[PageRecord]) -> None:
+        """Refuse records that do not fit the layout, or the limits as far as they are known.
+
+        Raises:
+            InvalidRecord: One of them does not fit.
+        """
+        for record in records:
+            validate_record(record, self.layout)
+            self._limits.require_record(record)
+
+    def _delete(
+        self,
+        filter: PayloadFilter,
+        *exceptions: models.Condition,
+        ordering: models.WriteOrdering | None = None,
+    ) -> None:
+        """Remove the records that match a filter and none of the exceptions."""
+
         def delete_within(limits: CollectionLimits) -> None:
-            selector = models.FilterSelector(filter=limits.fit_filter(filter))
-            self._write(lambda: self.connection.client.delete(self.collection, selector, wait=True))
+            matching = to_filter(limits.fit_filter(filter))
+            if exceptions:
+                matching = models.Filter(must=[matching], must_not=list(exceptions))
+            selector = models.FilterSelector(filter=matching)
+            client = self.connection.client
+            self._write(lambda: client.delete(self.collection, selector, wait=True, ordering=ordering))
 
         self._within_limits(delete_within)
 
-    def _send(self, batch: Sequence[PackedPoint]) -> None:
+    def _write_records(self, records: Sequence[PageRecord], condition: Condition | None = None) -> None:
+        """Write records that were validated, or those of them that meet a condition."""
+        for batch in batches(map(self.connection.wire.pack, records), self._max_bytes):
+            self._send(batch, condition)
+
+    def _send(self, batch: Sequence[PackedPoint], condition: Condition | None = None) -> None:
         """Write a batch, split as often as the server, or a proxy before it, finds it too large."""
         waiting = [batch]
         while waiting:
             points = waiting.pop()
             size = sum(point.size for point in points)
             middle = len(points) // 2
-            if middle and (
-                size > self._max_bytes or len(points) > (self._limits.upsert_batch or len(points))
-            ):
+            most = self._limits.upsert_batch or len(points)
+            if middle and (size > self._max_bytes or len(points) > most):
                 logger.info("splitting a batch of %d pages, %d bytes", len(points), size)
                 waiting += [points[middle:], points[:middle]]
                 continue
             try:
-                self._write(partial(self.connection.wire.send, self.collection, points))
+                self._write(partial(self.connection.wire.send, self.collection, points, condition))
                 if self._key_order:
                     self._key_order.restore(self.collection, [point.record for point in points])
             except ServerRefused as refused:
@@ -318,83 +359,58 @@ class ServerStore:
                 "the server is busy: run the same again later; nothing is written twice",
             )
 
-    def _read(
-        self, ids: list[str], vectors: list[str], payload: Sequence[str] | None
-    ) -> Iterator[PageRecord]:
-        points = self._call(
-            lambda: self.connection.client.retrieve(
-                self.collection, ids, with_payload=_payload_selector(payload), with_vectors=vectors or False
-            )
-        )
-        return map(to_record, points)
+    def _read(self, ids: Sequence[str], selection: Selection) -> list[PageRecord]:
+        return self._call(lambda: self.connection.wire.reader.retrieve(self.collection, ids, selection))
 
-    def _scroll(self, filter: models.Filter | None, payload: Sequence[str] | None) -> Iterator[PageRecord]:
-        """Yield every record that matches, without vectors."""
-        offset: Any = None
-        while True:
-            points, offset = self._read_next(filter, payload, offset)
-            yield from map(to_record, points)
-            if offset is None:
-                return
-
-    def _read_next(
-        self, filter: models.Filter | None, payload: Sequence[str] | None, offset: Any
-    ) -> tuple[list[models.Record], Any]:
-        """Read the next records of a scroll; returns them and the offset after them, None at the end."""
-        size = _SCROLL_SIZE if payload is None or payload else _COUNT_SIZE
+    def _read_next(self, filter: PayloadFilter | None, selection: Selection, offset: Any) -> Step:
+        """Read the next records of a scroll."""
+        reader, size = self.connection.wire.reader, _COUNT_SIZE if selection.is_empty else _SCROLL_SIZE
         return self._within_limits(
             lambda limits: self._call(
-                lambda: self.connection.client.scroll(
-                    self.collection,
-                    limits.fit_filter(filter),
-                    limit=limits.cap(size),
-                    offset=offset,
-                    with_payload=_payload_selector(payload),
+                lambda: reader.scroll(
+                    self.collection, limits.fit_filter(filter), selection, limits.cap(size), offset
                 )
             )
         )
 
     def _query(
-        self, queries: Sequence[models.QueryRequest], limits: CollectionLimits
+        self, requests: Sequence[QueryRequest], selection: Selection, limits: CollectionLimits
     ) -> list[list[ScoredId]]:
         """Answer queries in as few requests as the limits allow."""
         pages = self.count() if limits.unindexed else 0
-        parts = [
-            (place, part) for place, query in enumerate(queries) for part in limits.fit_query(query, pages)
-        ]
+        fitted = [limits.fit_query(request, pages) for request in requests]
+        parts = [(place, part) for place, fitting in enumerate(fitted) for part in fitting]
         # By id, since a page may move to the next part while others write.
-        found: list[dict[str, ScoredId]] = [{} for _ in queries]
+        found: list[dict[str, ScoredId]] = [{} for _ in requests]
         for batch in chunks(parts, limits.search_batch):
-            rankings = self._query_batch([part for _, part in batch])
+            rankings = self._query_batch([part for _, part in batch], selection)
             for (place, _), ranking in zip(batch, rankings, strict=True):
                 for page in ranking:
                     found[place].setdefault(page.id, page)
         return [list(pages.values()) for pages in found]
 
-    def _query_batch(self, queries: Sequence[models.QueryRequest]) -> list[list[ScoredId]]:
+    def _query_batch(self, requests: Sequence[QueryRequest], selection: Selection) -> list[list[ScoredId]]:
         """Answer queries in one request."""
-        client = self.connection.client
-        responses = self._call(lambda: client.query_batch_points(self.collection, queries))
-        return [[ScoredId(str(point.id), point.score) for point in response.points] for response in responses]
+        return self._call(lambda: self.connection.wire.reader.query(self.collection, requests, selection))
 
-    def _count(self, filter: models.Filter | None, limits: CollectionLimits) -> int:
+    def _count(self, filter: PayloadFilter | None, limits: CollectionLimits) -> int:
         """Count exactly; where the server may not do that, by reading the ids."""
         if not limits.allow_exact:
-            return sum(1 for _ in self._scroll(filter, payload=()))
-        client, fitted = self.connection.client, limits.fit_filter(filter)
+            return sum(1 for _ in self.scroll(filter, payload=()))
+        client, fitted = self.connection.client, to_filter(limits.fit_filter(filter))
         return self._call(lambda: client.count(self.collection, fitted, exact=True)).count
 
     def _facet(self, key: str, filter: PayloadFilter | None = None) -> dict[str, int]:
         """Return how many of the records that match have each value of an indexed keyword field."""
-        condition = to_filter(filter)
-        return self._within_limits(lambda limits: self._count_values(key, condition, limits))
+        return self._within_limits(lambda limits: self._count_values(key, filter, limits))
 
     def _count_values(
-        self, key: str, filter: models.Filter | None, limits: CollectionLimits
+        self, key: str, filter: PayloadFilter | None, limits: CollectionLimits
     ) -> dict[str, int]:
         """Count the records with each value; where the server may not tell them all, by reading them."""
         if limits.allow_exact:
-            client, fitted, size = self.connection.client, limits.fit_filter(filter), limits.cap(_MAX_FACETS)
+            client, size = self.connection.client, limits.cap(_MAX_FACETS)
+            fitted = to_filter(limits.fit_filter(filter))
             facet = self._call(
                 lambda: client.facet(self.collection, key, facet_filter=fitted, limit=size, exact=True)
             )
@@ -402,7 +418,7 @@ class ServerStore:
                 return {str(hit.value): hit.count for hit in facet.hits if hit.count}
             logger.info("%s has more values of %s than one request may ask for", self.collection, key)
         counts: Counter[str] = Counter()
-        for record in self._scroll(filter, payload=[key]):
+        for record in self.scroll(filter, payload=[key]):
             counts.update(_values_of(record.payload, key))
         return dict(counts)
 
@@ -446,11 +462,8 @@ class ServerStore:
             raise StoreError(f"the index {self.connection.address} is closed")
 
 
-def _payload_selector(keys: Sequence[str] | None) -> bool | list[str]:
-    """Return what the client takes as `with_payload`: True for all, False for none, or a list of keys."""
-    if keys is None:
-        return True
-    return list(keys) or False
+def _selection(vectors: Sequence[str], payload: Sequence[str] | None) -> Selection:
+    return Selection(tuple(vectors), None if payload is None else tuple(payload))
 
 
 def _values_of(payload: Mapping[str, Any], key: str) -> frozenset[str]:

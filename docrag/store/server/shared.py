@@ -79,7 +79,7 @@ class SharedStore(ServerStore):
             IndexNotFound: The alias is gone.
         """
         super().flush()
-        self._require_named()
+        self.require_current()
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Write records, adding this holder to those that they have; see `ServerStore.upsert`."""
@@ -114,7 +114,7 @@ class SharedStore(ServerStore):
         """Yield each document with the names of the machines that hold pages of it."""
         return self._claims(PayloadFilter())
 
-    def _require_named(self) -> None:
+    def require_current(self) -> None:
         """Check that the index's name still shows this collection.
 
         Raises:
@@ -148,7 +148,7 @@ class SharedStore(ServerStore):
         except ServerRefused as refused:
             if refused.status != NOT_FOUND or self.connection.info(self.collection):
                 raise
-            self._require_named()
+            self.require_current()
             raise IndexNotFound(
                 f"the collection {self.connection.address.url}/{self.collection} is gone",
                 "ingest the documents again to make it anew",

@@ -132,7 +132,7 @@ class ServerStore:
         """Replace the stored fingerprint by one that names the same weights under another path."""
         name = alias.collection_behind(self.connection, self.collection) or self.collection
         metadata = fingerprint_metadata(fingerprint)
-        self._call(lambda: self.connection.client.update_collection(name, metadata=metadata))
+        self.connection.call(lambda: self.connection.client.update_collection(name, metadata=metadata))
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Validate all records, then write them; a record with an existing id replaces it.
@@ -261,7 +261,8 @@ class ServerStore:
 
     def _write(self, do: Callable[[], models.UpdateResult | models.UpdateStatus]) -> None:
         """Make a write request that the server must have applied when this returns."""
-        result = self._call(do)
+        self._require_open()
+        result = self.connection.call(do)
         status = result.status if isinstance(result, models.UpdateResult) else result
         if status is not models.UpdateStatus.COMPLETED:
             raise ServerUnreachable(
@@ -302,8 +303,9 @@ class ServerStore:
         return {str(hit.value): hit.count for hit in facet.hits if hit.count}
 
     def _call(self, do: Callable[[], Result]) -> Result:
+        """Make a request that changes nothing."""
         self._require_open()
-        return self.connection.call(do)
+        return self.connection.read(do)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -55,7 +55,7 @@ HINTS: Mapping[int, str] = {
 _HINTS_BY_WORDS: Mapping[str, str] = {
     "too many open files": "allow the server more open files, for example with ulimit -n 65535",
     "out of memory": "give the server more memory, or close collections that nobody needs",
-    "recovery mode": "the server started in recovery mode: see its log, mend what it names and start it again",
+    "recovery mode": "the server is in recovery mode: see its log, mend what it names and start it again",
     "read-only": "the server's disk is mounted read-only, or failing: see the server's log",
     "wal error": "the server cannot write its log of changes: see its own log, and check its disk",
     "replica": "not enough replicas are active: docrag status tells which, start their machines again",
@@ -202,7 +202,7 @@ _PLAIN_WORDS: Mapping[str, str] = {
     "peer closed connection": "the connection was lost",
     "keepalive": "the connection was lost",
 }
-"""What the libraries of gRPC and REST say about connections, in lower case, and the same in plain words. Their
+"""What the libraries of gRPC and REST say about connections, in lower case, and plain words for it: their
 texts name inner addresses and numbers of system errors."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from docrag.ingest.staging import Staging
 from docrag.search.stages import load_plan
+from docrag.store.base import CollectionHealth, Monitored
 from docrag.store.local.process import EngineStatus
 from docrag.store.local.remote import RemoteStore
 
@@ -46,6 +47,8 @@ class Status:
     """The process that holds the directory, and who uses it; None on a server, and with in_process."""
     writer: str = ""
     """Who is changing the index, such as "process 1234 (docrag ingest)". Empty if nobody is."""
+    health: CollectionHealth | None = None
+    """How the collection is on its Qdrant server; None for a directory."""
 
 
 def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> Status:
@@ -67,6 +70,7 @@ def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> 
         takes=_query_kinds(encoders),
         engine=_engine_status(storage.store),
         writer=str(storage.manifest.writer() or ""),
+        health=storage.store.health() if isinstance(storage.store, Monitored) else None,
     )
 
 

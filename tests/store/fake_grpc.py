@@ -32,6 +32,8 @@ class FakeGrpc:
         self, db: QdrantClient, *faults: grpc.StatusCode | None, tls: tuple[bytes, bytes] | None = None
     ) -> None:
         self.faults = list(faults)
+        self.words = "scripted"
+        """The details of the faults."""
         self.upserts: list[proto.UpsertPoints] = []
         self.metadata: dict[str, str] = {}
         self._server = grpc.server(ThreadPoolExecutor(4))
@@ -67,7 +69,7 @@ class FakeGrpc:
                 code = self.faults.pop(0)
                 if code is None:
                     guarded(upsert)(servicer, request, context)
-                context.abort(code or grpc.StatusCode.UNAVAILABLE, "scripted")
+                context.abort(code or grpc.StatusCode.UNAVAILABLE, self.words)
             return guarded(upsert)(servicer, request, context)
 
         points = type("Points", (proto.PointsServicer,), {n: guarded(m) for n, m in POINTS.items()})

@@ -11,11 +11,13 @@ from typing import Any, Self, TypeVar
 from qdrant_client import models
 
 from docrag.errors import IndexNotFound, InvalidRecord, ServerRefused, ServerUnreachable, StoreError
+from docrag.store.base import CollectionHealth
 from docrag.store.layout import Fingerprint, Layout, page_name, validate_record
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.connection import Connection
 from docrag.store.server.failures import TOO_LARGE
+from docrag.store.server.health import collection_health
 from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
@@ -209,6 +211,11 @@ class ServerStore:
     def facet(self, key: str) -> dict[str, int]:
         """Return how many records have each value of an indexed keyword field."""
         return self._facet(key)
+
+    def health(self) -> CollectionHealth | None:
+        """Return how the collection is; None if it is gone."""
+        self._require_open()
+        return collection_health(self.connection, self.collection)
 
     def version(self) -> Hashable:
         """Return None: other machines may change the collection, and the server does not say when."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from docrag.common.time_limit import patience
 from docrag.errors import NotFound, StoreError
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
@@ -260,6 +261,7 @@ class Index:
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
         with (
             self._page_count.changing(),
+            patience(),
             closing(make_captioner(settings, self._location.folder)) as captioner,
         ):
             options = SyncOptions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -59,7 +60,7 @@ def require_index(location: IndexLocation) -> Fingerprint:
 
 def _server_location(settings: Settings, address: Address) -> IndexLocation:
     from docrag.location.server import ServerLocation
-    from docrag.store.server.connection import connect
+    from docrag.store.server.connection import TIMEOUT, connect
     from docrag.store.server.schema import CollectionOptions
 
     key = settings.api_key.get_secret_value() if settings.api_key else ""
@@ -73,7 +74,15 @@ def _server_location(settings: Settings, address: Address) -> IndexLocation:
         settings.tenant or "", settings.shards, settings.replicas, settings.write_consistency
     )
     return ServerLocation(
-        lambda: connect(address, key, grpc_port=settings.grpc_port, ca_file=settings.ca_file or ""),
+        lambda: connect(
+            address,
+            key,
+            grpc_port=settings.grpc_port,
+            ca_file=settings.ca_file or "",
+            timeout=max(TIMEOUT, math.ceil(settings.server_timeout)),
+            read_timeout=settings.server_timeout,
+            write_timeout=settings.server_write_timeout,
+        ),
         _files_folder(settings, address),
         options,
     )

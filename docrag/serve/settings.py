@@ -56,6 +56,8 @@ class ServeSettings:
     """Seconds within which the body of a request must arrive."""
     upload_timeout: float = 900.0
     """Seconds within which an upload must arrive."""
+    server_timeout: float = 30.0
+    """Seconds for which a request waits for a Qdrant server that holds the index."""
     trace_queries: bool = False
     """Whether traces hold the text of queries."""
 
@@ -75,13 +77,14 @@ class ServeSettings:
 
         Args:
             settings: Say where the index is.
-            values: All fields but folder and source.
+            values: All fields but folder, source and server_timeout.
 
         Raises:
             SettingsError: As for the class, or the index has an address that is not valid.
         """
         source = settings.index.rstrip("/").rpartition("/")[2]
-        return cls(folder=local_folder(settings), source=source, **values)
+        folder = local_folder(settings)
+        return cls(folder=folder, source=source, server_timeout=settings.server_timeout, **values)
 
     @classmethod
     def from_environment(cls, settings: Settings) -> Self:

@@ -51,6 +51,8 @@ class FakeGrpc:
     ) -> None:
         rules = rules or Rules()
         self.faults = list(faults)
+        self.words = "scripted"
+        """The details of the faults."""
         self.upserts: list[proto.UpsertPoints] = []
         self.metadata: dict[str, str] = {}
         self._server = grpc.server(ThreadPoolExecutor(4), options=[GZIP_IF_ACCEPTED])
@@ -98,7 +100,7 @@ class FakeGrpc:
                 code = self.faults.pop(0)
                 if code is None:
                     guarded(upsert)(servicer, request, context)
-                context.abort(code or grpc.StatusCode.UNAVAILABLE, "scripted")
+                context.abort(code or grpc.StatusCode.UNAVAILABLE, self.words)
             return guarded(upsert)(servicer, request, context)
 
         points = type("Points", (proto.PointsServicer,), {n: guarded(m) for n, m in POINTS.items()})

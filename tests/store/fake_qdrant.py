@@ -52,6 +52,8 @@ class Fault:
     the answer."""
     slow: float = 0
     """Seconds until the request is carried out."""
+    words: str = "scripted"
+    """The error, where there is a status."""
 
 
 ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
@@ -188,6 +190,10 @@ class FakeQdrant:
         self.version = version
         self.key = key
         self.rules = Rules()
+        self.states: dict[str, Any] = {}
+        """What replaces parts of the descriptions of collections, such as their status."""
+        self.cluster: dict[str, Any] | None = None
+        """How the shards of each collection are spread; None is a server that does not tell."""
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._scheme = "https" if tls else "http"
@@ -225,8 +231,13 @@ class FakeQdrant:
             return 200, {"title": "qdrant - vector search engine", "version": self.version}
         if fault := fault_of(self.version, sent.method, sent.path, sent.query, sent.body):
             return 422, {"status": {"error": fault}}
+        if self.cluster and re.fullmatch(r"/collections/[^/]+/cluster", sent.path):
+            return 200, {"status": "ok", "time": 0.0, "result": self.cluster}
         try:
-            return 200, {"status": "ok", "time": 0.0, "result": self._carry_out(sent)}
+            result = self._carry_out(sent)
+            if sent.method == "GET" and re.fullmatch(r"/collections/[^/]+", sent.path):
+                result.update(self.states)
+            return 200, {"status": "ok", "time": 0.0, "result": result}
         except Forbidden as error:
             return 403, {"status": {"error": str(error)}}
         except FileExistsError as error:
@@ -318,7 +329,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.cut == "before":
             self.hang_up()
         elif fault.status:
-            self.say(fault.status, {"status": {"error": "scripted"}}, fault.headers)
+            self.say(fault.status, {"status": {"error": fault.words}}, fault.headers)
         else:
             self.say(*self.fake.answer(sent), fault.headers, fault.cut)
 

@@ -74,6 +74,7 @@ def read(store: ServerStore) -> None:
     store.count(PAGE)
     store.count()
     store.facet("metadata.source")
+    store.health()
 
 
 def change(store: ServerStore) -> None:

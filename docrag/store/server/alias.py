@@ -380,10 +380,10 @@ def _change_aliases(connection: Connection, changes: Sequence[models.AliasOperat
 
 def _aliases(connection: Connection) -> Mapping[str, str]:
     """Return the collection that each alias of the server points to."""
-    aliases = connection.call(connection.client.get_aliases).aliases
+    aliases = connection.read(connection.client.get_aliases).aliases
     return {alias.alias_name: alias.collection_name for alias in aliases}
 
 
 def _collections(connection: Connection) -> frozenset[str]:
-    collections = connection.call(connection.client.get_collections).collections
+    collections = connection.read(connection.client.get_collections).collections
     return frozenset(collection.name for collection in collections)

@@ -248,7 +248,7 @@ class SharedStore(ServerStore):
                 "run the same again, or open the index again",
             )
 
-    def _call(self, do: Callable[[], Result]) -> Result:
+    def _request(self, send: Callable[[Callable[[], Result]], Result], do: Callable[[], Result]) -> Result:
         """Make a request; one about a collection that is gone ends with the reason.
 
         Raises:
@@ -256,7 +256,7 @@ class SharedStore(ServerStore):
             IndexNotFound: The collection, or its alias, was dropped.
         """
         try:
-            return super()._call(do)
+            return super()._request(send, do)
         except ServerRefused as refused:
             if refused.status != NOT_FOUND or self.connection.info(self.collection):
                 raise

@@ -13,11 +13,13 @@ from typing import Any, Self, TypeVar
 from qdrant_client import models
 
 from docrag.errors import IndexNotFound, InvalidRecord, ServerRefused, ServerUnreachable, StoreError
+from docrag.store.base import CollectionHealth
 from docrag.store.layout import Fingerprint, Layout, page_name, validate_record
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.connection import Connection
 from docrag.store.server.failures import BAD_REQUEST, BUSY, FORBIDDEN, TOO_LARGE
+from docrag.store.server.health import collection_health
 from docrag.store.server.key_order import KeyOrder
 from docrag.store.server.limits import NO_LIMITS, CollectionLimits, chunks, read_limits
 from docrag.store.server.payload_indexes import add_missing_indexes
@@ -147,7 +149,7 @@ class ServerStore:
         info = self.connection.info(name)
         metadata = fingerprint_metadata(fingerprint, info.config.metadata if info else None)
         try:
-            self._call(lambda: self.connection.client.update_collection(name, metadata=metadata))
+            self._change(lambda: self.connection.client.update_collection(name, metadata=metadata))
         except ServerRefused as refused:
             if refused.status != FORBIDDEN:
                 raise
@@ -246,6 +248,11 @@ class ServerStore:
     def facet(self, key: str) -> dict[str, int]:
         """Return how many records have each value of an indexed keyword field."""
         return self._facet(key)
+
+    def health(self) -> CollectionHealth | None:
+        """Return how the collection is; None if it is gone."""
+        self._require_open()
+        return collection_health(self.connection, self.collection)
 
     def version(self) -> Hashable:
         """Return None: other machines may change the collection, and the server does not say when."""
@@ -351,7 +358,7 @@ class ServerStore:
 
     def _write(self, do: Callable[[], models.UpdateResult | models.UpdateStatus]) -> None:
         """Make a write request that the server must have applied when this returns."""
-        result = self._call(do)
+        result = self._change(do)
         status = result.status if isinstance(result, models.UpdateResult) else result
         if status is not models.UpdateStatus.COMPLETED:
             raise ServerUnreachable(
@@ -454,8 +461,17 @@ class ServerStore:
         self._limits = limits
 
     def _call(self, do: Callable[[], Result]) -> Result:
+        """Make a request that changes nothing."""
+        return self._request(self.connection.read, do)
+
+    def _change(self, do: Callable[[], Result]) -> Result:
+        """Make a request that changes something."""
+        return self._request(self.connection.call, do)
+
+    def _request(self, send: Callable[[Callable[[], Result]], Result], do: Callable[[], Result]) -> Result:
+        """Make a request through one of the connection's methods."""
         self._require_open()
-        return self.connection.call(do)
+        return send(do)
 
     def _require_open(self) -> None:
         if self._closed:

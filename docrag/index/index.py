@@ -265,7 +265,7 @@ class Index:
             closing(make_captioner(settings, self._location.folder)) as captioner,
         ):
             options = SyncOptions(
-                make_pipeline=lambda base_url: make_pipeline(settings, self._encoders, captioner, base_url),
+                make_pipeline=lambda addresses: make_pipeline(settings, self._encoders, captioner, addresses),
                 reading=make_read_options(settings, self._encoders.image_side, passwords),
                 image_base_url=settings.image_base_url,
                 workers=settings.workers or None,

@@ -24,6 +24,7 @@ from docrag.serve.errors import add_error_handlers
 from docrag.serve.jobs import Jobs
 from docrag.serve.limits import BodyLimits, ServerTimeLimit
 from docrag.serve.metrics import Metrics, RequestObserver
+from docrag.serve.page_images import ServedPages
 from docrag.serve.rendering import STATIC, not_found
 from docrag.serve.routes import api, health, images, ingest, login, pages
 from docrag.serve.searches import Searches
@@ -69,6 +70,7 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     state.run = secrets.token_hex(16)
     state.access = Access(settings.api_key)
     state.metrics = Metrics()
+    state.page_images = ServedPages(index, settings)
     state.documents = DocumentList(index, max_age(index.status().uri))
     state.searches = Searches(index, state.documents, settings, state.metrics)
     state.jobs = Jobs(index, state.documents, settings, state.metrics) if settings.allow_ingest else None

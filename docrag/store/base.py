@@ -68,6 +68,15 @@ class Store(Protocol):
         """Set payload values on the records that match; `key` names the nested object to set them in."""
         ...
 
+    def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set payload values on single records, in their order, in few requests.
+
+        Args:
+            values: By page id, what to set at the top level of the payload. Ids that are not stored are
+                skipped.
+        """
+        ...
+
     def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match."""
         ...

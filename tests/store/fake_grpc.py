@@ -320,6 +320,19 @@ def set_payload(db: QdrantClient, request: Any) -> Any:
     return COMPLETED
 
 
+def update_batch(db: QdrantClient, request: Any) -> Any:
+    for operation in request.operations:
+        kind = operation.WhichOneof("operation")
+        if kind != "set_payload":
+            raise ValueError(f"the stand-in knows no {kind}")
+        change = operation.set_payload
+        chosen = GrpcToRest.convert_points_selector(change.points_selector)
+        values = GrpcToRest.convert_payload(change.payload)
+        db.set_payload(request.collection_name, values, chosen, change.key or None)
+    done = proto.UpdateResult(operation_id=1, status=proto.UpdateStatus.Completed)
+    return proto.UpdateBatchResponse(result=[done] * len(request.operations))
+
+
 def delete(db: QdrantClient, request: Any) -> Any:
     db.delete(request.collection_name, GrpcToRest.convert_points_selector(request.points))
     return COMPLETED
@@ -362,6 +375,7 @@ POINTS = {
     "Scroll": scroll,
     "Count": count,
     "SetPayload": set_payload,
+    "UpdateBatch": update_batch,
     "Delete": delete,
     "QueryBatch": query_batch,
     "Facet": facet,

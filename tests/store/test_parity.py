@@ -233,6 +233,23 @@ def test_payload_is_set_inside_the_named_object(store: Store, record: Make):
     assert store.count(field("source", "/docs/2.pdf")) == 5
 
 
+def test_payloads_of_single_pages_are_set_in_few_requests(
+    store: Store, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server, "_UPDATES_SIZE", 4)
+    before = {found.id: found.payload for found in store.scroll()}
+    urls = {
+        record.id: {"image_url": f"http://here/{number}.jpg"} for number, record in enumerate(records[:9])
+    }
+    gone = "00000000-0000-5000-8000-000000000000"
+    store.set_payloads({gone: {"image_url": "http://here/none.jpg"}, **urls})
+    store.flush()
+    assert {found.id: found.payload for found in store.scroll()} == {
+        id: {**payload, **urls.get(id, {})} for id, payload in before.items()
+    }
+    store.set_payloads({})
+
+
 def test_delete_and_facet(store: Store):
     store.delete(DOCUMENT_3)
     assert store.count() == 25
@@ -247,6 +264,7 @@ def test_the_version_tells_of_every_write_or_is_not_known(store: Store, record: 
     writes: list[Callable[[], object]] = [
         lambda: store.upsert([record(50)]),
         lambda: store.set_payload({"source": "/moved.pdf"}, DOCUMENT_3, key="metadata"),
+        lambda: store.set_payloads({record(0).id: {"image_url": "http://here/0.jpg"}}),
         lambda: store.delete(DOCUMENT_3),
     ]
     versions = [store.version()]

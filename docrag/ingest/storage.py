@@ -24,7 +24,7 @@ from docrag.store.base import Shared, Store
 from docrag.store.images import PageImages
 from docrag.store.page_address import PageAddresses
 from docrag.store.payload import source_metadata
-from docrag.store.requests import FieldMatch, PayloadFilter
+from docrag.store.requests import FieldMatch, HasId, PayloadFilter
 from docrag.types import PageRecord
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ Every point also names the URL at which its page image is served.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,15 +16,15 @@ from typing import TYPE_CHECKING
 
 from docrag.common.files import POLL_SECONDS
 from docrag.common.forks import ForkAware
-from docrag.errors import IndexInUse, NotFound
-from docrag.ingest.manifest import FileRow, Manifest
+from docrag.errors import IndexInUse
+from docrag.ingest.manifest import Manifest
 from docrag.ingest.report import WaitingForWriter
 from docrag.ingest.staging import Staging
 from docrag.store.base import Shared, Store
 from docrag.store.images import PageImages
 from docrag.store.page_address import PageAddresses
 from docrag.store.payload import source_metadata
-from docrag.store.requests import FieldMatch, PayloadFilter
+from docrag.store.requests import FieldMatch, HasId, PayloadFilter
 from docrag.types import PageRecord
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DOCUMENT_ID = "metadata.document_id"
 STOP_POLL_SECONDS = POLL_SECONDS
 """How often a waiting thread asks whether it should stop."""
 ADDRESSES_PER_BATCH = 500
@@ -98,7 +98,7 @@ class Storage:
     manifest: Manifest
     write_lock: WriteLock = field(default_factory=WriteLock)
     require_current: Callable[[], None] = lambda: None
-    """Raises IndexMismatch if a migration has replaced the index since it was opened."""
+    """Raises IndexReplaced if a migration has replaced the index since it was opened."""
     name: str = ""
     """The name of the index in the addresses of its page images."""
 
@@ -121,8 +121,7 @@ class Storage:
         for row in self.manifest.documents("stale"):
             self.drop(row.id)
         for row in self.manifest.documents("relabel"):
-            names = source_metadata(self.manifest.sources(row.id))
-            self.store.set_payload(names, document_filter(row.id), key="metadata")
+            self.name_sources(row.id)
             self.manifest.relabelled(row.id)
 
     @contextmanager
@@ -143,7 +142,7 @@ class Storage:
         Raises:
             IndexInUse: This thread is changing the index already through another `Storage`. Or a process was
                 killed while a migration replaced the index: anything written to it would then be lost.
-            IndexMismatch: A migration has replaced the index since it was opened.
+            IndexReplaced: A migration has replaced the index since it was opened.
             StoreError: The index is on a read-only file system.
         """
         home = self.images.root.parent
@@ -171,42 +170,15 @@ class Storage:
         A collection on a server can lose pages without this machine noticing: it may have been emptied,
         recreated, or migrated elsewhere.
         """
-        stored = self.store.facet("metadata.document_id")
-        unheld = self.store.unheld() if isinstance(self.store, Shared) else frozenset[str]()
-        for row in self.manifest.documents():
-            if row.state not in ("done", "relabel"):
-                continue
-            if stored.get(row.id, 0) < row.pages:
+        stored = self.store.facet(DOCUMENT_ID)
+        done = [row for row in self.manifest.documents() if row.state in ("done", "relabel")]
+        complete = frozenset(row.id for row in done if stored.get(row.id, 0) >= row.pages)
+        for row in done:
+            if row.id not in complete:
                 logger.info("%s: pages are missing in the store, it is read again", row.source)
                 self.manifest.dropped(row.id)
-            elif isinstance(self.store, Shared) and row.id in unheld:
-                self.store.hold(row.id)
-
-    def forget(self, path: str | os.PathLike[str], *, should_stop: Callable[[], bool] | None = None) -> int:
-        """Forget a file. Its pages stay if the same content was ingested at another path.
-
-        Args:
-            path: The path as ingested, the path relative to the working directory, or the id of a document,
-                which means all of its files.
-            should_stop: Asked while somebody else is changing the index; once it returns true, waiting ends.
-
-        Returns:
-            The number of pages that were removed; 0 if another machine holds them in the same collection.
-
-        Raises:
-            NotFound: No such file was ingested.
-            IndexInUse: Waiting was ended by `should_stop`.
-        """
-        with self.exclusive(should_stop) as acquired:
-            if not acquired:
-                raise IndexInUse(f"{path} is not removed: another writer is changing the index", "try again")
-            files = self._files_named(path)
-            if not files:
-                raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
-            before = self.store.count()
-            self.manifest.forget([file.path for file in files])
-            self.settle()
-            return before - self.store.count()
+        if isinstance(self.store, Shared):
+            self.store.hold(complete & self.store.unheld())
 
     def abandon(self, document_id: str) -> None:
         """Remove what an interrupted ingest left of a document that can no longer be read."""
@@ -265,20 +237,31 @@ class Storage:
         logger.info("%d pages name their images under %s now", changed, base_url)
         return changed
 
+    def name_sources(self, document_id: str) -> None:
+        """Let the pages of a document name its present sources; those that name them already stay unwritten.
+
+        A page that is written again leaves a copy behind, which Qdrant counts in the frequency of terms until
+        it is cleaned up.
+        """
+        sources = self.manifest.sources(document_id)
+        if isinstance(self.store, Shared):
+            self.store.name_sources(document_id, sources)
+            return
+        names = source_metadata(sources)
+        keys = [f"metadata.{name}" for name in names]
+        outdated = tuple(
+            record.id
+            for record in self.store.scroll(document_filter(document_id), payload=keys)
+            if record.payload.get("metadata") != names
+        )
+        if outdated:
+            logger.debug("%d pages of %s name their sources anew", len(outdated), names["source"])
+            self.store.set_payload(names, PayloadFilter(must=(HasId(outdated),)), key="metadata")
+
     def close(self) -> None:
         """Close all three parts."""
         self.store.close()
         self.manifest.close()
-
-    def _files_named(self, path: str | os.PathLike[str]) -> list[FileRow]:
-        """The files that a user means: by absolute path, else by path as ingested, else by document id."""
-        absolute = os.path.abspath(path)  # noqa: PTH100 (a link counts as a file of its own)
-        files = self.manifest.files()
-        return (
-            [file for file in files if file.path == absolute]
-            or [file for file in files if file.source == str(path)]
-            or [file for file in files if file.document_id == str(path)]
-        )
 
 
 def report_wait(home: Path, on_wait: Callable[[WaitingForWriter], None] | None, holder: str) -> None:
@@ -297,7 +280,7 @@ def report_wait(home: Path, on_wait: Callable[[WaitingForWriter], None] | None, 
 
 def document_filter(document_id: str) -> PayloadFilter:
     """A filter for all pages of a document."""
-    return PayloadFilter(must=(FieldMatch("metadata.document_id", (document_id,)),))
+    return PayloadFilter(must=(FieldMatch(DOCUMENT_ID, (document_id,)),))
 
 
 def _address_changes(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from docrag.errors import DocumentError, UnreadableDocument
+from docrag.ingest.adopt import adopt, unlisted_documents
 from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.pipeline import Pipeline
 from docrag.ingest.report import (
@@ -85,7 +86,7 @@ def sync(storage: Storage, paths: Sequence[Path], options: SyncOptions) -> Inges
     Raises:
         NotFound: A path does not exist. Nothing is changed in that case.
         IndexInUse: This thread is changing the index already, or a migration is replacing it.
-        IndexMismatch: A migration has replaced the index since it was opened.
+        IndexReplaced: A migration has replaced the index since it was opened.
         StoreError: The index cannot be written. Everything reported before is safe.
     """
     started = time.perf_counter()
@@ -104,9 +105,12 @@ def sync(storage: Storage, paths: Sequence[Path], options: SyncOptions) -> Inges
             started = time.perf_counter()
             unreadable.clear()
             files = find_files(paths, unreadable.__setitem__)
+        storage.store.add_missing_indexes()
         storage.reconcile()
         plan = make_plan(paths, files, storage.manifest, sha256, again=options.again, unreadable=unreadable)
         report = apply_plan(storage, plan, options)
+        if not report.stopped:
+            report.unlisted = sorted(unlisted_documents(storage).values())
     report.seconds = time.perf_counter() - started
     return report
 
@@ -180,6 +184,9 @@ def apply_plan(storage: Storage, plan: IngestPlan, options: SyncOptions) -> Inge
     storage.settle()
     if options.image_base_url:
         report.addressed = storage.update_image_urls(options.image_base_url)
+    if not options.again:
+        for event in _adopt_stored(storage, plan):
+            tell(event)
     for event in _apply_without_reading(storage, plan, prune=options.prune):
         tell(event)
     if plan.contents:
@@ -196,6 +203,15 @@ def _drop_unfinished(storage: Storage, plan: IngestPlan) -> None:
     for row in storage.manifest.documents("writing"):
         if row.id not in plan.contents:
             storage.drop(row.id)
+
+
+def _adopt_stored(storage: Storage, plan: IngestPlan) -> Iterator[FileReport]:
+    """Take contents out of a plan of which every page is stored already."""
+    for document_id, pages in adopt(storage, plan.contents).items():
+        files = plan.contents.pop(document_id)
+        storage.manifest.adopt(document_id, pages, files)
+        for row in files:
+            yield FileReport(row.source, "adopted", pages)
 
 
 def _apply_without_reading(storage: Storage, plan: IngestPlan, *, prune: bool) -> Iterator[FileReport]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docrag.errors import IndexNotFound, SettingsError
+from docrag.errors import SettingsError
 from docrag.location.base import IndexLocation
 from docrag.location.directory import DirectoryLocation
 from docrag.location.names import index_name
@@ -64,15 +65,13 @@ def require_index(location: IndexLocation) -> Fingerprint:
     """
     fingerprint = location.fingerprint()
     if fingerprint is None:
-        raise IndexNotFound(
-            f"there is no index at {location.uri}", f"make one: docrag ingest FOLDER --index {location.uri}"
-        )
+        raise location.not_found()
     return fingerprint
 
 
 def _server_location(settings: Settings, address: Address) -> IndexLocation:
     from docrag.location.server import ServerLocation
-    from docrag.store.server.connection import connect
+    from docrag.store.server.connection import TIMEOUT, connect
     from docrag.store.server.schema import CollectionOptions
 
     key = settings.api_key.get_secret_value() if settings.api_key else ""
@@ -86,7 +85,15 @@ def _server_location(settings: Settings, address: Address) -> IndexLocation:
         settings.tenant or "", settings.shards, settings.replicas, settings.write_consistency
     )
     return ServerLocation(
-        lambda: connect(address, key, grpc_port=settings.grpc_port, ca_file=settings.ca_file or ""),
+        lambda: connect(
+            address,
+            key,
+            grpc_port=settings.grpc_port,
+            ca_file=settings.ca_file or "",
+            timeout=max(TIMEOUT, math.ceil(settings.server_timeout)),
+            read_timeout=settings.server_timeout,
+            write_timeout=settings.server_write_timeout,
+        ),
         _files_folder(settings, address),
         options,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docrag.errors import NotFound
+from docrag.errors import DocumentError, NotFound
 from docrag.ingest.staging import IMAGES
 from docrag.store.images import PageImages
 from docrag.types import page_id
@@ -49,12 +49,10 @@ class ServedPages:
         if not pages:
             raise self._unknown_page(document_id, number, index_name)
         [page] = pages
-        if page.image_path is None or not page.image_path.is_file():
-            raise NotFound(
-                f"there is no image of {page.file}, page {page.page}, on this machine",
-                "ingest the file here, or serve the index on the machine that ingested it",
-            )
-        return page.image_path
+        try:
+            return page.image_file()
+        except DocumentError as error:
+            raise NotFound(error.message, error.hint) from error
 
     def _unknown_page(self, document_id: str, number: int, index_name: str) -> NotFound:
         shown = " and ".join(self._names)

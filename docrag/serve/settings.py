@@ -59,6 +59,8 @@ class ServeSettings:
     """Seconds within which the body of a request must arrive."""
     upload_timeout: float = 900.0
     """Seconds within which an upload must arrive."""
+    server_timeout: float = 30.0
+    """Seconds for which a request waits for a Qdrant server that holds the index."""
     trace_queries: bool = False
     """Whether traces hold the text of queries."""
 
@@ -79,14 +81,19 @@ class ServeSettings:
         Args:
             settings: Say where the index is.
             pages_of: Addresses of other indexes whose page images are shown too.
-            values: All fields but folder, source and other_pages.
+            values: All fields but folder, source, server_timeout and other_pages.
 
         Raises:
             SettingsError: As for the class, or an index has an address that is not valid.
             IndexNotFound: Nothing of another index is on this machine.
         """
-        others = tuple(_other_pages(settings, uri) for uri in pages_of)
-        return cls(folder=local_folder(settings), source=name_of(settings), other_pages=others, **values)
+        return cls(
+            folder=local_folder(settings),
+            source=name_of(settings),
+            server_timeout=settings.server_timeout,
+            other_pages=tuple(_other_pages(settings, uri) for uri in pages_of),
+            **values,
+        )
 
     @classmethod
     def from_environment(cls, settings: Settings) -> Self:

@@ -319,3 +319,38 @@ def test_nothing_works_after_close_but_closing_again(store: Store, record: Make)
     for call in calls:
         with pytest.raises(StoreError, match="closed"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "payload"),
+    [((), ("metadata.page",)), (("patches",), None), (("caption", "bm25"), ()), ((), None)],
+)
+def test_a_query_brings_what_reading_its_pages_gives(
+    read_only: Store, vectors: tuple[str, ...], payload: tuple[str, ...] | None
+):
+    asked = query_module.plan_queries("hybrid", query_vectors(1, image=True), None, k=3)
+    plain = read_only.query(list(asked.values()))
+    found = read_only.query(list(asked.values()), vectors=vectors, payload=payload)
+    assert all(page.record is None for pages in plain for page in pages)
+    for pages, expected_pages in zip(found, plain, strict=True):
+        # The client's local mode adds in another order when it does the same again.
+        assert {page.id: page.score for page in pages} == pytest.approx(
+            {page.id: page.score for page in expected_pages}, rel=1e-5
+        )
+        read = read_only.retrieve([page.id for page in pages], vectors=vectors, payload=payload)
+        for page, expected in zip(pages, read, strict=True):
+            assert_same_record(page.record, expected)
+
+
+def assert_same_record(found: PageRecord | None, expected: PageRecord) -> None:
+    assert found is not None
+    assert (found.id, found.payload, set(found.vectors)) == (
+        expected.id,
+        expected.payload,
+        set(expected.vectors),
+    )
+    for name, vector in expected.vectors.items():
+        if isinstance(vector, SparseVector):
+            assert found.vectors[name] == vector
+        else:
+            np.testing.assert_array_equal(found.vectors[name], vector)

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,12 @@ import qdrant_edge as edge
 
 from docrag.common.files import FolderLock
 from docrag.errors import StoreError
-from docrag.store.layout import INTEGERS, KEYWORDS, Layout, validate_record
+from docrag.store.layout import Layout, validate_record
 from docrag.store.local import engine, translate
 from docrag.store.local.cache import PackedRecord, ReadKey, RecordCache
 from docrag.store.local.scroll import scroll_in_steps
 from docrag.store.local.snapshot import disk_bytes
+from docrag.store.local.wire import ids_in, with_records
 from docrag.store.requests import HasId, PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
 
@@ -75,7 +77,7 @@ class EdgeStore:
             raise StoreError(f"{path} exists already", "open it, or choose another folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         with FolderLock(path):
-            engine.create(path, layout, KEYWORDS, INTEGERS)
+            engine.create(path, layout)
         logger.info("created an index in %s", path)
         return cls.open(path, layout)
 
@@ -120,8 +122,29 @@ class EdgeStore:
         if self._written_bytes > RENEW_BYTES:
             self._renew()
 
-    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
-        """Answer several queries at once; for each a list of pages, best first."""
+    def query(
+        self,
+        requests: Sequence[QueryRequest],
+        *,
+        vectors: Sequence[str] = (),
+        payload: Sequence[str] | None = (),
+    ) -> list[list[ScoredId]]:
+        """Answer several queries at once; for each a list of pages, best first.
+
+        Args:
+            requests: The queries.
+            vectors: Names of the vectors to read of each page, into the `record` of its `ScoredId`.
+            payload: Payload keys to read of each page, nested ones with dots; None reads all.
+        """
+        rankings = self.rank(requests)
+        if not vectors and payload == ():
+            return rankings
+        found = ids_in(rankings)
+        records = {record.id: record for record in self.retrieve(found, vectors=vectors, payload=payload)}
+        return with_records(rankings, records)
+
+    def rank(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
+        """Answer several queries at once with ids and scores alone."""
         batch = edge.QueryBatchRequest([translate.to_query(request) for request in requests])
         with self._open_shard() as shard:
             answers = shard.query_batch(batch)
@@ -250,6 +273,20 @@ class EdgeStore:
         if changed:
             logger.info("optimised %s, %d MiB before", self.path, size >> 20)
             self._renew()
+
+    def add_missing_indexes(self) -> None:
+        """Make the payload indexes that an older docrag did not make."""
+        with self._open_shard() as shard:
+            existing = shard.info().payload_schema
+        missing = {key: kind for key, kind in engine.PAYLOAD_INDEXES.items() if key not in existing}
+        if not missing:
+            return
+        started = time.perf_counter()
+        for key, kind in missing.items():
+            self._update(edge.UpdateOperation.create_field_index(key, kind), [])
+        self.flush()
+        seconds = time.perf_counter() - started
+        logger.info("made payload indexes in %s for %s in %.1f s", self.path, ", ".join(missing), seconds)
 
     def close(self) -> None:
         """Wait for running calls, then flush and close the index; closing twice is harmless.

@@ -247,7 +247,7 @@ def test_text_search_finds_the_pages_of_docrags_text_mode(collection: QdrantClie
     assert {point.id: point.score for point in found} == pytest.approx(
         {hit.page_id: hit.score for hit in expected}, rel=1e-3
     )
-    assert found[0].payload["page_of"] == f"{CATERING}, page 3 of 3"
+    assert found[0].payload["page_of"] == f"{CATERING}, page 3 of 5"
     assert found[0].payload["image_url"].endswith(".jpg?card=1")
 
 
@@ -310,6 +310,6 @@ def test_a_graph_has_links(collection: QdrantClient):
 
 def test_the_filter_box_finds_pages(collection: QdrantClient):
     one_page, by_word, by_words_from = (filter_request(text).run(collection) for text in FILTERS)
-    assert [point.payload["page_of"] for point in one_page] == [f"{CATERING}, page 3 of 3"]
+    assert [point.payload["page_of"] for point in one_page] == [f"{CATERING}, page 3 of 5"]
     assert by_word
     assert {point.payload["metadata"]["file_name"] for point in by_words_from} == {"scan_20240212.pdf"}

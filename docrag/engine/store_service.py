@@ -49,6 +49,7 @@ class StoreService:
             "count": self._call("count"),
             "facet": self._call("facet"),
             "optimize": self._call("optimize"),
+            "add_missing_indexes": self._call("add_missing_indexes"),
             "version": self._call("version"),
         }
 

@@ -93,7 +93,7 @@ class Index:
             IndexMismatch: The index was built with other encoders.
         """
         from docrag.index.model_selection import choose_encoders, shared_encoders
-        from docrag.index.opening import open_storage
+        from docrag.index.opening import existing_fingerprint, open_storage
         from docrag.location.resolve import locate, require_index
         from docrag.settings import with_overrides
 
@@ -102,7 +102,7 @@ class Index:
         location = locate(settings)
         try:
             location.recover()
-            stored = location.fingerprint() if create else require_index(location)
+            stored = existing_fingerprint(location) if create else require_index(location)
             encoders = choose_encoders(settings, stored)
             storage = open_storage(location, encoders, settings.datatype)
             return cls(location, storage, shared_encoders(settings, encoders, storage.store), settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from docrag.errors import IndexMismatch
+from docrag.errors import IndexMismatch, IndexReplaced
 from docrag.ingest.manifest import Manifest
 from docrag.ingest.staging import IMAGES, MANIFEST
 from docrag.ingest.storage import Storage
@@ -27,7 +27,13 @@ def open_storage(location: IndexLocation, encoders: Encoders, datatype: Datatype
         datatype: How patches are stored. By default as in the existing index, or float16 for a new one.
     """
     stored = location.fingerprint()
-    return open_parts(location, stored, fingerprint_for(encoders, datatype, stored))
+    expected = fingerprint_for(encoders, datatype, stored or location.detached())
+    return open_parts(location, stored, expected)
+
+
+def existing_fingerprint(location: IndexLocation) -> Fingerprint | None:
+    """What the index at a location was built with, even if it has lost its name; None if there is none."""
+    return location.fingerprint() or location.detached()
 
 
 def fingerprint_for(
@@ -88,7 +94,7 @@ def _require_current(location: Location, expected: Fingerprint) -> None:
     """Check that the index is still the one that was opened.
 
     Raises:
-        IndexMismatch: A migration has put another one in its place.
+        IndexReplaced: A migration has put another one in its place.
     """
     current = location.fingerprint()
     if current is not None:
@@ -96,4 +102,4 @@ def _require_current(location: Location, expected: Fingerprint) -> None:
             require_equal(current, expected)
         except IndexMismatch as error:
             hint = f"open it again; {error.message}"
-            raise IndexMismatch(f"{location.uri} was migrated after it was opened", hint) from error
+            raise IndexReplaced(f"{location.uri} was migrated after it was opened", hint) from error

@@ -103,6 +103,7 @@ def sync(storage: Storage, paths: Sequence[Path], options: SyncOptions) -> Inges
             started = time.perf_counter()
             unreadable.clear()
             files = find_files(paths, unreadable.__setitem__)
+        storage.store.add_missing_indexes()
         storage.reconcile()
         plan = make_plan(paths, files, storage.manifest, sha256, again=options.again, unreadable=unreadable)
         report = apply_plan(storage, plan, options)

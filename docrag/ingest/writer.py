@@ -8,6 +8,7 @@ it replaces are removed.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ class Writer:
         self._pending: list[Future[list[FileReport]]] = []
         self._unflushed = 0
         self._finished: list[Finished] = []
+        self._written: Counter[str] = Counter()
+        """How many pages of each document, by id, were written and are not finished."""
 
     def __enter__(self) -> Self:
         return self
@@ -97,6 +100,7 @@ class Writer:
             if page.image is not None:
                 self._storage.images.write(page.document.id, page.number, page.image.jpeg)
         self._storage.store.upsert(batch.records)
+        self._written.update(record.payload["metadata"]["document_id"] for record in batch.records)
         self._finished += batch.finished
         self._unflushed += len(batch.records)
         return self._commit() if self._unflushed >= FLUSH_EVERY else []
@@ -112,6 +116,7 @@ class Writer:
 
     def _finish(self, finished: Finished) -> list[FileReport]:
         document = finished.document
+        written = self._written.pop(document.id, 0)
         pages = self._storage.count(document.id)
         if not pages:  # nothing of it could be read, so what was indexed before stays
             self._storage.drop(document.id)
@@ -119,7 +124,9 @@ class Writer:
                 FileReport(file.source, "failed", 0, finished.lost, finished.hint) for file in finished.files
             ]
         reports = [self._report(file, pages, finished) for file in finished.files]
-        self._storage.manifest.finish(document.id, pages, finished.lost, finished.files)
+        # Pages that an earlier run wrote may name files that no longer exist.
+        named = document.sources if written == pages else ()
+        self._storage.manifest.finish(document.id, pages, finished.lost, finished.files, named)
         self._storage.settle()
         logger.info("%s: %d pages stored", document.name, pages)
         return reports

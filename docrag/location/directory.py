@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docrag.common.files import FolderLock, is_writable, write_atomically
-from docrag.errors import IndexInUse, StoreError
+from docrag.errors import IndexInUse, IndexNotFound, StoreError
 from docrag.ingest.staging import Staging
+from docrag.location.base import no_index
 from docrag.location.names import FINGERPRINT, POINTS
 from docrag.store.layout import TEXTS, Fingerprint, require_equal
 
@@ -195,6 +196,13 @@ class DirectoryLocation:
 
     def close(self) -> None:
         """Do nothing: a directory holds no connection."""
+
+    def detached(self) -> None:
+        """None: a directory cannot lose its name."""
+
+    def not_found(self) -> IndexNotFound:
+        """The error that says that there is no index here."""
+        return no_index(self.uri)
 
     def staging(self) -> Location:
         """A directory inside this one, which nobody else uses."""

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docrag.errors import IndexNotFound, SettingsError
+from docrag.errors import SettingsError
 from docrag.location.base import IndexLocation
 from docrag.location.directory import DirectoryLocation
 from docrag.store.server.address import Address, is_address
@@ -54,9 +54,7 @@ def require_index(location: IndexLocation) -> Fingerprint:
     """
     fingerprint = location.fingerprint()
     if fingerprint is None:
-        raise IndexNotFound(
-            f"there is no index at {location.uri}", f"make one: docrag ingest FOLDER --index {location.uri}"
-        )
+        raise location.not_found()
     return fingerprint
 
 

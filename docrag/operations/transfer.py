@@ -26,7 +26,7 @@ from docrag.search import stages
 from docrag.settings import load_settings
 from docrag.store.archive import Archive, ArchivedPage, Contents, Part, page_state, state_of
 from docrag.store.layout import Fingerprint, Layout, require_equal, require_pages
-from docrag.store.payload import image_address, source_metadata
+from docrag.store.payload import current_form, image_address, source_metadata
 from docrag.types import PageRecord, SparseVector
 
 if TYPE_CHECKING:
@@ -234,6 +234,7 @@ def import_archive(
         StoreError: A part is damaged; the parts before it are imported.
     """
     storage.settle()
+    storage.store.add_missing_indexes()
     documents = [DocumentRow(**row) for row in contents.documents]
     for document in documents:
         if storage.manifest.document(document.id) is None:
@@ -384,7 +385,7 @@ def _localised(record: PageRecord, manifest: Manifest, base_url: str) -> PageRec
     sources = manifest.sources(metadata["document_id"])
     if sources:
         metadata.update(source_metadata(sources))
-    return replace(record, payload={**payload, "metadata": metadata})
+    return replace(record, payload=current_form({**payload, "metadata": metadata}))
 
 
 def _finish(storage: Storage, documents: Sequence[DocumentRow], files: Sequence[FileRow]) -> None:

@@ -77,6 +77,10 @@ class Store(Protocol):
         """Reorganise the index for search after a large ingest; harmless at any time."""
         ...
 
+    def add_missing_indexes(self) -> None:
+        """Make the payload indexes that an older docrag did not make; nothing happens where all exist."""
+        ...
+
     def close(self) -> None:
         """Flush and close the index."""
         ...

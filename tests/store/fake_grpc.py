@@ -1,7 +1,12 @@
-"""The same by gRPC: what FakeQdrant holds, behind the services of Qdrant's protobuf files."""
+"""The same by gRPC: what FakeQdrant holds, behind the services of Qdrant's protobuf files.
+
+Like the server, it gzips every answer for a client that accepts this, and it keeps the keys of payloads in
+another order than they were sent, since they are maps in protobuf.
+"""
 
 from __future__ import annotations
 
+import random
 import threading
 import warnings
 from collections.abc import Callable
@@ -12,6 +17,9 @@ import grpc
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as proto
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+
+GZIP_IF_ACCEPTED = ("grpc.default_compression_level", 1)
+"""The lowest level is gzip if the client accepts it, and no compression if it does not."""
 
 COMPLETED = proto.PointsOperationResponse(
     result=proto.UpdateResult(operation_id=1, status=proto.UpdateStatus.Completed)
@@ -26,17 +34,23 @@ class FakeGrpc:
         db: Where they are.
         faults: Status codes of the first upserts; None carries one out and says UNAVAILABLE.
         tls: Key and certificates, each as PEM, which encrypt it.
+        flat: Whether vectors are answered as Qdrant 1.16 does, all rows in one list. Later versions answer
+            with a message for each row.
     """
 
     def __init__(
-        self, db: QdrantClient, *faults: grpc.StatusCode | None, tls: tuple[bytes, bytes] | None = None
+        self,
+        db: QdrantClient,
+        *faults: grpc.StatusCode | None,
+        tls: tuple[bytes, bytes] | None = None,
+        flat: bool = False,
     ) -> None:
         self.faults = list(faults)
         self.words = "scripted"
         """The details of the faults."""
         self.upserts: list[proto.UpsertPoints] = []
         self.metadata: dict[str, str] = {}
-        self._server = grpc.server(ThreadPoolExecutor(4))
+        self._server = grpc.server(ThreadPoolExecutor(4), options=[GZIP_IF_ACCEPTED])
         self.port = (
             self._server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([tls]))
             if tls
@@ -45,22 +59,27 @@ class FakeGrpc:
         lock = threading.Lock()
 
         def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-            def answer(_: object, request: Any, context: grpc.ServicerContext) -> Any:
+            def respond(_: object, request: Any, context: grpc.ServicerContext) -> Any:
                 self.metadata = dict(context.invocation_metadata())
                 try:
                     with lock, warnings.catch_warnings():
                         warnings.simplefilter("ignore")  # local mode says that it is no server
-                        return method(db, request)
+                        answer = method(db, request)
+                        if flat:
+                            flatten_vectors(answer)
+                        return answer
                 except ValueError as error:
                     missing = str(error).endswith("not found")
                     code = grpc.StatusCode.NOT_FOUND if missing else grpc.StatusCode.INVALID_ARGUMENT
                     context.abort(code, str(error))
 
-            return answer
+            return respond
 
         def upsert(db: QdrantClient, request: proto.UpsertPoints) -> Any:
             self.upserts.append(request)
             points = [GrpcToRest.convert_point_struct(point) for point in request.points]
+            for point in points:
+                point.payload = shuffled(point.payload)
             db.upsert(request.collection_name, points)
             return COMPLETED
 
@@ -109,7 +128,52 @@ def vectors_of(request: Any) -> Any:
 
 
 def record_of(record: models.Record) -> Any:
-    return RestToGrpc.convert_record(record.model_copy(update={"payload": record.payload or {}}))
+    return RestToGrpc.convert_record(with_shuffled_payload(record))
+
+
+def scored_of(point: models.ScoredPoint) -> Any:
+    return RestToGrpc.convert_scored_point(with_shuffled_payload(point))
+
+
+def with_shuffled_payload(point: Any) -> Any:
+    return point.model_copy(update={"payload": shuffled(point.payload or {})})
+
+
+def shuffled(value: Any) -> Any:
+    """The same value with the keys of all its dictionaries in another order."""
+    if isinstance(value, list):
+        return [shuffled(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    keys = random.sample(sorted(value), len(value))
+    return {key: shuffled(value[key]) for key in keys}
+
+
+def flatten_vectors(answer: Any) -> None:
+    """Turn the vectors of an answer into the form of Qdrant 1.16."""
+    points = getattr(answer, "result", [])
+    if isinstance(answer, proto.QueryBatchResponse):
+        points = [point for batch in answer.result for point in batch.result]
+    elif not isinstance(answer, proto.GetResponse | proto.ScrollResponse):
+        return
+    for point in points:
+        for vector in point.vectors.vectors.vectors.values():
+            flatten_vector(vector)
+
+
+def flatten_vector(vector: Any) -> None:
+    kind = vector.WhichOneof("vector")
+    if kind == "dense":
+        flat = proto.VectorOutput(data=vector.dense.data)
+    elif kind == "sparse":
+        flat = proto.VectorOutput(
+            data=vector.sparse.values, indices=proto.SparseIndices(data=vector.sparse.indices)
+        )
+    else:
+        rows = vector.multi_dense.vectors
+        numbers = [number for row in rows for number in row.data]
+        flat = proto.VectorOutput(data=numbers, vectors_count=len(rows))
+    vector.CopyFrom(flat)
 
 
 def create(db: QdrantClient, request: Any) -> Any:
@@ -185,7 +249,7 @@ def count(db: QdrantClient, request: Any) -> Any:
 
 
 def set_payload(db: QdrantClient, request: Any) -> Any:
-    values = GrpcToRest.convert_payload(request.payload)
+    values = shuffled(GrpcToRest.convert_payload(request.payload))
     chosen = GrpcToRest.convert_points_selector(request.points_selector)
     db.set_payload(request.collection_name, values, chosen, request.key or None)
     return COMPLETED
@@ -200,10 +264,7 @@ def query_batch(db: QdrantClient, request: Any) -> Any:
     asked = [GrpcToRest.convert_query_points(one) for one in request.query_points]
     answers = db.query_batch_points(request.collection_name, asked)
     return proto.QueryBatchResponse(
-        result=[
-            proto.BatchResult(result=[RestToGrpc.convert_scored_point(point) for point in answer.points])
-            for answer in answers
-        ]
+        result=[proto.BatchResult(result=[scored_of(point) for point in answer.points]) for answer in answers]
     )
 
 

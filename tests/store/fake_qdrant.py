@@ -1,11 +1,13 @@
 """A Qdrant server by REST on this machine: the client's local mode behind the server's routes.
 
 Requests are checked against Qdrant's OpenAPI, and bodies are read by the models that qdrant-client generates
-from it, which forbid unknown keys: a request that Qdrant would not understand is refused here too.
+from it, which forbid unknown keys: a request that Qdrant would not understand is refused here too. Like the
+server, it gzips every answer for a client that accepts this.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import socket
@@ -52,6 +54,15 @@ class Fault:
     """The error, where there is a status."""
 
 
+ONE_SHARD = models.CollectionClusterInfo(
+    peer_id=1,
+    shard_count=1,
+    local_shards=[models.LocalShardInfo(shard_id=0, points_count=0, state=models.ReplicaState.ACTIVE)],
+    remote_shards=[],
+    shard_transfers=[],
+)
+"""What a server says that belongs to no cluster."""
+
 ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
     ("GET", r"/collections", None, lambda db: db.get_collections()),
     ("GET", r"/aliases", None, lambda db: db.get_aliases()),
@@ -62,6 +73,7 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
         lambda db, body: db.update_collection_aliases(body.actions),
     ),
     ("GET", r"/collections/([^/]+)", None, lambda db, name: db.get_collection(name)),
+    ("GET", r"/collections/([^/]+)/cluster", None, lambda db, name: ONE_SHARD),
     ("DELETE", r"/collections/([^/]+)", None, lambda db, name: db.delete_collection(name)),
     ("PUT", r"/collections/([^/]+)", models.CreateCollection, lambda db, name, body: create(db, name, body)),
     (
@@ -100,6 +112,12 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
         r"/collections/([^/]+)/points/payload",
         models.SetPayload,
         lambda db, name, body: db.set_payload(name, body.payload, body.points or body.filter, body.key),
+    ),
+    (
+        "POST",
+        r"/collections/([^/]+)/points/batch",
+        models.UpdateOperations,
+        lambda db, name, body: db.batch_update_points(name, body.operations),
     ),
     (
         "POST",
@@ -169,16 +187,20 @@ class FakeQdrant:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.requests: list[Sent] = []
+        self.payload_schema: dict[str, Any] | None = None
+        """The payload indexes of its collections; None says that there are none, as local mode does."""
         self.db = QdrantClient(":memory:")
         self.faults = list(faults)
         self.faulty = r"/collections/[^/]+/points"
+        self.faulty_method = ""
+        """The method of the requests that have faults; empty for any."""
         self.most_bytes = most_bytes
         self.version = version
         self.key = key
         self.states: dict[str, Any] = {}
         """What replaces parts of the descriptions of collections, such as their status."""
         self.cluster: dict[str, Any] | None = None
-        """How the shards of each collection are spread; None is a server that does not tell."""
+        """How the shards of each collection are spread; None is a server that belongs to no cluster."""
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._scheme = "https" if tls else "http"
@@ -200,11 +222,11 @@ class FakeQdrant:
         self._server.server_close()
         self.db.close()
 
-    def fault_for(self, path: str) -> Fault:
+    def fault_for(self, method: str, path: str) -> Fault:
         """The next fault, where the request is one of those that have them."""
         with self.lock:
-            hit = self.faults and re.fullmatch(self.faulty, path)
-            return self.faults.pop(0) if hit else Fault()
+            hit = self.faulty_method in ("", method) and re.fullmatch(self.faulty, path)
+            return self.faults.pop(0) if self.faults and hit else Fault()
 
     def answer(self, sent: Sent) -> tuple[int, Any]:
         """Status and body."""
@@ -238,8 +260,21 @@ class FakeQdrant:
                 given = [*match.groups(), *([TypeAdapter(kind).validate_json(sent.body)] if kind else [])]
                 with self.lock, warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # local mode says that it is no server
-                    return TypeAdapter(Any).dump_python(do(self.db, *given), mode="json")
+                    result = TypeAdapter(Any).dump_python(do(self.db, *given), mode="json")
+                self._note_indexes(method, path, given, result)
+                return result
         raise ValueError(f"{method} {path} not found")
+
+    def _note_indexes(self, method: str, path: str, given: list[Any], result: Any) -> None:
+        """Keep the payload indexes that are made, and describe them with the collection."""
+        if self.payload_schema is None:
+            return
+        if method == "PUT" and path.endswith("/index"):
+            schema = given[-1].field_schema
+            kind = getattr(schema, "type", schema)
+            self.payload_schema[given[-1].field_name] = {"data_type": kind.value, "points": 0}
+        if method == "GET" and isinstance(result, dict) and "payload_schema" in result:
+            result["payload_schema"] = self.payload_schema
 
 
 class _Server(ThreadingHTTPServer):
@@ -255,7 +290,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def receive(self) -> None:
         parts = urlsplit(self.path)
-        fault = self.fake.fault_for(parts.path)
+        fault = self.fake.fault_for(self.command, parts.path)
         length = int(self.headers.get("Content-Length", 0))
         if fault.cut == "reading":
             self.rfile.read(length // 2)
@@ -275,6 +310,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def say(self, status: int, body: Any, headers: dict[str, str], cut: str = "") -> None:
         content = (body if isinstance(body, str) else json.dumps(body)).encode()
+        if "gzip" in self.headers.get("Accept-Encoding", ""):
+            content = gzip.compress(content, compresslevel=1)  # the server's level
+            headers = {"Content-Encoding": "gzip", **headers}
         if cut == "after":
             self.hang_up()
             return

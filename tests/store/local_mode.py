@@ -17,6 +17,8 @@ from docrag.types import PageRecord, SparseVector, Vector
 class ModelWire:
     """Passes points to the client as its own models."""
 
+    keeps_order = True
+
     def __init__(self, client: QdrantClient | None) -> None:
         self._client = client
 

@@ -83,6 +83,14 @@ class ReadOnlyStore(EdgeStore, ForkAware):
         """
         raise self._refusal()
 
+    def add_missing_indexes(self) -> None:
+        """Refuse to write.
+
+        Raises:
+            StoreError: Always.
+        """
+        raise self._refusal()
+
     def flush(self) -> None:
         """Do nothing, since nothing was written."""
 

@@ -15,13 +15,18 @@ import httpx
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from docrag.store.server.refusals import REQUEST_OVER_RATE, TOO_OLD, refusal_hint
+
 Error = TypeVar("Error", bound=BaseException)
 
-BUSY = 429
-TOO_LARGE = 413
+BAD_REQUEST = 400
+FORBIDDEN = 403
 NOT_FOUND = 404
+NOT_SUPPORTED = 405
 TIMED_OUT = 408
-INSUFFICIENT_STORAGE = 507
+TOO_LARGE = 413
+BUSY = 429
+STORAGE_FULL = 507
 
 # Reasons that are no HTTP status: no answer, an answer that is not Qdrant's, and a certificate that is not
 # trusted, made for another host name or out of date, or a server that does not speak TLS.
@@ -42,13 +47,15 @@ HINTS: Mapping[int, str] = {
     WRONG_NAME: "write the address with the name that the certificate was made for",
     EXPIRED: "renew the server's certificate, or set the clock of this machine",
     NO_TLS: "if the server speaks plain http there, write http:// in the address",
-    400: "the server's version may be too old: docrag is tested with 1.19 and later",
+    BAD_REQUEST: "the server does not accept this request; its log may say more",
     401: "give the server's key as DOCRAG_API_KEY",
-    403: "the key does not allow this: give one that may write as DOCRAG_API_KEY",
+    FORBIDDEN: "the key does not allow this: give one that does as DOCRAG_API_KEY",
     NOT_FOUND: "check the address and the name of the collection",
-    TOO_LARGE: "raise service.max_request_size_mb of the server, or keep fewer patches",
+    NOT_SUPPORTED: TOO_OLD,
+    TOO_LARGE: "use gRPC, which has no such limit (DOCRAG_GRPC_PORT), or raise the limit: "
+    "service.max_request_size_mb of the server, or that of a proxy before it",
     BUSY: "the server is overloaded, or a limit of its own is reached: send fewer requests, or try later",
-    INSUFFICIENT_STORAGE: "free some space on the server's disk, and run the same again",
+    STORAGE_FULL: "free some space on the server's disk, and run the same again",
 }
 """What to try, by HTTP status or reason."""
 
@@ -94,6 +101,8 @@ class Failure:
     @property
     def temporary(self) -> bool:
         """Whether the same request may succeed later."""
+        if REQUEST_OVER_RATE in self.message:
+            return False
         return self.status in (NO_ANSWER, BUSY) or self.machine_failed
 
     @property
@@ -105,20 +114,21 @@ class Failure:
     def disk_full(self) -> bool:
         """Whether the server's disk is full, which no retry changes."""
         is_full = self.status >= 500 and _FULL.search(self.message) is not None
-        return is_full or self.status == INSUFFICIENT_STORAGE
+        return is_full or self.status == STORAGE_FULL
 
     @property
     def hint(self) -> str:
         """What to try; empty if there is no advice."""
         if self.disk_full:
-            return HINTS[INSUFFICIENT_STORAGE]
+            return HINTS[STORAGE_FULL]
         if self.status >= 500:
             said = self.message.lower()
             for words, hint in _HINTS_BY_WORDS.items():
                 if words in said:
                     return hint
         default = "see the server's log, and try again later" if self.status >= 500 else ""
-        return HINTS.get(self.status, default)
+        known = refusal_hint(self.message) if self.answered else ""
+        return known or HINTS.get(self.status, default)
 
 
 def failure_of(error: Exception) -> Failure:
@@ -223,7 +233,7 @@ _CODES: Mapping[Any, int] = {
     grpc.StatusCode.ALREADY_EXISTS: 409,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.UNIMPLEMENTED: 400,
+    grpc.StatusCode.UNIMPLEMENTED: NOT_SUPPORTED,
 }
 
 
@@ -235,6 +245,8 @@ def _read_grpc_error(error: Any) -> Failure:
         return Failure.no_time()
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         message = _plain_words(message)
+    if message.startswith("Insufficient storage"):  # shares RESOURCE_EXHAUSTED with rate limits
+        return Failure(STORAGE_FULL, message)
     return Failure(_CODES.get(error.code(), 500), message)
 
 

@@ -9,24 +9,28 @@ be lost; that machine's next ingest renews it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
-from typing import Self
+from typing import Self, TypeVar
 from uuid import uuid4
 
 from qdrant_client import models
 
+from docrag.errors import IndexNotFound, IndexReplaced, ServerRefused
 from docrag.store.requests import FieldMatch, PayloadCondition, PayloadFilter
 from docrag.store.server import alias
+from docrag.store.server.failures import NOT_FOUND
 from docrag.store.server.schema import HELD_BY
 from docrag.store.server.store import ServerStore
 from docrag.store.server.translate import to_filter
 from docrag.types import PageRecord
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 _DOCUMENT_ID = "metadata.document_id"
 
@@ -50,10 +54,13 @@ class SharedStore(ServerStore):
     """A `ServerStore` that holds pages under a name, and removes only pages that no other machine holds.
 
     Create it with `of`. It keeps using the collection that the alias pointed to at that time: after a
-    migration an open process would otherwise query the new vectors with the old encoders.
+    migration an open process would otherwise query the new vectors with the old encoders. Once the alias
+    points elsewhere, `flush` raises IndexReplaced, and so does every call if the collection is gone.
     """
 
     holder: str
+    name: str
+    """The alias or collection by which the index is known; others find pages only under this name."""
 
     @classmethod
     def of(cls, store: ServerStore, holder: str) -> Self:
@@ -61,7 +68,18 @@ class SharedStore(ServerStore):
         collection = alias.collection_behind(store.connection, store.collection) or store.collection
         shared = cls(store.connection, collection, store.layout)
         shared.holder = holder
+        shared.name = store.collection
         return shared
+
+    def flush(self) -> None:
+        """Return once everything written would survive a power cut, and is what the index's name shows.
+
+        Raises:
+            IndexReplaced: A migration has replaced the collection: what was written to it cannot be found.
+            IndexNotFound: The alias is gone.
+        """
+        super().flush()
+        self._require_named()
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Write records, adding this holder to those that they have; see `ServerStore.upsert`."""
@@ -95,6 +113,46 @@ class SharedStore(ServerStore):
     def holders(self) -> Iterator[tuple[str, frozenset[str]]]:
         """Yield each document with the names of the machines that hold pages of it."""
         return self._claims(PayloadFilter())
+
+    def _require_named(self) -> None:
+        """Check that the index's name still shows this collection.
+
+        Raises:
+            IndexReplaced: It shows another one.
+            IndexNotFound: It shows none.
+        """
+        if self.name == self.collection:  # a staging collection, or one that is used under its own name
+            return
+        current = alias.alias_target(self.connection, self.name)
+        uri = f"{self.connection.address.url}/{self.name}"
+        if current is None:
+            raise IndexNotFound(
+                f"the alias {uri} is gone, and nobody finds what is written to {self.collection}",
+                "run the same again, which sets the alias again if the collection is still there",
+            )
+        if current != self.collection:
+            raise IndexReplaced(
+                f"{uri} was migrated after it was opened: it is {current} now, and was {self.collection}",
+                "run the same again, or open the index again",
+            )
+
+    def _call(self, do: Callable[[], Result]) -> Result:
+        """Make a request; one about a collection that is gone ends with the reason.
+
+        Raises:
+            IndexReplaced: A migration has replaced and dropped the collection.
+            IndexNotFound: The collection, or its alias, was dropped.
+        """
+        try:
+            return super()._call(do)
+        except ServerRefused as refused:
+            if refused.status != NOT_FOUND or self.connection.info(self.collection):
+                raise
+            self._require_named()
+            raise IndexNotFound(
+                f"the collection {self.connection.address.url}/{self.collection} is gone",
+                "ingest the documents again to make it anew",
+            ) from refused
 
     def _held_by_this(self) -> FieldMatch:
         return FieldMatch(HELD_BY, (self.holder,))

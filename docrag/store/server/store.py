@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,13 +18,17 @@ from docrag.store.layout import Fingerprint, Layout, page_name, validate_record
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.connection import Connection
-from docrag.store.server.failures import TOO_LARGE
+from docrag.store.server.failures import BAD_REQUEST, BUSY, FORBIDDEN, TOO_LARGE
 from docrag.store.server.health import collection_health
+from docrag.store.server.key_order import KeyOrder
+from docrag.store.server.limits import NO_LIMITS, CollectionLimits, chunks, read_limits
+from docrag.store.server.payload_indexes import add_missing_indexes
 from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
     fingerprint_metadata,
     read_fingerprint,
+    read_options,
     require_layout,
 )
 from docrag.store.server.translate import to_filter, to_query
@@ -38,6 +44,8 @@ _MAX_FACETS = 1_000_000
 
 _SCROLL_SIZE = 256
 """Records without vectors that one request reads."""
+_COUNT_SIZE = 10_000
+"""Records of which one request reads nothing but the ids, where the server may not count."""
 _RETRIEVE_SIZE = 16
 """Records with vectors that one request reads: 2.6 MB each as JSON."""
 
@@ -64,6 +72,8 @@ class ServerStore:
         """The name that requests use: an alias or a collection."""
         self.layout = layout
         self._max_bytes = MAX_REQUEST_BYTES
+        self._key_order = None if connection.wire.keeps_order else KeyOrder(connection.client, self._write)
+        self._limits = NO_LIMITS
         self._closed = False
 
     @classmethod
@@ -76,16 +86,15 @@ class ServerStore:
     ) -> Self:
         """Create an empty index at the connection's address, or complete one that was interrupted.
 
+        If another machine has created it in the meantime, it is opened; see `alias.make_index`.
+
         Raises:
-            StoreError: There is an index or a collection at the address already.
+            IndexMismatch: There is an index at the address that was built with other models.
+            StoreError: There is a collection at the address that docrag did not create.
             ServerRefused: The server does not create it.
         """
-        name = connection.address.collection
-        if alias.collection_behind(connection, name):
-            raise StoreError(f"{connection.address} exists already", "open it, or choose another name")
-        collection = alias.make_staging(connection, layout, fingerprint, options)
-        alias.switch_alias(connection, name, collection)
-        return cls(connection, name, layout)
+        alias.make_index(connection, layout, fingerprint, options)
+        return cls(connection, connection.address.collection, layout)
 
     @classmethod
     def open(cls, connection: Connection, layout: Layout) -> Self:
@@ -131,10 +140,19 @@ class ServerStore:
         return read_fingerprint(info, self.collection) if info else None
 
     def set_fingerprint(self, fingerprint: Fingerprint) -> None:
-        """Replace the stored fingerprint by one that names the same weights under another path."""
+        """Replace the stored fingerprint by one that names the same weights under another path.
+
+        With a key that may not change the collection, the old path stays, which does no harm.
+        """
         name = alias.collection_behind(self.connection, self.collection) or self.collection
-        metadata = fingerprint_metadata(fingerprint)
-        self.connection.call(lambda: self.connection.client.update_collection(name, metadata=metadata))
+        info = self.connection.info(name)
+        metadata = fingerprint_metadata(fingerprint, info.config.metadata if info else None)
+        try:
+            self.connection.call(lambda: self.connection.client.update_collection(name, metadata=metadata))
+        except ServerRefused as refused:
+            if refused.status != FORBIDDEN:
+                raise
+            logger.info("the key may not change %s: its fingerprint keeps the old path of the weights", name)
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Validate all records, then write them; a record with an existing id replaces it.
@@ -144,12 +162,13 @@ class ServerStore:
 
         Raises:
             InvalidRecord: A record does not fit the layout, and none is written; or a single page is larger
-                than the server accepts.
+                than the server accepts, and some of the records may have been written.
             ServerUnreachable: The server does not answer; some of the records may have been written.
             ServerRefused: The server does not accept them.
         """
         for record in records:
             validate_record(record, self.layout)
+            self._limits.require_record(record)
         for batch in batches(map(self.connection.wire.pack, records), self._max_bytes):
             self._send(batch)
 
@@ -158,10 +177,13 @@ class ServerStore:
         self._require_open()
 
     def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
-        """Answer several queries in one request; for each a list of pages, best first."""
-        client, queries = self.connection.client, [to_query(request) for request in requests]
-        responses = self._call(lambda: client.query_batch_points(self.collection, queries))
-        return [[ScoredId(str(point.id), point.score) for point in response.points] for response in responses]
+        """Answer several queries in one request, or in more where the server limits them.
+
+        Returns:
+            For each query a list of pages, best first.
+        """
+        queries = [to_query(request) for request in requests]
+        return self._within_limits(lambda limits: self._query(queries, limits))
 
     def retrieve(
         self, ids: Sequence[str], *, vectors: Sequence[str] = (), payload: Sequence[str] | None = None
@@ -184,20 +206,19 @@ class ServerStore:
         self, filter: PayloadFilter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
         """Yield every record that matches, without vectors."""
-        condition = to_filter(filter)
-        offset: Any = None
-        while True:
-            points, offset = self._read_next(condition, payload, offset)
-            yield from map(to_record, points)
-            if offset is None:
-                return
+        return self._scroll(to_filter(filter), payload)
 
     def set_payload(
         self, values: Mapping[str, Any], filter: PayloadFilter, *, key: str | None = None
     ) -> None:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
         client, payload, condition = self.connection.client, dict(values), to_filter(filter)
-        self._write(lambda: client.set_payload(self.collection, payload, condition, key, wait=True))
+
+        def set_within(limits: CollectionLimits) -> None:
+            fitted = limits.fit_filter(condition)
+            self._write(lambda: client.set_payload(self.collection, payload, fitted, key, wait=True))
+
+        self._within_limits(set_within)
 
     def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match; the server frees their space in the background."""
@@ -205,8 +226,8 @@ class ServerStore:
 
     def count(self, filter: PayloadFilter | None = None) -> int:
         """Return exactly how many records match."""
-        client, condition = self.connection.client, to_filter(filter)
-        return self._call(lambda: client.count(self.collection, condition, exact=True)).count
+        condition = to_filter(filter)
+        return self._within_limits(lambda limits: self._count(condition, limits))
 
     def facet(self, key: str) -> dict[str, int]:
         """Return how many records have each value of an indexed keyword field."""
@@ -225,6 +246,12 @@ class ServerStore:
         """Do nothing: the server optimises by itself."""
         self._require_open()
 
+    def add_missing_indexes(self) -> None:
+        """Make the payload indexes that an older docrag did not make."""
+        info = self.connection.info(self.collection)
+        if info is not None:
+            add_missing_indexes(self.connection, self.collection, read_options(info))
+
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
         self._closed = True
@@ -239,8 +266,11 @@ class ServerStore:
         self.close()
 
     def _delete(self, filter: models.Filter) -> None:
-        selector = models.FilterSelector(filter=filter)
-        self._write(lambda: self.connection.client.delete(self.collection, selector, wait=True))
+        def delete_within(limits: CollectionLimits) -> None:
+            selector = models.FilterSelector(filter=limits.fit_filter(filter))
+            self._write(lambda: self.connection.client.delete(self.collection, selector, wait=True))
+
+        self._within_limits(delete_within)
 
     def _send(self, batch: Sequence[PackedPoint]) -> None:
         """Write a batch, split as often as the server, or a proxy before it, finds it too large."""
@@ -249,22 +279,41 @@ class ServerStore:
             points = waiting.pop()
             size = sum(point.size for point in points)
             middle = len(points) // 2
-            if middle and size > self._max_bytes:
+            if middle and (
+                size > self._max_bytes or len(points) > (self._limits.upsert_batch or len(points))
+            ):
                 logger.info("splitting a batch of %d pages, %d bytes", len(points), size)
                 waiting += [points[middle:], points[:middle]]
                 continue
             try:
                 self._write(partial(self.connection.wire.send, self.collection, points))
+                if self._key_order:
+                    self._key_order.restore(self.collection, [point.record for point in points])
             except ServerRefused as refused:
-                if refused.status != TOO_LARGE:
-                    raise
-                if not middle:
-                    name = page_name(points[0].record)
-                    raise InvalidRecord(f"{name}: {size} bytes, {refused.message}", refused.hint) from refused
-                # A little more than half, since the two parts are not equally large.
-                self._max_bytes = min(self._max_bytes, size * 6 // 10)
-                logger.info("the server refused %d bytes: sending at most %d", size, self._max_bytes)
+                self._learn_from(refused, points, size)
                 waiting.append(points)
+
+    def _learn_from(self, refused: ServerRefused, points: Sequence[PackedPoint], size: int) -> None:
+        """Note a limit that a batch exceeded, so that it can be sent again in parts.
+
+        Raises:
+            InvalidRecord: A single page exceeds a limit.
+            ServerRefused: No limit explains the refusal.
+        """
+        if refused.status == TOO_LARGE:
+            if len(points) == 1:
+                name = page_name(points[0].record)
+                raise InvalidRecord(f"{name}: {size} bytes, {refused.message}", refused.hint) from refused
+            # A little more than half, since the two parts are not equally large.
+            self._max_bytes = min(self._max_bytes, size * 6 // 10)
+            logger.info("the server refused %d bytes: sending at most %d", size, self._max_bytes)
+        elif refused.status == BUSY and len(points) > 1:  # more than the server's rate allows in a minute
+            self._limits = replace(self._limits, upsert_batch=len(points) // 2)
+            logger.info("the server refused %d pages at once: sending half of them", len(points))
+        else:
+            self._relearn_limits(refused)
+            for point in points:
+                self._limits.require_record(point.record)
 
     def _write(self, do: Callable[[], models.UpdateResult | models.UpdateStatus]) -> None:
         """Make a write request that the server must have applied when this returns."""
@@ -287,27 +336,114 @@ class ServerStore:
         )
         return map(to_record, points)
 
+    def _scroll(self, filter: models.Filter | None, payload: Sequence[str] | None) -> Iterator[PageRecord]:
+        """Yield every record that matches, without vectors."""
+        offset: Any = None
+        while True:
+            points, offset = self._read_next(filter, payload, offset)
+            yield from map(to_record, points)
+            if offset is None:
+                return
+
     def _read_next(
         self, filter: models.Filter | None, payload: Sequence[str] | None, offset: Any
     ) -> tuple[list[models.Record], Any]:
         """Read the next records of a scroll; returns them and the offset after them, None at the end."""
-        return self._call(
-            lambda: self.connection.client.scroll(
-                self.collection,
-                filter,
-                limit=_SCROLL_SIZE,
-                offset=offset,
-                with_payload=_payload_selector(payload),
+        size = _SCROLL_SIZE if payload is None or payload else _COUNT_SIZE
+        return self._within_limits(
+            lambda limits: self._call(
+                lambda: self.connection.client.scroll(
+                    self.collection,
+                    limits.fit_filter(filter),
+                    limit=limits.cap(size),
+                    offset=offset,
+                    with_payload=_payload_selector(payload),
+                )
             )
         )
 
+    def _query(
+        self, queries: Sequence[models.QueryRequest], limits: CollectionLimits
+    ) -> list[list[ScoredId]]:
+        """Answer queries in as few requests as the limits allow."""
+        pages = self.count() if limits.unindexed else 0
+        parts = [
+            (place, part) for place, query in enumerate(queries) for part in limits.fit_query(query, pages)
+        ]
+        # By id, since a page may move to the next part while others write.
+        found: list[dict[str, ScoredId]] = [{} for _ in queries]
+        for batch in chunks(parts, limits.search_batch):
+            rankings = self._query_batch([part for _, part in batch])
+            for (place, _), ranking in zip(batch, rankings, strict=True):
+                for page in ranking:
+                    found[place].setdefault(page.id, page)
+        return [list(pages.values()) for pages in found]
+
+    def _query_batch(self, queries: Sequence[models.QueryRequest]) -> list[list[ScoredId]]:
+        """Answer queries in one request."""
+        client = self.connection.client
+        responses = self._call(lambda: client.query_batch_points(self.collection, queries))
+        return [[ScoredId(str(point.id), point.score) for point in response.points] for response in responses]
+
+    def _count(self, filter: models.Filter | None, limits: CollectionLimits) -> int:
+        """Count exactly; where the server may not do that, by reading the ids."""
+        if not limits.allow_exact:
+            return sum(1 for _ in self._scroll(filter, payload=()))
+        client, fitted = self.connection.client, limits.fit_filter(filter)
+        return self._call(lambda: client.count(self.collection, fitted, exact=True)).count
+
     def _facet(self, key: str, filter: PayloadFilter | None = None) -> dict[str, int]:
         """Return how many of the records that match have each value of an indexed keyword field."""
-        client, condition = self.connection.client, to_filter(filter)
-        facet = self._call(
-            lambda: client.facet(self.collection, key, facet_filter=condition, limit=_MAX_FACETS, exact=True)
-        )
-        return {str(hit.value): hit.count for hit in facet.hits if hit.count}
+        condition = to_filter(filter)
+        return self._within_limits(lambda limits: self._count_values(key, condition, limits))
+
+    def _count_values(
+        self, key: str, filter: models.Filter | None, limits: CollectionLimits
+    ) -> dict[str, int]:
+        """Count the records with each value; where the server may not tell them all, by reading them."""
+        if limits.allow_exact:
+            client, fitted, size = self.connection.client, limits.fit_filter(filter), limits.cap(_MAX_FACETS)
+            facet = self._call(
+                lambda: client.facet(self.collection, key, facet_filter=fitted, limit=size, exact=True)
+            )
+            if len(facet.hits) < size:
+                return {str(hit.value): hit.count for hit in facet.hits if hit.count}
+            logger.info("%s has more values of %s than one request may ask for", self.collection, key)
+        counts: Counter[str] = Counter()
+        for record in self._scroll(filter, payload=[key]):
+            counts.update(_values_of(record.payload, key))
+        return dict(counts)
+
+    def _within_limits(self, do: Callable[[CollectionLimits], Result]) -> Result:
+        """Return what `do` returns; if the server refuses it, read the collection's limits and do it again.
+
+        Args:
+            do: Makes requests that keep to the limits; it is called again if they were not known yet.
+        """
+        try:
+            return do(self._limits)
+        except ServerRefused as refused:
+            self._relearn_limits(refused)
+        return do(self._limits)
+
+    def _relearn_limits(self, refused: ServerRefused) -> None:
+        """Read the limits of the collection after a refusal.
+
+        Raises:
+            ServerRefused: They were known, or they have nothing to do with it.
+        """
+        if refused.status == BUSY and self._limits.search_batch != 1:
+            logger.info("the searches of one request cost more than a minute allows: sending them singly")
+            self._limits = replace(self._limits, search_batch=1)
+            return
+        if refused.status != BAD_REQUEST:
+            raise refused
+        info = self.connection.info(self.collection)
+        limits = read_limits(info) if info else NO_LIMITS
+        if limits in (self._limits, NO_LIMITS):
+            raise refused
+        logger.info("%s is in strict mode: requests keep to %s from now on", self.collection, limits)
+        self._limits = limits
 
     def _call(self, do: Callable[[], Result]) -> Result:
         """Make a request that changes nothing."""
@@ -324,3 +460,17 @@ def _payload_selector(keys: Sequence[str] | None) -> bool | list[str]:
     if keys is None:
         return True
     return list(keys) or False
+
+
+def _values_of(payload: Mapping[str, Any], key: str) -> frozenset[str]:
+    """Return the values of a payload field, whose key may name nested objects by dots; none if it is missing.
+
+    >>> sorted(_values_of({"metadata": {"sources": ["a.pdf", "b.pdf"]}}, "metadata.sources"))
+    ['a.pdf', 'b.pdf']
+    """
+    value: Any = payload
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if value is None:
+        return frozenset()
+    return frozenset(map(str, value)) if isinstance(value, list) else frozenset([str(value)])

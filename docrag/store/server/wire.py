@@ -14,6 +14,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as proto
 from qdrant_client.conversions.conversion import RestToGrpc
 
+from docrag.store.payload import in_order
 from docrag.types import PageRecord, SparseVector, Vector
 
 MAX_REQUEST_BYTES = 8 * 2**20
@@ -38,6 +39,9 @@ class PackedPoint:
 class Wire(Protocol):
     """A way of sending points."""
 
+    keeps_order: bool
+    """Whether the keys of payloads are stored in the order in which they are sent."""
+
     def pack(self, record: PageRecord) -> PackedPoint:
         """Turn a page into the form in which it is sent."""
         ...
@@ -59,13 +63,15 @@ class _WriteResponse(BaseModel):
 class JsonWire:
     """Sends points by REST. The body is built here: the client's models would validate every single float."""
 
+    keeps_order = True
+
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
 
     def pack(self, record: PageRecord) -> PackedPoint:
         """Turn a page into a point in JSON."""
         vectors = {name: _json_vector(vector) for name, vector in record.vectors.items()}
-        point = {"id": record.id, "vector": vectors, "payload": dict(record.payload)}
+        point = {"id": record.id, "vector": vectors, "payload": in_order(record.payload)}
         content = orjson.dumps(point, option=orjson.OPT_SERIALIZE_NUMPY)
         return PackedPoint(record, content, len(content) + 1)  # and a comma
 
@@ -91,6 +97,8 @@ class GrpcWire:
         client: With gRPC enabled.
         timeout: Seconds for one request.
     """
+
+    keeps_order = False
 
     def __init__(self, client: QdrantClient, timeout: int) -> None:
         self._client = client

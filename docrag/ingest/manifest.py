@@ -134,6 +134,14 @@ class Manifest(ForkAware):
                 (state, pages, lost, document_id),
             )
 
+    def adopt(self, document_id: str, pages: int, files: Sequence[FileRow]) -> None:
+        """Record a document of which every page is stored, and its files."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO documents VALUES (?, 'relabel', ?, ?, '')", (document_id, files[0].source, pages)
+            )
+            self._assign(files)
+
     def assign(self, files: Sequence[FileRow]) -> None:
         """Record files whose documents are stored already."""
         with self._transaction():

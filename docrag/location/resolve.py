@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from docrag.errors import SettingsError
 from docrag.location.base import IndexLocation
 from docrag.location.directory import DirectoryLocation
+from docrag.location.names import index_name
 from docrag.store.server.address import Address, is_address
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ def local_folder(settings: Settings) -> Path:
     """The directory of an index on this machine, which may not exist. No server is connected to."""
     uri = settings.index
     return _files_folder(settings, Address.parse(uri)) if is_address(uri) else Path(uri).expanduser()
+
+
+def name_of(settings: Settings) -> str:
+    """The name of an index in the addresses of its page images. No server is connected to."""
+    uri = settings.index
+    return (
+        Address.parse(uri).collection
+        if is_address(uri)
+        else index_name(str(local_folder(settings).resolve()))
+    )
 
 
 def require_index(location: IndexLocation) -> Fingerprint:

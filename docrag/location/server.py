@@ -56,6 +56,7 @@ class ServerLocation:
         self._options = options
         self._staging = Staging(folder)
         self.uri = self.address = str(self._connection.address)
+        self.name = self._connection.address.collection
         self.folder = folder
 
     def fingerprint(self) -> Fingerprint | None:
@@ -251,6 +252,7 @@ class StagingCollection:
 
     def __init__(self, connection: Connection, folder: Path, options: CollectionOptions, holder: str) -> None:
         self.uri = self.address = str(connection.address)
+        self.name = connection.address.collection
         self.folder = folder
         self._connection = connection
         self._options = options

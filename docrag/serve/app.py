@@ -17,12 +17,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from docrag.errors import DocragError
+from docrag.index.following import following
 from docrag.index.index import Index
 from docrag.serve.document_list import DocumentList, max_age
 from docrag.serve.errors import add_error_handlers
 from docrag.serve.jobs import Jobs
 from docrag.serve.limits import BodyLimits, ServerTimeLimit
 from docrag.serve.metrics import Metrics, RequestObserver
+from docrag.serve.page_images import ServedPages
 from docrag.serve.rendering import STATIC, not_found
 from docrag.serve.routes import api, health, images, ingest, login, pages
 from docrag.serve.searches import Searches
@@ -42,6 +44,7 @@ OLD_NOTICE = "serve.json"
 def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     """Build a server over an open index, which it closes when its lifespan ends.
 
+    Once a migration has replaced the index, the server opens it anew.
     It only responds to its own host names, so tests use `TestClient(app, base_url="http://127.0.0.1:8000")`.
 
     Args:
@@ -59,6 +62,7 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     state = app.state
+    index = following(index)
     state.index = index
     state.settings = settings
     state.ready = False
@@ -66,6 +70,7 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     state.run = secrets.token_hex(16)
     state.access = Access(settings.api_key)
     state.metrics = Metrics()
+    state.page_images = ServedPages(index, settings)
     state.documents = DocumentList(index, max_age(index.status().uri))
     state.searches = Searches(index, state.documents, settings, state.metrics)
     state.jobs = Jobs(index, state.documents, settings, state.metrics) if settings.allow_ingest else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,8 +26,22 @@ class Store(Protocol):
         """Return once everything written would survive a power cut."""
         ...
 
-    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
-        """Answer several queries at once; for each a list of pages, best first."""
+    def query(
+        self,
+        requests: Sequence[QueryRequest],
+        *,
+        vectors: Sequence[str] = (),
+        payload: Sequence[str] | None = (),
+    ) -> list[list[ScoredId]]:
+        """Answer several queries at once; for each a list of pages, best first.
+
+        A page that was removed meanwhile may have no record.
+
+        Args:
+            requests: The queries.
+            vectors: Names of the vectors to read of each page, into the `record` of its `ScoredId`.
+            payload: Payload keys to read of each page, nested ones with dots; None reads all.
+        """
         ...
 
     def retrieve(
@@ -52,6 +66,15 @@ class Store(Protocol):
         self, values: Mapping[str, Any], filter: PayloadFilter, *, key: str | None = None
     ) -> None:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
+        ...
+
+    def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set payload values on single records, in their order, in few requests.
+
+        Args:
+            values: By page id, what to set at the top level of the payload. Ids that are not stored are
+                skipped.
+        """
         ...
 
     def delete(self, filter: PayloadFilter) -> None:
@@ -93,16 +116,45 @@ class Shared(Protocol):
     holder: str
     """The name under which this machine holds documents."""
 
-    def hold(self, document_id: str, holders: frozenset[str] = frozenset()) -> None:
-        """Hold all pages of a document, also on behalf of other machines if they are named."""
+    def hold(self, document_ids: Collection[str], holders: frozenset[str] = frozenset()) -> None:
+        """Hold all pages of some documents, also on behalf of other machines if they are named."""
         ...
 
     def holders(self) -> Iterator[tuple[str, frozenset[str]]]:
         """Yield each document with the names of the machines that hold pages of it."""
         ...
 
+    def holders_of(self, filter: PayloadFilter) -> frozenset[str]:
+        """Return the names of the machines that hold any of the records that match."""
+        ...
+
+    def pages_by_holder(self) -> dict[str, int]:
+        """Return how many pages each machine holds."""
+        ...
+
+    def held(self) -> dict[str, int]:
+        """Return how many pages of each document this machine holds."""
+        ...
+
+    def require_current(self) -> None:
+        """Check that the index's name still shows these records.
+
+        Raises:
+            IndexReplaced: A migration has put others in their place.
+            IndexNotFound: The name shows none.
+        """
+        ...
+
     def unheld(self) -> frozenset[str]:
         """Return the ids of documents of which this machine does not hold every stored page."""
+        ...
+
+    def release(self, names: frozenset[str], filter: PayloadFilter) -> None:
+        """Give up the claims of some holders on the records that match; those without another are removed."""
+        ...
+
+    def name_sources(self, document_id: str, sources: Sequence[str]) -> None:
+        """Let the pages of a document name its files on this machine, and keep those of other machines."""
         ...
 
 

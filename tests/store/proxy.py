@@ -27,13 +27,16 @@ class Proxy:
 
     Args:
         port: Of the server, on this machine.
+        delay: Seconds that everything takes each way, as on a long way to the server.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, delay: float = 0) -> None:
         self.breaks: list[Break] = []
         self.broken = 0
         """Breaks that took place."""
         self._to = port
+        self._delay = delay
+        self._most = 2**20 if delay else 4096
         self._carried = 0
         self._lock = threading.Lock()
         self._links: list[socket.socket] = []
@@ -102,7 +105,8 @@ class Proxy:
 
     def _carry(self, source: socket.socket, target: socket.socket, way: str) -> None:
         try:
-            while data := source.recv(4096):
+            while data := source.recv(self._most):
+                time.sleep(self._delay)
                 self._going.wait()
                 while data:
                     arrives, stall = self._share(way, len(data))

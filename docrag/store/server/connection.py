@@ -50,9 +50,16 @@ _LONGEST_WAIT = 30.0
 GRPC_PROBE_TIMEOUT = 2.0
 """Seconds that gRPC may take to answer before REST is used instead."""
 
-CHANNEL_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1000}
+CHANNEL_OPTIONS = {
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+    "grpc.compression_enabled_algorithms_bitset": 1,
+}
 """gRPC fails calls at once between its own attempts to connect. By default these come to be two minutes
-apart, so that all tries would miss a server that has restarted."""
+apart, so that all tries would miss a server that has restarted.
+
+The bitset leaves no compression enabled but identity. Qdrant compresses every answer for a client that
+accepts gzip, and for vectors this takes ten times as long as sending them as they are."""
 
 Version = tuple[int, int]
 OLDEST: Version = (1, 16)
@@ -351,7 +358,8 @@ def _grpc_answers(address: Address, api_key: str, port: int, certificates: Trust
     """Whether Qdrant answers by gRPC in time; firewalls and proxies often let only REST through."""
     metadata = [("api-key", api_key)] if api_key else []
     host = _grpc_host(address)
-    channel = get_channel(host, port, address.secure, metadata, certificates.grpc_options)
+    options = {**CHANNEL_OPTIONS, **certificates.grpc_options}
+    channel = get_channel(host, port, address.secure, metadata, options)
     try:
         stub = proto.QdrantStub(channel)  # type: ignore[no-untyped-call]
         stub.HealthCheck(proto.HealthCheckRequest(), timeout=GRPC_PROBE_TIMEOUT)

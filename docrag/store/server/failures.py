@@ -26,7 +26,7 @@ NOT_SUPPORTED = 405
 TIMED_OUT = 408
 TOO_LARGE = 413
 BUSY = 429
-STORAGE_FULL = 507
+INSUFFICIENT_STORAGE = 507
 
 # Reasons that are no HTTP status: no answer, an answer that is not Qdrant's, and a certificate that is not
 # trusted, made for another host name or out of date, or a server that does not speak TLS.
@@ -55,7 +55,7 @@ HINTS: Mapping[int, str] = {
     TOO_LARGE: "use gRPC, which has no such limit (DOCRAG_GRPC_PORT), or raise the limit: "
     "service.max_request_size_mb of the server, or that of a proxy before it",
     BUSY: "the server is overloaded, or a limit of its own is reached: send fewer requests, or try later",
-    STORAGE_FULL: "free some space on the server's disk, and run the same again",
+    INSUFFICIENT_STORAGE: "free some space on the server's disk, and run the same again",
 }
 """What to try, by HTTP status or reason."""
 
@@ -114,13 +114,13 @@ class Failure:
     def disk_full(self) -> bool:
         """Whether the server's disk is full, which no retry changes."""
         is_full = self.status >= 500 and _FULL.search(self.message) is not None
-        return is_full or self.status == STORAGE_FULL
+        return is_full or self.status == INSUFFICIENT_STORAGE
 
     @property
     def hint(self) -> str:
         """What to try; empty if there is no advice."""
         if self.disk_full:
-            return HINTS[STORAGE_FULL]
+            return HINTS[INSUFFICIENT_STORAGE]
         if self.status >= 500:
             said = self.message.lower()
             for words, hint in _HINTS_BY_WORDS.items():
@@ -241,12 +241,12 @@ def _read_grpc_error(error: Any) -> Failure:
     message = shorten(error.details() or str(error.code()))
     if "larger than max" in message:  # from a proxy that speaks gRPC, as RESOURCE_EXHAUSTED
         return Failure(TOO_LARGE, message)
+    if message.startswith("Insufficient storage"):  # shares RESOURCE_EXHAUSTED with rate limits
+        return Failure(INSUFFICIENT_STORAGE, message)
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Failure.no_time()
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         message = _plain_words(message)
-    if message.startswith("Insufficient storage"):  # shares RESOURCE_EXHAUSTED with rate limits
-        return Failure(STORAGE_FULL, message)
     return Failure(_CODES.get(error.code(), 500), message)
 
 

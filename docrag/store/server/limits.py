@@ -8,13 +8,21 @@ asks for no more than it may.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, overload
 
 from qdrant_client import models
 
 from docrag.errors import InvalidRecord
 from docrag.store.layout import page_name
+from docrag.store.requests import (
+    FieldMatch,
+    HasId,
+    PayloadCondition,
+    PayloadFilter,
+    Prefetch,
+    QueryRequest,
+)
 from docrag.types import PageRecord, SparseVector
 
 MAX_SCANNED = 10_000
@@ -22,7 +30,6 @@ MAX_SCANNED = 10_000
 index; in a larger one, the vectors that have an index propose pages."""
 
 Item = TypeVar("Item")
-Query = TypeVar("Query", models.QueryRequest, models.Prefetch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +71,25 @@ class CollectionLimits:
                 _require_size(record, name, len(vector), self.max_rows, "multivector_config", "vectors")
 
     @overload
-    def fit_filter(self, filter: models.Filter) -> models.Filter: ...
+    def fit_filter(self, filter: PayloadFilter) -> PayloadFilter: ...
 
     @overload
     def fit_filter(self, filter: None) -> None: ...
 
     @overload
-    def fit_filter(self, filter: models.Filter | None) -> models.Filter | None: ...
+    def fit_filter(self, filter: PayloadFilter | None) -> PayloadFilter | None: ...
 
-    def fit_filter(self, filter: models.Filter | None) -> models.Filter | None:
+    def fit_filter(self, filter: PayloadFilter | None) -> PayloadFilter | None:
         """Return a filter that means the same, and none of whose conditions has too many values."""
         if filter is None or self.condition_size is None:
             return filter
-        return models.Filter(
-            must=self._fit_conditions(filter.must),
-            should=self._fit_conditions(filter.should),
-            must_not=self._fit_conditions(filter.must_not),
+        return PayloadFilter(
+            must=tuple(map(self._fit_condition, filter.must)),
+            should=tuple(map(self._fit_condition, filter.should)),
+            must_not=tuple(map(self._fit_condition, filter.must_not)),
         )
 
-    def fit_query(self, query: models.QueryRequest, pages: int) -> list[models.QueryRequest]:
+    def fit_query(self, request: QueryRequest, pages: int) -> list[QueryRequest]:
         """Return queries whose results, one after the other, are those of a query.
 
         Where a vector without an index may not be searched, all pages of a small collection are compared by
@@ -90,59 +97,52 @@ class CollectionLimits:
         pages.
 
         Args:
-            query: The query.
+            request: The query.
             pages: The number of pages in the collection; it counts only if vectors are `unindexed`.
         """
-        fitted = self._without_exact(self._fit(self._with_indexed(query, pages)))
-        wanted = query.limit or 0
-        size = self.cap(wanted)
+        indexed = self._with_indexed(request, pages)
+        fitted = replace(
+            indexed,
+            filter=self.fit_filter(indexed.filter),
+            prefetch=tuple(map(self._fit_prefetch, indexed.prefetch)),
+            exact=indexed.exact and self.allow_exact,
+        )
+        size = self.cap(request.limit)
         return [
-            fitted.model_copy(update={"limit": min(size, wanted - start), "offset": start or None})
-            for start in range(0, wanted, size)
+            replace(fitted, limit=min(size, request.limit - start), offset=request.offset + start)
+            for start in range(0, request.limit, size)
         ]
 
-    def _fit(self, query: Query) -> Query:
-        """Return a query or prefetch with a fitting filter, and with prefetches that fit."""
-        prefetches = [self._fit(part) for part in _prefetches(query)]
-        fitted = [part.model_copy(update={"limit": self.cap(part.limit or 0)}) for part in prefetches]
-        return query.model_copy(update={"filter": self.fit_filter(query.filter), "prefetch": fitted or None})
+    def _fit_prefetch(self, prefetch: Prefetch) -> Prefetch:
+        return replace(
+            prefetch,
+            limit=self.cap(prefetch.limit),
+            filter=self.fit_filter(prefetch.filter),
+            prefetch=tuple(map(self._fit_prefetch, prefetch.prefetch)),
+        )
 
-    def _without_exact(self, query: models.QueryRequest) -> models.QueryRequest:
-        if self.allow_exact or query.params is None:
-            return query
-        return query.model_copy(update={"params": query.params.model_copy(update={"exact": None})})
-
-    def _with_indexed(self, query: models.QueryRequest, pages: int) -> models.QueryRequest:
+    def _with_indexed(self, request: QueryRequest, pages: int) -> QueryRequest:
         """Return a query in which no vector without an index is searched, if there is such a query."""
-        prefetches = _prefetches(query)
-        indexed = [part for part in prefetches if part.using not in self.unindexed]
-        if len(indexed) == len(prefetches) and (prefetches or query.using not in self.unindexed):
-            return query
+        indexed = tuple(part for part in request.prefetch if part.using not in self.unindexed)
+        searches_unindexed = not request.prefetch and request.using in self.unindexed
+        if len(indexed) == len(request.prefetch) and not searches_unindexed:
+            return request
         if pages <= self.cap(MAX_SCANNED):
-            # A prefetch without a query gives pages in the order of their ids, here all of them.
-            indexed = [models.Prefetch(filter=query.filter, limit=max(pages, 1))]
-        return query.model_copy(update={"prefetch": indexed}) if indexed else query
+            every_page = Prefetch(None, "", max(pages, 1), request.filter)
+            return replace(request, prefetch=(every_page,))
+        return replace(request, prefetch=indexed) if indexed else request
 
-    def _fit_conditions(self, conditions: object) -> list[models.Condition] | None:
-        if not isinstance(conditions, list):
-            return None
-        return [self._fit_condition(condition) for condition in conditions] or None
-
-    def _fit_condition(self, condition: models.Condition) -> models.Condition:
+    def _fit_condition(self, condition: PayloadCondition) -> PayloadCondition:
         size = self.condition_size
-        assert size is not None
-        alternatives: list[models.Condition] = []
         match condition:
-            case models.Filter():
+            case PayloadFilter():
                 return self.fit_filter(condition)
-            case models.HasIdCondition(has_id=ids) if len(ids) > size:
-                alternatives += [models.HasIdCondition(has_id=part) for part in chunks(ids, size)]
-            case models.FieldCondition(match=models.MatchAny() as match) if len(match.any) > size:
-                alternatives += [
-                    condition.model_copy(update={"match": match.model_copy(update={"any": part})})
-                    for part in chunks(match.any, size)
-                ]
-        return models.Filter(should=alternatives) if alternatives else condition
+            case HasId(ids) if size and len(ids) > size:
+                return PayloadFilter(should=tuple(HasId(tuple(part)) for part in chunks(ids, size)))
+            case FieldMatch(key, values) if size and len(values) > size:
+                parts = chunks(values, size)
+                return PayloadFilter(should=tuple(FieldMatch(key, tuple(part)) for part in parts))
+        return condition
 
 
 NO_LIMITS = CollectionLimits()
@@ -192,10 +192,6 @@ def _links(params: models.VectorParams, default: int) -> int:
     """Return how many links each page has in the HNSW graph of a vector."""
     own = params.hnsw_config.m if params.hnsw_config else None
     return default if own is None else own
-
-
-def _prefetches(query: models.QueryRequest | models.Prefetch) -> list[models.Prefetch]:
-    return query.prefetch if isinstance(query.prefetch, list) else []
 
 
 def _require_size(

@@ -219,7 +219,7 @@ def test_delete_and_facet(store: EdgeStore):
 
 def test_a_facet_of_a_field_without_index_is_an_error(read_only: EdgeStore):
     with pytest.raises(StoreError, match="index"):
-        read_only.facet("metadata.title")
+        read_only.facet("metadata.caption")
 
 
 def test_a_query_that_does_not_fit_is_an_error_in_the_engines_words(read_only: EdgeStore):

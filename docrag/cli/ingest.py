@@ -10,7 +10,7 @@ import typer
 from docrag.cli.console import SOME_FAILED, errors, print_json, results
 from docrag.cli.monitor import Monitor
 from docrag.cli.options import BuildOptions, ImageBaseUrlOption, IndexOption, JsonOption, PasswordOption
-from docrag.ingest.report import IngestReport
+from docrag.ingest.report import STATUSES, IngestReport
 
 
 def ingest(
@@ -37,7 +37,10 @@ def ingest(
     monitor = Monitor(as_json=as_json)
     with Index.open(settings=settings) as opened, monitor.bar:
         build.note_if_not_inked(opened.fingerprint["keep_patches"])
-        report = opened.ingest(paths, prune=prune, again=again, passwords=password or [], listener=monitor)
+        with monitor.noting_what_is_stored():
+            report = opened.ingest(
+                paths, prune=prune, again=again, passwords=password or [], listener=monitor
+            )
     if as_json:
         print_json({"summary": report.summary()})
     else:
@@ -49,12 +52,15 @@ def ingest(
 def print_report(report: IngestReport) -> None:
     """A line of counts on stdout, and a line on stderr for each file that failed or needs attention."""
     summary = report.summary()
-    statuses = ("added", "updated", "unchanged", "removed", "failed")
-    counts = ", ".join(f"{summary[status]} {status}" for status in statuses)
+    shown = [status for status in STATUSES if status != "adopted" or summary["adopted"]]
+    counts = ", ".join(f"{summary[status]} {status}" for status in shown)
     speed = f", {report.pages} pages in {report.seconds:.1f} s ({summary['pages_per_second']:.1f} pages/s)"
     results.print(f"documents: {counts}" + (speed if report.pages else ""), soft_wrap=True)
     if report.addressed:
         results.print(f"{report.addressed} pages now have the new URL of their images")
+    for path in report.unlisted:
+        errors.print(f"{'note':<9} {path}: it is in the index, and no file here belongs to it")
+        errors.print(f"{'':<9} docrag remove takes it out, and an ingest of the file adopts it", style="dim")
     for file in report.noted:
         errors.print(f"{'note':<9} {file.file}: {file.note}")
     for file in report.failures:

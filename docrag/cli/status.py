@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from docrag.cli.console import print_json, read_settings, results
 from docrag.cli.options import IndexOption, JsonOption
+
+if TYPE_CHECKING:
+    from docrag.index.status import Status
 
 
 def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
@@ -18,7 +22,7 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
         print_json(asdict(status))
         return
     results.print(f"index      {status.uri}", soft_wrap=True)
-    results.print(f"documents  {status.documents} in {status.files} files, {status.pages} pages")
+    _print_contents(status)
     results.print(f"on disk    {status.disk_bytes / 2**20:.0f} MiB")
     built = status.fingerprint
     for signal in ("late", "image", "text"):
@@ -32,6 +36,8 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
         results.print(
             f"engine     process {status.engine.pid}, used by {users or 'nobody else'}", soft_wrap=True
         )
+    for note in status.health.notes() if status.health else ():
+        results.print(f"health     {note}", soft_wrap=True)
     if status.tuning:
         results.print(f"tuned      {status.tuning}", soft_wrap=True)
     if status.migration:
@@ -40,3 +46,19 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
         results.print(f"changed by {status.writer}", soft_wrap=True)
     for line in status.incomplete:
         results.print(f"incomplete {line}", soft_wrap=True)
+
+
+def _print_contents(status: Status) -> None:
+    """What is stored; for a collection, which several machines may fill, also which of them holds what."""
+    if not status.holder:
+        results.print(f"documents  {status.documents} in {status.files} files, {status.pages} pages")
+        return
+    results.print(f"documents  {status.stored_documents}, {status.pages} pages in the collection")
+    own_pages = status.held_by.get(status.holder, 0)
+    results.print(
+        f"here       {status.documents} in {status.files} files, {own_pages} pages held as {status.holder}",
+        soft_wrap=True,
+    )
+    for holder, pages in sorted(status.held_by.items()):
+        if holder != status.holder:
+            results.print(f"held by    {holder}: {pages} pages", soft_wrap=True)

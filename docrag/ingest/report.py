@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-FileStatus = Literal["added", "updated", "unchanged", "removed", "failed"]
+FileStatus = Literal["added", "updated", "adopted", "unchanged", "removed", "failed"]
 STATUSES: tuple[FileStatus, ...] = get_args(FileStatus)
 
 
@@ -17,6 +17,7 @@ class FileReport:
     file: str
     """The path as ingested."""
     status: FileStatus
+    """adopted: every page was stored already, by another machine for example, and nothing was read."""
     pages: int = 0
     """Pages in the index; if the status is "removed", the pages that were removed."""
     error: str | None = None
@@ -77,6 +78,9 @@ class IngestReport:
     """Seconds in which the encoders had nothing to do."""
     addressed: int = 0
     """Pages whose image URL was changed."""
+    unlisted: list[str] = field(default_factory=list)
+    """Paths of documents that are stored and that no file here belongs to: restoring an older snapshot brings
+    them back. They are found until they are removed; an ingest of their files adopts them."""
     stopped: bool = False
     """Whether the ingest was told to stop before it had processed all files."""
 
@@ -99,4 +103,5 @@ class IngestReport:
             "seconds": round(self.seconds, 3),
             "pages_per_second": round(self.pages / self.seconds, 2) if self.seconds else 0.0,
             "encoder_waited_seconds": round(self.waited, 3),
+            **({"unlisted": self.unlisted} if self.unlisted else {}),
         }

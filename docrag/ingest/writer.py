@@ -8,16 +8,20 @@ it replaces are removed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self
 
+from docrag.common.time_limit import patience
 from docrag.ingest.manifest import FileRow
 from docrag.ingest.report import FileReport, FileStatus
 from docrag.ingest.storage import Storage
 from docrag.types import Document, Page, PageRecord
+
+P = ParamSpec("P")
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,8 @@ class Writer:
         self._pending: list[Future[list[FileReport]]] = []
         self._unflushed = 0
         self._finished: list[Finished] = []
+        self._written: Counter[str] = Counter()
+        """How many pages of each document, by id, were written and are not finished."""
 
     def __enter__(self) -> Self:
         return self
@@ -75,13 +81,13 @@ class Writer:
         Raises:
             StoreError: An earlier batch could not be written. Everything reported before is safe.
         """
-        self._pending.append(self._thread.submit(self._write, batch))
+        self._pending.append(self._thread.submit(_patiently, self._write, batch))
         while self._pending and (len(self._pending) > MOST_WAITING or self._pending[0].done()):
             yield from self._pending.pop(0).result()
 
     def finish(self) -> Iterator[FileReport]:
         """Wait until everything is written and flushed, and yield the remaining reports."""
-        self._pending.append(self._thread.submit(self._commit))
+        self._pending.append(self._thread.submit(_patiently, self._commit))
         while self._pending:
             yield from self._pending.pop(0).result()
 
@@ -94,6 +100,7 @@ class Writer:
             if page.image is not None:
                 self._storage.images.write(page.document.id, page.number, page.image.jpeg)
         self._storage.store.upsert(batch.records)
+        self._written.update(record.payload["metadata"]["document_id"] for record in batch.records)
         self._finished += batch.finished
         self._unflushed += len(batch.records)
         return self._commit() if self._unflushed >= FLUSH_EVERY else []
@@ -109,6 +116,7 @@ class Writer:
 
     def _finish(self, finished: Finished) -> list[FileReport]:
         document = finished.document
+        written = self._written.pop(document.id, 0)
         pages = self._storage.count(document.id)
         if not pages:  # nothing of it could be read, so what was indexed before stays
             self._storage.drop(document.id)
@@ -116,7 +124,9 @@ class Writer:
                 FileReport(file.source, "failed", 0, finished.lost, finished.hint) for file in finished.files
             ]
         reports = [self._report(file, pages, finished) for file in finished.files]
-        self._storage.manifest.finish(document.id, pages, finished.lost, finished.files)
+        # Pages that an earlier run wrote may name files that no longer exist.
+        named = document.sources if written == pages else ()
+        self._storage.manifest.finish(document.id, pages, finished.lost, finished.files, named)
         self._storage.settle()
         logger.info("%s: %d pages stored", document.name, pages)
         return reports
@@ -125,3 +135,9 @@ class Writer:
         known = self._storage.manifest.file(file.path) is not None
         status: FileStatus = "updated" if known else "added"
         return FileReport(file.source, status, pages, finished.lost or None, finished.hint, finished.note)
+
+
+def _patiently(do: Callable[P, list[FileReport]], *args: P.args, **kwargs: P.kwargs) -> list[FileReport]:
+    """Call a function that waits for a server that restarts, also where it reads."""
+    with patience():
+        return do(*args, **kwargs)

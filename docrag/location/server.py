@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from docrag.common.files import write_atomically
-from docrag.errors import IndexInUse, IndexNotFound, SettingsError, StoreError
+from docrag.errors import IndexInUse, IndexNotFound, IndexReplaced, SettingsError, StoreError
 from docrag.ingest.manifest import Manifest
 from docrag.ingest.staging import MANIFEST, Staging
+from docrag.location.base import no_index
 from docrag.store.layout import Fingerprint, Layout, require_equal
 from docrag.store.server import alias
 from docrag.store.server.schema import DEFAULTS, CollectionOptions, read_options
@@ -55,6 +56,7 @@ class ServerLocation:
         self._options = options
         self._staging = Staging(folder)
         self.uri = self.address = str(self._connection.address)
+        self.name = self._connection.address.collection
         self.folder = folder
 
     def fingerprint(self) -> Fingerprint | None:
@@ -66,10 +68,18 @@ class ServerLocation:
         return stored_fingerprint(self._connection)
 
     def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """Create a collection with its alias, and the directory."""
+        """Create a collection with its alias, and the directory.
+
+        If another machine has created the collection in the meantime, it is opened; one that has lost its
+        alias gets it again.
+
+        Raises:
+            IndexMismatch: The other machine has created it with other models.
+            SettingsError: The collection was created with other options than the settings ask for.
+        """
         _make_folder(self.folder)
-        store = ServerStore.create(self._connection, layout, fingerprint, self._options)
-        return SharedStore.of(store, load_holder_name(self.folder))
+        ServerStore.create(self._connection, layout, fingerprint, self._options)
+        return self.open(fingerprint, layout)
 
     def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
         """Open the collection; the directory is created if another machine filled the collection.
@@ -91,6 +101,24 @@ class ServerLocation:
             require_equal(stored, fingerprint)
             store.set_fingerprint(fingerprint)
         return store
+
+    def detached(self) -> Fingerprint | None:
+        """Return what the one collection was built with that has lost its alias; None if there is none."""
+        fingerprints = list(alias.detached_collections(self._connection).values())
+        return fingerprints[0] if len(fingerprints) == 1 else None
+
+    def not_found(self) -> IndexNotFound:
+        """Return the error that says that there is no index here; it names collections without an alias."""
+        detached = list(alias.detached_collections(self._connection))
+        if not detached:
+            return no_index(self.uri)
+        url = f"{self._connection.address.url}/{detached[-1]}"
+        hint = f"--index {url} opens it"
+        if len(detached) == 1:
+            hint = f"docrag ingest FOLDER --index {self.uri} lets the name point to it again; {hint}"
+        return IndexNotFound(
+            f"there is no index at {self.uri}, but {_listed(detached)} there, to which no alias points", hint
+        )
 
     def staging(self) -> Location:
         """Return a collection with the next number, and the staging folder inside this index's directory.
@@ -122,11 +150,19 @@ class ServerLocation:
         directory of that name.
 
         Raises:
+            IndexReplaced: Another machine has migrated the index since this migration began.
             StoreError: Something else exists where the old files would go.
         """
         connection = self._connection
         name = connection.address.collection
         old = alias.collection_behind(connection, name) or name
+        new = _collection_in(self._staging.folder)
+        replaces = _recorded(self._staging.folder).get("replaces", old)
+        if old not in (new, replaces):
+            raise IndexReplaced(
+                f"{self.uri} was migrated elsewhere in the meantime: it is {old} now",
+                "drop what was built here: docrag migrate --abandon; then migrate again if that is needed",
+            )
         old_folder = self.folder.with_name(self.folder.name.removesuffix(name) + old)
         if keep_old and old_folder.exists():
             raise StoreError(
@@ -135,7 +171,7 @@ class ServerLocation:
         self._staging.decide(
             {
                 "old": old,
-                "new": _collection_in(self._staging.folder),
+                "new": new,
                 "kept": str(old_folder) if keep_old else "",
             }
         )
@@ -157,7 +193,8 @@ class ServerLocation:
     def abandon(self) -> None:
         """Drop the staging collection and remove the staging folder."""
         collection = _collection_in(self._staging.folder)
-        if collection:
+        # Another machine that built the same collection may have switched to it.
+        if collection and collection != self._current():
             alias.drop_collection(self._connection, collection)
         self._staging.remove()
 
@@ -178,18 +215,27 @@ class ServerLocation:
                     f"leave {setting} out; it applies when docrag migrate builds a new collection",
                 )
 
+    def _current(self) -> str | None:
+        """Return the collection that answers at this address."""
+        return alias.collection_behind(self._connection, self._connection.address.collection)
+
     def _finish_switch(self) -> None:
         """Take the remaining steps of a decided switch; each of them may be repeated.
 
         The alias comes first: searches are then answered by the new collection, whose page images follow
-        within a moment.
+        within a moment. If another machine has migrated the index since the switch was decided, its result
+        stays, and the files here still move in: the next ingest reads again what the collection lacks.
         """
         decision = self._staging.decision()
         if decision is None:
             return
-        alias.switch_alias(self._connection, self._connection.address.collection, decision["new"])
+        name, old, new = self._connection.address.collection, decision["old"], decision["new"]
+        try:
+            alias.switch_alias(self._connection, name, new, expected=old)
+        except IndexReplaced as error:
+            logger.warning("%s", error.message)
         self._staging.move_in()
-        if not decision["kept"] and decision["old"] != decision["new"]:
+        if not decision["kept"] and old not in (new, self._current()):
             alias.drop_collection(self._connection, decision["old"])
         self._staging.finish(Path(decision["kept"]) if decision["kept"] else None)
 
@@ -206,6 +252,7 @@ class StagingCollection:
 
     def __init__(self, connection: Connection, folder: Path, options: CollectionOptions, holder: str) -> None:
         self.uri = self.address = str(connection.address)
+        self.name = connection.address.collection
         self.folder = folder
         self._connection = connection
         self._options = options
@@ -213,14 +260,16 @@ class StagingCollection:
 
     def fingerprint(self) -> Fingerprint | None:
         """Return what the collection is built with; None if none was begun."""
-        file = self.folder / _STAGING_FILE
-        return Fingerprint(json.loads(file.read_text())["fingerprint"]) if file.is_file() else None
+        recorded = _recorded(self.folder)
+        return Fingerprint(recorded["fingerprint"]) if recorded else None
 
     def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
         """Create the collection. Its name is recorded first, so that a kill leaves no unknown collection."""
         _make_folder(self.folder)
+        name = self._connection.address.collection
         content = {
             "collection": alias.next_collection_name(self._connection),
+            "replaces": alias.collection_behind(self._connection, name) or name,
             "fingerprint": dict(fingerprint.values),
         }
         write_atomically(self.folder / _STAGING_FILE, json.dumps(content))
@@ -239,8 +288,24 @@ class StagingCollection:
 
 def _collection_in(staging_folder: Path) -> str:
     """Return the name of the staging collection; empty if none was begun."""
+    return str(_recorded(staging_folder).get("collection", ""))
+
+
+def _recorded(staging_folder: Path) -> dict[str, Any]:
+    """Return what `StagingCollection.make` recorded; empty if no staging collection was begun."""
     file = staging_folder / _STAGING_FILE
-    return str(json.loads(file.read_text())["collection"]) if file.is_file() else ""
+    recorded: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return recorded
+
+
+def _listed(collections: Sequence[str]) -> str:
+    """Return names as the subject of a sentence.
+
+    >>> _listed(["reports--1"]), _listed(["reports--1", "reports--2"])
+    ('the collection reports--1 is', 'the collections reports--1, reports--2 are')
+    """
+    names = ", ".join(collections)
+    return f"the collection {names} is" if len(collections) == 1 else f"the collections {names} are"
 
 
 def _make_folder(folder: Path) -> None:

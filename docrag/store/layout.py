@@ -266,6 +266,15 @@ def require_equal(stored: Fingerprint, requested: Fingerprint) -> None:
             )
 
 
+def is_equal(stored: Fingerprint, requested: Fingerprint) -> bool:
+    """Whether an index with the one fingerprint can be opened with the other; see `require_equal`."""
+    try:
+        require_equal(stored, requested)
+    except IndexMismatch:
+        return False
+    return True
+
+
 def _without_path(encoder: Any) -> Any:
     """Return an encoder's fingerprint without where its weights lie, if their digest says what they are."""
     if not isinstance(encoder, Mapping) or not encoder.get("digest"):

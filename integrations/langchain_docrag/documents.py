@@ -61,7 +61,7 @@ def _read_image(page: IndexedPage) -> bytes:
     if page.image_path is None:
         return b""
     try:
-        return page.image_path.read_bytes()
-    except FileNotFoundError as error:
+        return page.image_file().read_bytes()
+    except (FileNotFoundError, DocumentError) as error:
         hint = "ingest the file again, or leave out include_images"
         raise DocumentError(f"no image of {page.file}, page {page.page}", hint) from error

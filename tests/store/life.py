@@ -74,10 +74,12 @@ def read(store: ServerStore) -> None:
     store.count(PAGE)
     store.count()
     store.facet("metadata.source")
+    store.health()
 
 
 def change(store: ServerStore) -> None:
     store.set_payload({"source": "/b.pdf"}, PAGE, key="metadata")
     store.set_payload({"image_url": "http://localhost/1.jpg"}, PAGE)
+    store.set_payloads({small_record().id: {"image_url": "http://localhost/2.jpg"}})
     store.delete(PAGE)
     store.set_fingerprint(Fingerprint({"layout": 1, "text": {}}))

@@ -233,6 +233,23 @@ def test_payload_is_set_inside_the_named_object(store: Store, record: Make):
     assert store.count(field("source", "/docs/2.pdf")) == 5
 
 
+def test_payloads_of_single_pages_are_set_in_few_requests(
+    store: Store, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server, "_UPDATES_SIZE", 4)
+    before = {found.id: found.payload for found in store.scroll()}
+    urls = {
+        record.id: {"image_url": f"http://here/{number}.jpg"} for number, record in enumerate(records[:9])
+    }
+    gone = "00000000-0000-5000-8000-000000000000"
+    store.set_payloads({gone: {"image_url": "http://here/none.jpg"}, **urls})
+    store.flush()
+    assert {found.id: found.payload for found in store.scroll()} == {
+        id: {**payload, **urls.get(id, {})} for id, payload in before.items()
+    }
+    store.set_payloads({})
+
+
 def test_delete_and_facet(store: Store):
     store.delete(DOCUMENT_3)
     assert store.count() == 25
@@ -282,6 +299,7 @@ def test_the_version_tells_of_every_write_or_is_not_known(store: Store, record: 
     writes: list[Callable[[], object]] = [
         lambda: store.upsert([record(50)]),
         lambda: store.set_payload({"source": "/moved.pdf"}, DOCUMENT_3, key="metadata"),
+        lambda: store.set_payloads({record(0).id: {"image_url": "http://here/0.jpg"}}),
         lambda: store.delete(DOCUMENT_3),
     ]
     versions = [store.version()]
@@ -336,3 +354,38 @@ def test_nothing_works_after_close_but_closing_again(store: Store, record: Make)
     for call in calls:
         with pytest.raises(StoreError, match="closed"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "payload"),
+    [((), ("metadata.page",)), (("patches",), None), (("caption", "bm25"), ()), ((), None)],
+)
+def test_a_query_brings_what_reading_its_pages_gives(
+    read_only: Store, vectors: tuple[str, ...], payload: tuple[str, ...] | None
+):
+    asked = query_module.plan_queries("hybrid", query_vectors(1, image=True), None, k=3)
+    plain = read_only.query(list(asked.values()))
+    found = read_only.query(list(asked.values()), vectors=vectors, payload=payload)
+    assert all(page.record is None for pages in plain for page in pages)
+    for pages, expected_pages in zip(found, plain, strict=True):
+        # The client's local mode adds in another order when it does the same again.
+        assert {page.id: page.score for page in pages} == pytest.approx(
+            {page.id: page.score for page in expected_pages}, rel=1e-5
+        )
+        read = read_only.retrieve([page.id for page in pages], vectors=vectors, payload=payload)
+        for page, expected in zip(pages, read, strict=True):
+            assert_same_record(page.record, expected)
+
+
+def assert_same_record(found: PageRecord | None, expected: PageRecord) -> None:
+    assert found is not None
+    assert (found.id, found.payload, set(found.vectors)) == (
+        expected.id,
+        expected.payload,
+        set(expected.vectors),
+    )
+    for name, vector in expected.vectors.items():
+        if isinstance(vector, SparseVector):
+            assert found.vectors[name] == vector
+        else:
+            np.testing.assert_array_equal(found.vectors[name], vector)

@@ -13,7 +13,12 @@ from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout, VectorS
 from docrag.store.payload import HELD_BY as HELD_BY
 from docrag.types import PATCHES, Datatype
 
-SINCE: Mapping[str, tuple[int, int]] = {"memory": (1, 19), "turbo4": (1, 19), "turbo8": (1, 20)}
+SINCE: Mapping[str, tuple[int, int]] = {
+    "update_mode": (1, 17),
+    "memory": (1, 19),
+    "turbo4": (1, 19),
+    "turbo8": (1, 20),
+}
 """The server version that introduced each feature."""
 
 METADATA = "docrag"
@@ -84,7 +89,9 @@ def collection_settings(
         },
         # HNSW links across tenants would be of no use: every query stays within one tenant.
         "hnsw_config": models.HnswConfigDiff(m=0, payload_m=16) if options.tenant else None,
-        "shard_number": options.shard_number,
+        # By default a cluster makes one shard for each node. Qdrant counts how rare a term is within a shard,
+        # so the pages of a small collection would be ranked by where they happen to be stored.
+        "shard_number": options.shard_number or 1,
         "replication_factor": options.replication_factor,
         "write_consistency_factor": options.write_consistency_factor,
         "metadata": fingerprint_metadata(fingerprint),

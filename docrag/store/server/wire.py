@@ -6,23 +6,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as proto
 from qdrant_client.conversions.conversion import RestToGrpc
 
 from docrag.store.payload import in_order
-from docrag.types import PageRecord, SparseVector, Vector
+from docrag.store.server.read import GrpcReader, JsonReader, Reader
+from docrag.store.server.vectors import stored_json, stored_message
+from docrag.types import PageRecord
 
 MAX_REQUEST_BYTES = 8 * 2**20
 """Bytes of one request: the server accepts 32 MiB, but proxies before it often less."""
-
-DIGITS = 5
-"""Decimals of a number in JSON: a page of 1030 x 128 floats takes 1.06 MB instead of 2.6, and float16, in
-which multi-vectors are stored, is coarser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +32,23 @@ class PackedPoint:
     """In bytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the server checks for each point before it writes it; a point that fails is left as it is."""
+
+    matches: models.Filter
+    """What the payload of a point that exists must match; it does not apply to new points."""
+    update_only: bool = False
+    """Whether points that do not exist are left out, which servers before 1.17 cannot do."""
+
+
 class Wire(Protocol):
-    """A way of sending points."""
+    """A way of sending points, with one of reading them."""
+
+    @property
+    def reader(self) -> Reader:
+        """How pages are read."""
+        ...
 
     keeps_order: bool
     """Whether the keys of payloads are stored in the order in which they are sent."""
@@ -46,8 +57,10 @@ class Wire(Protocol):
         """Turn a page into the form in which it is sent."""
         ...
 
-    def send(self, collection: str, batch: Sequence[PackedPoint]) -> models.UpdateStatus:
-        """Write points and wait until they can be searched.
+    def send(
+        self, collection: str, batch: Sequence[PackedPoint], condition: Condition | None = None
+    ) -> models.UpdateStatus:
+        """Write points, or those that meet a condition, and wait until they can be searched.
 
         A batch that is only acknowledged could still fail when it is applied, without any error here.
         """
@@ -67,23 +80,28 @@ class JsonWire:
 
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
+        self.reader: Reader = JsonReader(client)
 
     def pack(self, record: PageRecord) -> PackedPoint:
         """Turn a page into a point in JSON."""
-        vectors = {name: _json_vector(vector) for name, vector in record.vectors.items()}
+        vectors = {name: stored_json(vector) for name, vector in record.vectors.items()}
         point = {"id": record.id, "vector": vectors, "payload": in_order(record.payload)}
         content = orjson.dumps(point, option=orjson.OPT_SERIALIZE_NUMPY)
         return PackedPoint(record, content, len(content) + 1)  # and a comma
 
-    def send(self, collection: str, batch: Sequence[PackedPoint]) -> models.UpdateStatus:
-        """Write points and wait until they can be searched."""
-        body = b'{"points":[' + b",".join(packed.point for packed in batch) + b"]}"
+    def send(
+        self, collection: str, batch: Sequence[PackedPoint], condition: Condition | None = None
+    ) -> models.UpdateStatus:
+        """Write points, or those that meet a condition, and wait until they can be searched."""
+        body = (
+            b'{"points":[' + b",".join(packed.point for packed in batch) + b"]" + _json_condition(condition)
+        )
         response = self._client.http.client.request(
             type_=_WriteResponse,
             method="PUT",
             url="/collections/{collection_name}/points",
             path_params={"collection_name": collection},
-            params={"wait": "true"},
+            params={"wait": "true", **({"ordering": "medium"} if condition else {})},
             headers={"Content-Type": "application/json"},
             content=body,
         )
@@ -103,10 +121,11 @@ class GrpcWire:
     def __init__(self, client: QdrantClient, timeout: int) -> None:
         self._client = client
         self._timeout = timeout
+        self.reader: Reader = GrpcReader(client, timeout)
 
     def pack(self, record: PageRecord) -> PackedPoint:
         """Turn a page into a protobuf message."""
-        vectors = {name: _proto_vector(vector) for name, vector in record.vectors.items()}
+        vectors = {name: stored_message(vector) for name, vector in record.vectors.items()}
         point = proto.PointStruct(
             id=proto.PointId(uuid=record.id),
             vectors=proto.Vectors(vectors=proto.NamedVectors(vectors=vectors)),
@@ -114,13 +133,33 @@ class GrpcWire:
         )
         return PackedPoint(record, point, point.ByteSize() + 8)  # and the header of the field
 
-    def send(self, collection: str, batch: Sequence[PackedPoint]) -> models.UpdateStatus:
-        """Write points and wait until they can be searched."""
+    def send(
+        self, collection: str, batch: Sequence[PackedPoint], condition: Condition | None = None
+    ) -> models.UpdateStatus:
+        """Write points, or those that meet a condition, and wait until they can be searched."""
         points = [packed.point for packed in batch]
         request = proto.UpsertPoints(collection_name=collection, wait=True, points=points)
+        if condition:
+            request.update_filter.CopyFrom(RestToGrpc.convert_filter(condition.matches))
+            # Every replica of a shard must decide about competing writes in the same order.
+            request.ordering.type = proto.WriteOrderingType.Medium
+            if condition.update_only:
+                request.update_mode = proto.UpdateMode.UpdateOnly
         response = self._client.grpc_points.Upsert(request, timeout=self._timeout)
         completed = response.result.status == proto.UpdateStatus.Completed
         return models.UpdateStatus.COMPLETED if completed else models.UpdateStatus.ACKNOWLEDGED
+
+
+def _json_condition(condition: Condition | None) -> bytes:
+    """Return the end of the body of a write in JSON."""
+    if condition is None:
+        return b"}"
+    fields: dict[str, Any] = {
+        "update_filter": condition.matches.model_dump(mode="json", by_alias=True, exclude_none=True)
+    }
+    if condition.update_only:
+        fields["update_mode"] = "update_only"
+    return b"," + orjson.dumps(fields)[1:]
 
 
 def batches(points: Iterable[PackedPoint], max_bytes: int) -> Iterator[list[PackedPoint]]:
@@ -136,54 +175,3 @@ def batches(points: Iterable[PackedPoint], max_bytes: int) -> Iterator[list[Pack
         size += point.size
     if batch:
         yield batch
-
-
-def to_record(point: models.Record) -> PageRecord:
-    """Turn a point that the client read into a record."""
-    named = point.vector if isinstance(point.vector, dict) else {}
-    vectors = {name: _to_vector(vector) for name, vector in named.items()}
-    return PageRecord(str(point.id), vectors, point.payload or {})
-
-
-def _to_vector(value: Any) -> Vector:
-    if isinstance(value, models.SparseVector):
-        return SparseVector(tuple(value.indices), tuple(value.values))
-    return np.asarray(value, np.float32)
-
-
-def _json_vector(vector: Vector) -> Any:
-    if isinstance(vector, SparseVector):
-        return {"indices": vector.indices, "values": vector.values}
-    # Dense vectors are short, and their numbers may be of any magnitude, so only multi-vectors are rounded.
-    return np.ascontiguousarray(vector if vector.ndim == 1 else np.round(vector, DIGITS), np.float32)
-
-
-def _proto_vector(vector: Vector) -> Any:
-    if isinstance(vector, SparseVector):
-        return proto.Vector(sparse=proto.SparseVector(indices=vector.indices, values=vector.values))
-    if vector.ndim == 1:
-        return proto.Vector(dense=proto.DenseVector(data=vector.tolist()))
-    return proto.Vector(multi_dense=multi_dense(vector))
-
-
-def multi_dense(vectors: NDArray[np.float32]) -> Any:
-    """Turn (n, dim) floats into the protobuf message MultiDenseVector.
-
-    numpy writes the bytes of the message and protobuf parses them, which is 20 times as fast as passing lists
-    of Python floats. Each row is field 1 (`vectors`) of the message, and in it field 1 (`data`): packed
-    little-endian floats.
-    """
-    data = np.ascontiguousarray(vectors, "<f4").view(np.uint8)
-    floats = b"\x0a" + _varint(data.shape[1])
-    head = np.frombuffer(b"\x0a" + _varint(len(floats) + data.shape[1]) + floats, np.uint8)
-    rows = np.concatenate([np.broadcast_to(head, (len(data), len(head))), data], axis=1)
-    return proto.MultiDenseVector.FromString(rows.tobytes())
-
-
-def _varint(number: int) -> bytes:
-    """Encode a length as protobuf does: seven bits per byte, the lowest first."""
-    encoded = bytearray()
-    while number > 127:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*encoded, number])

@@ -25,8 +25,9 @@ from docrag.store.requests import (
     Prefetch,
     QueryRequest,
 )
-from docrag.store.server.translate import to_filter, to_query
+from docrag.store.server.translate import to_filter
 from docrag.types import PageRecord, SparseVector
+from tests.store.local_mode import to_model
 
 Make = Callable[[int], PageRecord]
 
@@ -130,7 +131,7 @@ REQUESTS = {
 @pytest.mark.parametrize("name", REQUESTS)
 def test_it_answers_as_the_client_does(read_only: EdgeStore, local: QdrantClient, name: str):
     [found] = read_only.query([REQUESTS[name]])
-    [expected] = local.query_batch_points("pages", [to_query(REQUESTS[name])])
+    [expected] = local.query_batch_points("pages", [to_model(REQUESTS[name])])
     assert len(found) == len(expected.points)
     assert {hit.id: hit.score for hit in found} == pytest.approx(
         {str(point.id): point.score for point in expected.points}, abs=5e-3

@@ -19,11 +19,13 @@ from docrag.errors import (
     StoreError,
 )
 from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout
+from docrag.store.payload import HELD_BY
 from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.address import Address
 from docrag.store.server.connection import Connection, connect
-from docrag.store.server.schema import HELD_BY, CollectionOptions, collection_settings, payload_indexes
+from docrag.store.server.payload_indexes import payload_indexes
+from docrag.store.server.schema import CollectionOptions, collection_settings
 from docrag.store.server.store import ServerStore, stored_fingerprint
 from docrag.types import MAX_FLOATS, PageRecord
 from tests.store.fake_qdrant import FakeQdrant
@@ -71,6 +73,7 @@ def test_the_collection_is_that_of_the_design(fake: FakeQdrant, store: ServerSto
             "caption": {"size": 8, "distance": "Cosine"},
         },
         "sparse_vectors": {"bm25": {"modifier": "idf"}},
+        "shard_number": 1,
         "metadata": {
             "docrag": {
                 "fingerprint": {"layout": 1, "text": {"family": "minilm", "weight": 1.0}},
@@ -137,9 +140,15 @@ def test_there_must_be_an_index_to_open(connection: Connection, layout: Layout):
         ServerStore.open(connection, layout)
 
 
-def test_what_is_there_is_not_made_again(connection: Connection, layout: Layout, store: ServerStore):
-    with pytest.raises(StoreError, match="exists already"):
-        ServerStore.create(connection, layout, FINGERPRINT)
+def test_what_is_there_is_opened_and_not_made_again(
+    fake: FakeQdrant, connection: Connection, layout: Layout, store: ServerStore, records: list[PageRecord]
+):
+    store.upsert(records)
+    sent = len(fake.requests)
+    assert ServerStore.create(connection, layout, FINGERPRINT).count() == len(records)
+    with pytest.raises(IndexMismatch, match="was built with no late encoder, asked for colpali"):
+        ServerStore.create(connection, layout, OTHER)
+    assert not [one for one in fake.requests[sent:] if one.method == "PUT"]
 
 
 @pytest.mark.parametrize(
@@ -165,13 +174,12 @@ def test_a_collection_of_somebody_else_is_left_alone(
         lambda: stored_fingerprint(connection),
         lambda: ServerStore.open(connection, layout),
         lambda: alias.drop_collection(connection, "reports"),
+        lambda: ServerStore.create(connection, layout, FINGERPRINT),
     )
     for call in calls:
         with pytest.raises(StoreError, match=r"/reports was not made by docrag") as caught:
             call()
         assert "another collection" in caught.value.hint
-    with pytest.raises(StoreError, match="exists already"):
-        ServerStore.create(connection, layout, FINGERPRINT)
     assert not [sent for sent in fake.requests if sent.method not in ("GET",)]
 
 

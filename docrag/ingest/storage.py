@@ -23,7 +23,7 @@ from docrag.ingest.staging import Staging
 from docrag.store.base import Shared, Store
 from docrag.store.images import PageImages
 from docrag.store.page_address import PageAddresses
-from docrag.store.payload import source_metadata
+from docrag.store.payload import page_of, source_metadata
 from docrag.store.requests import FieldMatch, HasId, PayloadFilter
 from docrag.types import PageRecord
 
@@ -246,6 +246,7 @@ class Storage:
         sources = self.manifest.sources(document_id)
         if isinstance(self.store, Shared):
             self.store.name_sources(document_id, sources)
+            self._name_pages(document_id)
             return
         names = source_metadata(sources)
         keys = [f"metadata.{name}" for name in names]
@@ -257,6 +258,21 @@ class Storage:
         if outdated:
             logger.debug("%d pages of %s name their sources anew", len(outdated), names["source"])
             self.store.set_payload(names, PayloadFilter(must=(HasId(outdated),)), key="metadata")
+            self._name_pages(document_id)
+
+    def _name_pages(self, document_id: str) -> None:
+        """Let the line that names each page to people name the file as the metadata does."""
+        changes: dict[str, dict[str, str]] = {}
+        fields = ("page_of", "metadata.file_name", "metadata.page", "metadata.total_pages")
+        for record in self.store.scroll(document_filter(document_id), payload=fields):
+            if "page_of" not in record.payload:  # of an older docrag; a new key would come after all others
+                continue
+            metadata = record.payload["metadata"]
+            name = page_of(metadata["file_name"], metadata["page"] + 1, metadata["total_pages"])
+            if record.payload["page_of"] != name:
+                changes[record.id] = {"page_of": name}
+        if changes:
+            self.store.set_payloads(changes)
 
     def close(self) -> None:
         """Close all three parts."""

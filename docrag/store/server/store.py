@@ -339,11 +339,12 @@ class ServerStore:
                 continue
             try:
                 self._write(partial(self.connection.wire.send, self.collection, points, condition))
-                if self._key_order:
-                    self._key_order.restore(self.collection, [point.record for point in points])
             except ServerRefused as refused:
                 self._learn_from(refused, points, size)
                 waiting.append(points)
+            else:
+                if self._key_order:
+                    self._key_order.restore(self.collection, [point.record for point in points])
 
     def _learn_from(self, refused: ServerRefused, points: Sequence[PackedPoint], size: int) -> None:
         """Note a limit that a batch exceeded, so that it can be sent again in parts.

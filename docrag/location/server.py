@@ -57,6 +57,7 @@ class ServerLocation:
         self._staging = Staging(folder)
         self.uri = self.address = str(self._connection.address)
         self.name = self._connection.address.collection
+        self.dashboard = self._connection.address.dashboard
         self.folder = folder
 
     def fingerprint(self) -> Fingerprint | None:

@@ -20,6 +20,7 @@ from docrag.ingest.manifest import Manifest
 from docrag.ingest.report import WaitingForWriter
 from docrag.ingest.staging import Staging
 from docrag.store.base import Shared, Store
+from docrag.store.identity import note_identity
 from docrag.store.images import PageImages
 from docrag.store.payload import base_of, image_address, source_metadata
 from docrag.store.requests import FieldMatch, HasId, PayloadFilter
@@ -173,6 +174,8 @@ class Storage:
                 self.manifest.dropped(row.id)
         if isinstance(self.store, Shared):
             self.store.hold(complete & self.store.unheld())
+            if identity := self.store.identify():
+                note_identity(self.images.root.parent, identity)
 
     def abandon(self, document_id: str) -> None:
         """Remove what an interrupted ingest left of a document that can no longer be read."""

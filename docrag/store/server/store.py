@@ -7,10 +7,12 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from uuid import uuid4
 
 from qdrant_client import models
 
 from docrag.errors import IndexNotFound, InvalidRecord, ServerRefused, ServerUnreachable, StoreError
+from docrag.store.identity import CollectionIdentity
 from docrag.store.layout import Fingerprint, Layout, page_name, validate_record
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
@@ -22,7 +24,9 @@ from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
     fingerprint_metadata,
+    identity_metadata,
     read_fingerprint,
+    read_identity,
     read_options,
     require_layout,
 )
@@ -137,6 +141,29 @@ class ServerStore:
         info = self.connection.info(name)
         metadata = fingerprint_metadata(fingerprint, info.config.metadata if info else None)
         self._call(lambda: self.connection.client.update_collection(name, metadata=metadata))
+
+    def identify(self) -> CollectionIdentity | None:
+        """Return the identity of the collection, which gets one if an older docrag created it.
+
+        None if the server does not let this machine give it one.
+        """
+        identity = self._read_identity()
+        if not identity:
+            name = alias.collection_behind(self.connection, self.collection) or self.collection
+            metadata = identity_metadata(uuid4().hex)
+            try:
+                self.connection.call(
+                    lambda: self.connection.client.update_collection(name, metadata=metadata)
+                )
+            except ServerRefused as refused:
+                logger.info("%s stays without an id: %s", self.collection, refused.message)
+                return None
+            identity = self._read_identity()  # that of another machine, if both wrote one
+        return CollectionIdentity.of(self.collection, identity)
+
+    def _read_identity(self) -> str:
+        info = self.connection.info(self.collection)
+        return read_identity(info) if info else ""
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Validate all records, then write them; a record with an existing id replaces it.

@@ -247,7 +247,7 @@ class Index:
         Raises:
             NotFound: A path does not exist. Nothing is changed in that case.
             IndexInUse: This thread is changing the index already through another `Index`.
-            IndexMismatch: A migration has replaced the index since it was opened.
+            IndexReplaced: A migration has replaced the index since it was opened.
             StoreError: The index cannot be written. Everything reported before is safe.
         """
         from docrag.index.model_selection import make_captioner, make_pipeline, make_read_options
@@ -392,6 +392,28 @@ class Index:
         from docrag.index.status import status_of
 
         return status_of(self._location, self._storage, self._encoders)
+
+    def require_current(self) -> None:
+        """Refuse a handle whose index a migration has replaced since it was opened.
+
+        Raises:
+            IndexReplaced: It was replaced, perhaps by another machine. A search here is still answered by the
+                old index as long as that one exists.
+            IndexNotFound: The index is gone from its address.
+        """
+        self._storage.require_current()
+
+    def reopened(self) -> Index:
+        """Open the index at this address again, with the models that it is built with now.
+
+        Raises:
+            IndexNotFound: The index is gone from its address.
+        """
+        from docrag.settings import INDEX_OPTIONS
+
+        as_it_is: dict[str, Any] = dict.fromkeys(INDEX_OPTIONS)
+        settings = self._settings.model_copy(update={**as_it_is, "index": self._location.address})
+        return type(self).open(settings=settings, create=False)
 
     def close(self) -> None:
         """Flush what was written through this handle, and close it; closing twice is harmless."""

@@ -95,7 +95,7 @@ class Storage:
     manifest: Manifest
     write_lock: WriteLock = field(default_factory=WriteLock)
     require_current: Callable[[], None] = lambda: None
-    """Raises IndexMismatch if a migration has replaced the index since it was opened."""
+    """Raises IndexReplaced if a migration has replaced the index since it was opened."""
 
     def count(self, document_id: str) -> int:
         """How many pages of a document are written."""
@@ -137,7 +137,7 @@ class Storage:
         Raises:
             IndexInUse: This thread is changing the index already through another `Storage`. Or a process was
                 killed while a migration replaced the index: anything written to it would then be lost.
-            IndexMismatch: A migration has replaced the index since it was opened.
+            IndexReplaced: A migration has replaced the index since it was opened.
             StoreError: The index is on a read-only file system.
         """
         home = self.images.root.parent

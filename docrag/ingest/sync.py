@@ -85,7 +85,7 @@ def sync(storage: Storage, paths: Sequence[Path], options: SyncOptions) -> Inges
     Raises:
         NotFound: A path does not exist. Nothing is changed in that case.
         IndexInUse: This thread is changing the index already, or a migration is replacing it.
-        IndexMismatch: A migration has replaced the index since it was opened.
+        IndexReplaced: A migration has replaced the index since it was opened.
         StoreError: The index cannot be written. Everything reported before is safe.
     """
     started = time.perf_counter()

@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from docrag.errors import DocragError
+from docrag.index.following import following
 from docrag.index.index import Index
 from docrag.serve.document_list import DocumentList, max_age
 from docrag.serve.errors import add_error_handlers
@@ -40,6 +41,7 @@ OLD_NOTICE = "serve.json"
 def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     """Build a server over an open index, which it closes when its lifespan ends.
 
+    Once a migration has replaced the index, the server opens it anew.
     It only responds to its own host names, so tests use `TestClient(app, base_url="http://127.0.0.1:8000")`.
 
     Args:
@@ -57,6 +59,7 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     state = app.state
+    index = following(index)
     state.index = index
     state.settings = settings
     state.ready = False

@@ -71,7 +71,6 @@ class Searches:
         self._limiter = CapacityLimiter(MAX_CONCURRENT)
         has_folder = settings.folder is not None and settings.folder.is_dir()
         self._folder = settings.folder if has_folder else None
-        self._model: str = index.fingerprint["late"]["model"]
         self._cached_heatmap = lru_cache(maxsize=CACHED_HEATMAPS)(self._compute_heatmap)
 
     async def run_limited(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -106,7 +105,7 @@ class Searches:
         started = time.perf_counter()
         version = self._documents.version()
         with (
-            retrieval_span(self._settings, headers, self._model, mode, k) as span,
+            retrieval_span(self._settings, headers, self._model(), mode, k) as span,
             listening(self._metrics.observe_stage),
         ):
             if image is None:
@@ -139,6 +138,11 @@ class Searches:
         if self._folder is not None and not self._folder.is_dir():
             hint = "put it back, or ingest the documents again, and start docrag serve again"
             raise IndexNotFound("the index is no longer where it was when the server started", hint)
+
+    def _model(self) -> str:
+        """Name of the late-interaction model; a migration may have changed it since the server started."""
+        model: str = self._index.fingerprint["late"]["model"]
+        return model
 
     def _search_cached(
         self, version: Hashable, query: str, k: int, mode: Mode, filter: Filter | None

@@ -117,6 +117,15 @@ class Shared(Protocol):
         """Return how many pages of each document this machine holds."""
         ...
 
+    def require_current(self) -> None:
+        """Check that the index's name still shows these records.
+
+        Raises:
+            IndexReplaced: A migration has put others in their place.
+            IndexNotFound: The name shows none.
+        """
+        ...
+
     def unheld(self) -> frozenset[str]:
         """Return the ids of documents of which this machine does not hold every stored page."""
         ...

@@ -102,7 +102,7 @@ class SharedStore(ServerStore):
             IndexNotFound: The alias is gone.
         """
         super().flush()
-        self._require_named()
+        self.require_current()
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Write records, adding this holder to those that they have; see `ServerStore.upsert`.
@@ -228,7 +228,7 @@ class SharedStore(ServerStore):
                 self._set_if({HELD_BY: sorted(holders | wanted)}, pages, _is_exactly(HELD_BY, holders))
         raise self._too_busy(self.count(pages))
 
-    def _require_named(self) -> None:
+    def require_current(self) -> None:
         """Check that the index's name still shows this collection.
 
         Raises:
@@ -262,7 +262,7 @@ class SharedStore(ServerStore):
         except ServerRefused as refused:
             if refused.status != NOT_FOUND or self.connection.info(self.collection):
                 raise
-            self._require_named()
+            self.require_current()
             raise IndexNotFound(
                 f"the collection {self.connection.address.url}/{self.collection} is gone",
                 "ingest the documents again to make it anew",

@@ -97,7 +97,9 @@ def typescript(source: str) -> str:
     head, _, rest = source.partition("export interface paths {")
     schemas = block(rest, "    schemas: {", "    };")
     types = re.sub(r"^        (\w+): ", r"export type \1 = ", schemas, flags=re.M)
-    requests = "".join(f'    "{name}": {{ {request(name, rest)} }};\n' for name in (*ENDPOINTS, *DASHBOARD_ENDPOINTS))
+    requests = "".join(
+        f'    "{name}": {{ {request(name, rest)} }};\n' for name in (*ENDPOINTS, *DASHBOARD_ENDPOINTS)
+    )
     return f"{head}{integers}{types}\nexport interface Requests {{\n{requests}}}\n"
 
 

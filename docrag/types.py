@@ -188,6 +188,8 @@ class ScoredId:
 
     id: str
     score: float
+    record: PageRecord | None = field(default=None, compare=False, repr=False)
+    """What the query was asked to read of the page; None if that is nothing."""
 
 
 @dataclass(frozen=True, slots=True)

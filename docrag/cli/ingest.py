@@ -37,7 +37,10 @@ def ingest(
     monitor = Monitor(as_json=as_json)
     with Index.open(settings=settings) as opened, monitor.bar:
         build.note_if_not_inked(opened.fingerprint["keep_patches"])
-        report = opened.ingest(paths, prune=prune, again=again, passwords=password or [], listener=monitor)
+        with monitor.noting_what_is_stored():
+            report = opened.ingest(
+                paths, prune=prune, again=again, passwords=password or [], listener=monitor
+            )
     if as_json:
         print_json({"summary": report.summary()})
     else:

@@ -36,6 +36,8 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
         results.print(
             f"engine     process {status.engine.pid}, used by {users or 'nobody else'}", soft_wrap=True
         )
+    for note in status.health.notes() if status.health else ():
+        results.print(f"health     {note}", soft_wrap=True)
     if status.tuning:
         results.print(f"tuned      {status.tuning}", soft_wrap=True)
     if status.migration:

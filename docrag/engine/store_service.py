@@ -15,7 +15,7 @@ from docrag.location.directory import DirectoryLocation
 from docrag.store.base import Store
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local.process import COMMAND
-from docrag.store.local.wire import Rankings, Records, pack_rankings, pack_records
+from docrag.store.local.wire import Answer, Records, ids_in, pack_answer, pack_records
 from docrag.store.requests import PayloadFilter, QueryRequest
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class StoreService:
             "retrieve": self._retrieve,
             "scroll": self._call("scroll_step"),
             "set_payload": self._set_payload,
+            "set_payloads": self._call("set_payloads"),
             "delete": self._call("delete"),
             "count": self._call("count"),
             "facet": self._call("facet"),
@@ -110,8 +111,18 @@ class StoreService:
 
         return handler
 
-    def _query(self, session: Session, requests: list[QueryRequest]) -> Rankings:
-        return pack_rankings(self.store_of(session).query(requests))
+    def _query(
+        self,
+        session: Session,
+        requests: list[QueryRequest],
+        vectors: list[str],
+        payload: list[str] | None,
+    ) -> Answer:
+        store = self.store_of(session)
+        rankings = store.rank(requests)
+        if not vectors and payload == []:
+            return pack_answer(rankings, [])
+        return pack_answer(rankings, store.retrieve_packed(ids_in(rankings), vectors, payload))
 
     def _retrieve(
         self, session: Session, ids: list[str], vectors: list[str], payload: list[str] | None

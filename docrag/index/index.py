@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from docrag.common.time_limit import patience
 from docrag.errors import NotFound, StoreError
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
@@ -120,6 +121,7 @@ class Index:
         *,
         image: Image | str | os.PathLike[str] | None = None,
         audio: str | os.PathLike[str] | None = None,
+        regions: bool = True,
     ) -> list[Hit]:
         """Find the pages that answer a query, best first.
 
@@ -132,6 +134,8 @@ class Index:
             image: What the pages should look like, alone or together with words. Needs an encoder that takes
                 images as queries.
             audio: A recording. Needs an encoder that takes recordings.
+            regions: Whether hits say which parts of their pages match. Without, the vectors of these pages
+                are not read, which saves most of the bytes that a server sends.
 
         Raises:
             QueryError: The query is empty, the mode or the filter cannot be used, or no encoder of the index
@@ -142,7 +146,7 @@ class Index:
         from docrag.search.stages import stages_for
 
         self._require_usable()
-        request = make_query(query, image, audio, k, mode, filter)
+        request = make_query(query, image, audio, k, mode, filter, regions)
         stages = stages_for(self._location.folder, self._page_count)
         hits = answer(self._storage.store, self._storage.images, self._encoders, request, stages)
         return self._with_renderers(hits)
@@ -257,10 +261,11 @@ class Index:
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
         with (
             self._page_count.changing(),
+            patience(),
             closing(make_captioner(settings, self._location.folder)) as captioner,
         ):
             options = SyncOptions(
-                make_pipeline=lambda base_url: make_pipeline(settings, self._encoders, captioner, base_url),
+                make_pipeline=lambda addresses: make_pipeline(settings, self._encoders, captioner, addresses),
                 reading=make_read_options(settings, self._encoders.image_side, passwords),
                 image_base_url=settings.image_base_url,
                 workers=settings.workers or None,

@@ -89,6 +89,7 @@ def open_parts(location: Location, stored: Fingerprint | None, expected: Fingerp
         PageImages(location.folder / IMAGES),
         Manifest(location.folder / MANIFEST),
         require_current=partial(_require_current, location, expected, store),
+        name=location.name,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from docrag.ingest.staging import Staging
 from docrag.ingest.storage import DOCUMENT_ID
 from docrag.search.stages import load_plan
-from docrag.store.base import Shared
+from docrag.store.base import CollectionHealth, Monitored, Shared
 from docrag.store.local.process import EngineStatus
 from docrag.store.local.remote import RemoteStore
 
@@ -55,6 +55,8 @@ class Status:
     """The name under which this machine holds pages in a collection on a server; empty for a directory."""
     held_by: Mapping[str, int] = field(default_factory=dict)
     """How many pages each machine holds in a collection on a server, by its name."""
+    health: CollectionHealth | None = None
+    """How the collection is on its Qdrant server; None for a directory."""
 
 
 def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> Status:
@@ -79,6 +81,7 @@ def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> 
         stored_documents=len(storage.store.facet(DOCUMENT_ID)),
         holder=storage.store.holder if isinstance(storage.store, Shared) else "",
         held_by=storage.store.pages_by_holder() if isinstance(storage.store, Shared) else {},
+        health=storage.store.health() if isinstance(storage.store, Monitored) else None,
     )
 
 

@@ -19,6 +19,8 @@ class Location(Protocol):
     """The address that a user gives to `--index`."""
     address: str
     """The same address in a form that means the same in every process: without a relative path."""
+    name: str
+    """The name of the index in the addresses of its page images; a staged index has that of the index."""
     folder: Path
     """The directory on this machine that holds the manifest, page images, captions and the tuned plan."""
 

@@ -65,6 +65,7 @@ class ServerLocation:
         self._connection = connect()
         self._options = options
         self.uri = self.address = str(self._connection.address)
+        self.name = self._connection.address.collection
         self.folder = self._folder_of_collection(folder)
         self._staging = Staging(self.folder)
 
@@ -295,6 +296,7 @@ class StagingCollection:
 
     def __init__(self, connection: Connection, folder: Path, options: CollectionOptions, holder: str) -> None:
         self.uri = self.address = str(connection.address)
+        self.name = connection.address.collection
         self.folder = folder
         self._connection = connection
         self._options = options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +21,18 @@ from docrag.search.stages import Stages
 from docrag.store.base import Store
 from docrag.store.images import PageImages
 from docrag.store.payload import boxes_of, page_fields
+from docrag.store.requests import QueryRequest
 from docrag.types import PATCHES, Block, Hit, PageRecord, Region, ScoredId, SparseVector, Vector
 
 logger = logging.getLogger(__name__)
 
 Rankings = Mapping[Signal, Sequence[ScoredId]]
+
+BOOSTED_BY = ("metadata.title", "metadata.page")
+"""The payload that says how much a page is boosted."""
+MAX_READ = 16
+"""Hits that the query of a single signal brings with their vectors, half a megabyte each; if there are more,
+they are read in several requests afterwards."""
 
 
 class Boosts(NamedTuple):
@@ -56,14 +64,16 @@ def answer(
     with timed("encode"):
         vectors = encoders.encode_query(text, query.image, query.audio)
     requests = plan_queries(query.mode, vectors, query.filter, query.k, stages)
+    names = (PATCHES,) if query.regions and PATCHES in vectors else ()
     with timed("retrieve"):
-        rankings = dict(zip(requests, store.query(list(requests.values())), strict=True))
+        rankings = _rank(store, text, requests, query.k, names)
     logger.debug("query %r: %s", text, {signal: len(pages) for signal, pages in rankings.items()})
-    boosts = _boosts(store, text, rankings)
+    boosts = _boosts(text, rankings)
     ranked = fuse(rankings, boosts.title_shares, weights_for(vectors), boosts.named)[: query.k]
     if not ranked and query.filter:
         require_fields(store, query.filter)
-    return _hits(store, images, ranked, rankings, vectors)
+    records = _records(store, ranked, names)
+    return _hits(images, ranked, records, rankings, vectors if names else {})
 
 
 def _require_encoders(query: Query, encoders: Encoders) -> None:
@@ -84,16 +94,44 @@ def _require_encoders(query: Query, encoders: Encoders) -> None:
         )
 
 
-def _boosts(store: Store, question: str, rankings: Rankings) -> Boosts:
+def _rank(
+    store: Store, question: str, requests: Mapping[Signal, QueryRequest], k: int, names: Sequence[str]
+) -> Rankings:
+    """The pages that each signal finds, with what can be read in the same round trip.
+
+    For several signals these are the title and number of each page, which the boosts need. Of a single one,
+    it is all that the hits need.
+    """
+    if not requests:
+        return {}
+    if len(requests) == 1:
+        [(signal, request)] = requests.items()
+        return {signal: _rank_alone(store, request, k, names)}
+    found = store.query(list(requests.values()), payload=BOOSTED_BY if question else ())
+    return dict(zip(requests, found, strict=True))
+
+
+def _rank_alone(store: Store, request: QueryRequest, k: int, names: Sequence[str]) -> list[ScoredId]:
+    """The pages that the only signal of a search finds, with their records if these are few."""
+    if k > MAX_READ:
+        [pages] = store.query([request])
+        return pages
+    [pages] = store.query([replace(request, limit=k + 1)], vectors=names, payload=None)
+    if len(pages) > k and pages[k - 1].score == pages[k].score:
+        # Ties are ordered by id, so the pages that tie with the last hit must all be known.
+        [pages] = store.query([request])
+    return pages
+
+
+def _boosts(question: str, rankings: Rankings) -> Boosts:
     """What titles and page numbers say about the pages that the signals found.
 
     There is nothing to boost if the query has no words, or if a single signal keeps its own scores.
     """
     if not question or len(rankings) <= 1:
         return Boosts(None, None)
-    found = sorted({page.id for pages in rankings.values() for page in pages})
-    records = store.retrieve(found, payload=["metadata.title", "metadata.page"])
-    metadata = {record.id: record.payload["metadata"] for record in records}
+    records = (page.record for pages in rankings.values() for page in pages)
+    metadata = {record.id: record.payload["metadata"] for record in records if record}
     match = TitleMatch(question)
     shares = {title: match.share(title) for title in {page["title"] for page in metadata.values()}}
     title_shares = {page_id: shares[page["title"]] for page_id, page in metadata.items()}
@@ -104,15 +142,22 @@ def _boosts(store: Store, question: str, rankings: Rankings) -> Boosts:
     return Boosts(title_shares, named)
 
 
+def _records(store: Store, ranked: Sequence[ScoredId], names: Sequence[str]) -> dict[str, PageRecord]:
+    """The records of the hits by their ids; those that the query has not brought are read now."""
+    records = {page.id: page.record for page in ranked if page.record}
+    missing = [page.id for page in ranked if page.id not in records]
+    if missing:
+        records |= {record.id: record for record in store.retrieve(missing, vectors=names)}
+    return records
+
+
 def _hits(
-    store: Store,
     images: PageImages,
     ranked: Sequence[ScoredId],
+    records: Mapping[str, PageRecord],
     rankings: Rankings,
     vectors: Mapping[str, Vector],
 ) -> list[Hit]:
-    names = [PATCHES] if PATCHES in vectors else []
-    records = {record.id: record for record in store.retrieve([page.id for page in ranked], vectors=names)}
     hits = []
     with timed("regions"), one_blas_thread():
         for rank, page in enumerate(ranked, start=1):

@@ -44,6 +44,8 @@ class Query:
     k: int = 10
     mode: Mode = "hybrid"
     filter: Filter | None = None
+    regions: bool = True
+    """Whether hits say which parts of their pages match. The vectors of these pages are read for that."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
@@ -64,6 +66,7 @@ def make_query(
     k: int,
     mode: Mode,
     filter: Filter | None,
+    regions: bool = True,
 ) -> Query:
     """A query whose image and recording may be paths of files.
 
@@ -72,7 +75,7 @@ def make_query(
     """
     opened = open_image(image) if isinstance(image, str | os.PathLike) else image
     recording = require_recording(audio) if audio is not None else None
-    return Query(text, opened, recording, k, mode, filter)
+    return Query(text, opened, recording, k, mode, filter, regions)
 
 
 def open_image(path: str | os.PathLike[str]) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from docrag.store.identity import CollectionIdentity
@@ -26,8 +27,22 @@ class Store(Protocol):
         """Return once everything written would survive a power cut."""
         ...
 
-    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
-        """Answer several queries at once; for each a list of pages, best first."""
+    def query(
+        self,
+        requests: Sequence[QueryRequest],
+        *,
+        vectors: Sequence[str] = (),
+        payload: Sequence[str] | None = (),
+    ) -> list[list[ScoredId]]:
+        """Answer several queries at once; for each a list of pages, best first.
+
+        A page that was removed meanwhile may have no record.
+
+        Args:
+            requests: The queries.
+            vectors: Names of the vectors to read of each page, into the `record` of its `ScoredId`.
+            payload: Payload keys to read of each page, nested ones with dots; None reads all.
+        """
         ...
 
     def retrieve(
@@ -52,6 +67,15 @@ class Store(Protocol):
         self, values: Mapping[str, Any], filter: PayloadFilter, *, key: str | None = None
     ) -> None:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
+        ...
+
+    def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set payload values on single records, in their order, in few requests.
+
+        Args:
+            values: By page id, what to set at the top level of the payload. Ids that are not stored are
+                skipped.
+        """
         ...
 
     def delete(self, filter: PayloadFilter) -> None:
@@ -136,4 +160,54 @@ class Shared(Protocol):
 
     def name_sources(self, document_id: str, sources: Sequence[str]) -> None:
         """Let the pages of a document name its files on this machine, and keep those of other machines."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaState:
+    """A copy of a shard that does not answer searches as it should."""
+
+    shard: int
+    peer: int
+    """The id of the machine that it is on."""
+    state: str
+    """Such as Dead, Partial or Recovery, as Qdrant calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionHealth:
+    """How a collection on a Qdrant server is."""
+
+    status: str
+    """green, yellow, grey or red, as Qdrant calls it."""
+    error: str = ""
+    """Why the server could not optimize the collection; empty if it could."""
+    inactive_replicas: tuple[ReplicaState, ...] = ()
+    """The copies of shards that are not active, in a cluster."""
+
+    def notes(self) -> list[str]:
+        """What a person should know, a line each; none if all is well."""
+        lines = [_STATUS_NOTES[self.status]] if self.status in _STATUS_NOTES else []
+        if self.error:
+            lines.append(f"the server could not optimize the collection: {self.error}")
+        lines += [
+            f"shard {replica.shard} on peer {replica.peer} is not active: {replica.state}"
+            for replica in self.inactive_replicas
+        ]
+        return lines
+
+
+_STATUS_NOTES: Mapping[str, str] = {
+    "yellow": "yellow: the server is optimizing the collection, and searches may be slower meanwhile",
+    "grey": "grey: the server has restarted, and optimizes the collection after the next change",
+    "red": "red: a change failed on the server and was not made up for; see the server's log",
+}
+
+
+@runtime_checkable
+class Monitored(Protocol):
+    """A store that can tell how the server is that keeps it."""
+
+    def health(self) -> CollectionHealth | None:
+        """How the collection is; None if it is gone."""
         ...

@@ -27,6 +27,7 @@ from qdrant_client import QdrantClient, models
 from docrag.store.layout import KEYWORDS
 from docrag.store.server.schema import HELD_BY
 from tests.store.openapi import fault_of
+from tests.store.strict_mode import Forbidden, Rules
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Fault:
     the answer."""
     slow: float = 0
     """Seconds until the request is carried out."""
+    words: str = "scripted"
+    """The error, where there is a status."""
 
 
 ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
@@ -186,6 +189,11 @@ class FakeQdrant:
         self.most_bytes = most_bytes
         self.version = version
         self.key = key
+        self.rules = Rules()
+        self.states: dict[str, Any] = {}
+        """What replaces parts of the descriptions of collections, such as their status."""
+        self.cluster: dict[str, Any] | None = None
+        """How the shards of each collection are spread; None is a server that does not tell."""
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._scheme = "https" if tls else "http"
@@ -223,8 +231,15 @@ class FakeQdrant:
             return 200, {"title": "qdrant - vector search engine", "version": self.version}
         if fault := fault_of(self.version, sent.method, sent.path, sent.query, sent.body):
             return 422, {"status": {"error": fault}}
+        if self.cluster and re.fullmatch(r"/collections/[^/]+/cluster", sent.path):
+            return 200, {"status": "ok", "time": 0.0, "result": self.cluster}
         try:
-            return 200, {"status": "ok", "time": 0.0, "result": self._carry_out(sent)}
+            result = self._carry_out(sent)
+            if sent.method == "GET" and re.fullmatch(r"/collections/[^/]+", sent.path):
+                result.update(self.states)
+            return 200, {"status": "ok", "time": 0.0, "result": result}
+        except Forbidden as error:
+            return 403, {"status": {"error": str(error)}}
         except FileExistsError as error:
             return 409, {"status": {"error": f"Wrong input: {error}"}}
         except ValidationError as error:
@@ -240,7 +255,10 @@ class FakeQdrant:
                 given = [*match.groups(), *([TypeAdapter(kind).validate_json(sent.body)] if kind else [])]
                 with self.lock, warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # local mode says that it is no server
-                    result = TypeAdapter(Any).dump_python(do(self.db, *given), mode="json")
+                    name, body = match.groups()[0] if match.groups() else "", given[-1] if kind else None
+                    self.rules.check(self.db, operation_of(method, path), name, body)
+                    answer = self._as_told(do(self.db, *given))
+                    result = TypeAdapter(Any).dump_python(answer, mode="json")
                 self._note_indexes(method, path, given, result)
                 return result
         raise ValueError(f"{method} {path} not found")
@@ -255,6 +273,33 @@ class FakeQdrant:
             self.payload_schema[given[-1].field_name] = {"data_type": kind.value, "points": 0}
         if method == "GET" and isinstance(result, dict) and "payload_schema" in result:
             result["payload_schema"] = self.payload_schema
+
+    def _as_told(self, result: Any) -> Any:
+        """A result as its server tells it to whoever has the key."""
+        match result:
+            case models.CollectionInfo():
+                return self.rules.describe(result)
+            case models.CollectionsResponse(collections=collections):
+                shown = self.rules.shown([one.name for one in collections])
+                return models.CollectionsResponse(
+                    collections=[one for one in collections if one.name in shown]
+                )
+            case models.CollectionsAliasesResponse(aliases=aliases):
+                names = [name for one in aliases for name in (one.alias_name, one.collection_name)]
+                shown = self.rules.shown(names)
+                both = [one for one in aliases if {one.alias_name, one.collection_name} <= set(shown)]
+                return models.CollectionsAliasesResponse(aliases=both)
+        return result
+
+
+def operation_of(method: str, path: str) -> str:
+    """What a key must allow for a request: read, write, index or manage."""
+    if method == "PUT" and path.endswith("/index"):
+        return "index"
+    if method != "GET" and re.fullmatch(r"/collections/[^/]+", path):  # /collections/aliases, too
+        return "manage"
+    writes = method == "PUT" or re.search(r"/points/(payload|delete|batch)$", path)
+    return "write" if writes else "read"
 
 
 class _Server(ThreadingHTTPServer):
@@ -284,7 +329,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.cut == "before":
             self.hang_up()
         elif fault.status:
-            self.say(fault.status, {"status": {"error": "scripted"}}, fault.headers)
+            self.say(fault.status, {"status": {"error": fault.words}}, fault.headers)
         else:
             self.say(*self.fake.answer(sent), fault.headers, fault.cut)
 

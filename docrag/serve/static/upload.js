@@ -36,7 +36,7 @@ function watch(job) {
     if (known) showProgress(`Reading ${file}: ${pages} of ${known} pages`, pages / known);
     else showProgress("Checking the files");
   });
-  on("waiting", (writer) => showProgress(`Waiting for ${writer.for}, which is changing the index`));
+  on("waiting", (other) => showProgress(`Waiting for ${other.for}, which ${other.because ?? "is changing the index"}`));
   on("file", (report) => find("#done").append(resultRow(report)));
   on("end", ({ state, summary, error }) => {
     events.close();

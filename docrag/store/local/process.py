@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Increased whenever a process of another version could misunderstand this one."""
 MODULE = "docrag.engine"
 COMMAND = "docrag engine"

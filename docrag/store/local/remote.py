@@ -13,7 +13,7 @@ from docrag.errors import IndexMismatch, IndexNotFound, IndexReplaced, StoreErro
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local.process import EngineProcess
 from docrag.store.local.scroll import scroll_in_steps
-from docrag.store.local.wire import unpack_rankings, unpack_records
+from docrag.store.local.wire import unpack_answer, unpack_records
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
 
@@ -71,9 +71,23 @@ class RemoteStore:
         self._client.call("flush")
         self._unflushed = False
 
-    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
-        """Answer several queries at once; for each a list of pages, best first."""
-        return unpack_rankings(self._client.call("query", list(requests)))
+    def query(
+        self,
+        requests: Sequence[QueryRequest],
+        *,
+        vectors: Sequence[str] = (),
+        payload: Sequence[str] | None = (),
+    ) -> list[list[ScoredId]]:
+        """Answer several queries at once; for each a list of pages, best first.
+
+        Args:
+            requests: The queries.
+            vectors: Names of the vectors to read of each page, into the `record` of its `ScoredId`.
+            payload: Payload keys to read of each page, nested ones with dots; None reads all.
+        """
+        keys = None if payload is None else list(payload)
+        answer = self._client.call("query", list(requests), list(vectors), keys)
+        return unpack_answer(answer)
 
     def retrieve(
         self, ids: Sequence[str], *, vectors: Sequence[str] = (), payload: Sequence[str] | None = None
@@ -101,6 +115,11 @@ class RemoteStore:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
         self._unflushed = True
         self._client.call("set_payload", Json(dict(values)), filter, key)
+
+    def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set payload values on single records, by page id."""
+        self._unflushed = True
+        self._client.call("set_payloads", Json({id: dict(payload) for id, payload in values.items()}))
 
     def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match."""

@@ -23,7 +23,8 @@ from docrag.store.local import engine, translate
 from docrag.store.local.cache import PackedRecord, ReadKey, RecordCache
 from docrag.store.local.scroll import scroll_in_steps
 from docrag.store.local.snapshot import disk_bytes
-from docrag.store.requests import PayloadFilter, QueryRequest
+from docrag.store.local.wire import ids_in, with_records
+from docrag.store.requests import HasId, PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -121,8 +122,29 @@ class EdgeStore:
         if self._written_bytes > RENEW_BYTES:
             self._renew()
 
-    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
-        """Answer several queries at once; for each a list of pages, best first."""
+    def query(
+        self,
+        requests: Sequence[QueryRequest],
+        *,
+        vectors: Sequence[str] = (),
+        payload: Sequence[str] | None = (),
+    ) -> list[list[ScoredId]]:
+        """Answer several queries at once; for each a list of pages, best first.
+
+        Args:
+            requests: The queries.
+            vectors: Names of the vectors to read of each page, into the `record` of its `ScoredId`.
+            payload: Payload keys to read of each page, nested ones with dots; None reads all.
+        """
+        rankings = self.rank(requests)
+        if not vectors and payload == ():
+            return rankings
+        found = ids_in(rankings)
+        records = {record.id: record for record in self.retrieve(found, vectors=vectors, payload=payload)}
+        return with_records(rankings, records)
+
+    def rank(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
+        """Answer several queries at once with ids and scores alone."""
         batch = edge.QueryBatchRequest([translate.to_query(request) for request in requests])
         with self._open_shard() as shard:
             answers = shard.query_batch(batch)
@@ -196,6 +218,13 @@ class EdgeStore:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
         condition = translate.to_filter(filter)
         self._update(edge.UpdateOperation.set_payload_by_filter(condition, dict(values), key))
+
+    def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set payload values on single records, by page id."""
+        for page_id, payload in values.items():
+            # By a filter, because the engine refuses ids that are not there.
+            page = translate.to_filter(PayloadFilter(must=(HasId((page_id,)),)))
+            self._update(edge.UpdateOperation.set_payload_by_filter(page, dict(payload)), [page_id])
 
     def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match; `optimize` frees their space."""

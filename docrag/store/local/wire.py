@@ -47,6 +47,8 @@ Records = tuple[list[str], bytes, list[Mapping[str, Any]]]
 There are no vectors if none were asked for."""
 Rankings = list[tuple[list[str], list[float]]]
 """For each query, the ids of its pages and their scores: an object for each page would take longer."""
+Answer = tuple[Rankings, Records | None]
+"""The rankings of several queries, and what was read of their pages; None if that is nothing."""
 
 
 def pack_records(records: Sequence[PackedRecord]) -> Records:
@@ -64,11 +66,28 @@ def unpack_records(packed: Records) -> list[PageRecord]:
     return list(map(PageRecord, ids, unpacked, orjson.loads(payloads)))
 
 
-def pack_rankings(rankings: Sequence[Sequence[ScoredId]]) -> Rankings:
-    """Rankings as they travel."""
-    return [([page.id for page in pages], [page.score for page in pages]) for pages in rankings]
+def pack_answer(rankings: Sequence[Sequence[ScoredId]], records: Sequence[PackedRecord]) -> Answer:
+    """The answer to several queries as it travels, with the records that were read of its pages."""
+    packed = [([page.id for page in pages], [page.score for page in pages]) for pages in rankings]
+    return packed, pack_records(records) if records else None
 
 
-def unpack_rankings(packed: Rankings) -> list[list[ScoredId]]:
-    """What `pack_rankings` packed."""
-    return [list(map(ScoredId, ids, scores)) for ids, scores in packed]
+def unpack_answer(packed: Answer) -> list[list[ScoredId]]:
+    """What `pack_answer` packed."""
+    rankings, read = packed
+    if read is None:
+        return [list(map(ScoredId, ids, scores)) for ids, scores in rankings]
+    records = {record.id: record for record in unpack_records(read)}
+    return [list(map(ScoredId, ids, scores, map(records.get, ids))) for ids, scores in rankings]
+
+
+def ids_in(rankings: Sequence[Sequence[ScoredId]]) -> list[str]:
+    """The ids of all pages of several rankings, each once."""
+    return list(dict.fromkeys(page.id for pages in rankings for page in pages))
+
+
+def with_records(
+    rankings: Sequence[Sequence[ScoredId]], records: Mapping[str, PageRecord]
+) -> list[list[ScoredId]]:
+    """The same rankings, with the record of each page that has one."""
+    return [[ScoredId(page.id, page.score, records.get(page.id)) for page in pages] for pages in rankings]

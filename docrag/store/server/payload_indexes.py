@@ -1,53 +1,16 @@
-"""The payload indexes of a collection: which fields have one, and how a missing one is made."""
+"""Makes the payload indexes that a collection does not have."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from typing import Any
 
-from qdrant_client import models
-
-from docrag.errors import ServerRefused, SettingsError
-from docrag.store.layout import INTEGERS, KEYWORDS
-from docrag.store.payload import HELD_BY
+from docrag.errors import ServerRefused
 from docrag.store.server.connection import Connection
-from docrag.store.server.schema import CollectionOptions
+from docrag.store.server.schema import CollectionOptions, payload_indexes
 
 logger = logging.getLogger(__name__)
-
-TEXT = "page_content"
-"""The payload field with an index of words, so that `page_content:catering` finds pages in the dashboard."""
-
-
-def payload_indexes(options: CollectionOptions) -> Iterator[tuple[str, Any]]:
-    """Yield the payload fields to index, and how.
-
-    Filters and facets by these fields are quick, and are the only ones that a collection in strict mode
-    allows.
-
-    Raises:
-        SettingsError: The tenant is a field of numbers.
-    """
-    for key in (*KEYWORDS, HELD_BY):
-        if key != options.tenant:
-            yield key, models.PayloadSchemaType.KEYWORD
-    for key in INTEGERS:
-        if key == options.tenant:
-            raise SettingsError(
-                f"{key} is a number and cannot be the tenant", "choose a field that holds text"
-            )
-        yield key, models.PayloadSchemaType.INTEGER
-    yield (
-        TEXT,
-        models.TextIndexParams(
-            type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WORD, lowercase=True
-        ),
-    )
-    if options.tenant:
-        kind = models.KeywordIndexType.KEYWORD
-        yield options.tenant, models.KeywordIndexParams(type=kind, is_tenant=True)
 
 
 def make_payload_indexes(connection: Connection, name: str, options: CollectionOptions) -> None:

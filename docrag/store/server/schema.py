@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from qdrant_client import models
 
-from docrag.errors import IndexMismatch, ServerRefused, StoreError
-from docrag.store.layout import Fingerprint, Layout, VectorSpec
+from docrag.errors import IndexMismatch, ServerRefused, SettingsError, StoreError
+from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout, VectorSpec
 from docrag.store.payload import HELD_BY as HELD_BY
 from docrag.types import PATCHES, Datatype
 
@@ -28,6 +28,8 @@ IDENTITY = "docrag_id"
 _FINGERPRINT = "fingerprint"
 _NULLS = "fingerprint_nulls"
 """The paths of the fingerprint's fields that are null."""
+TEXT = "page_content"
+"""The payload field with an index of words, so that `page_content:catering` finds pages in the dashboard."""
 _FOREIGN = "name another collection in --index; docrag creates it when something is ingested"
 
 
@@ -101,6 +103,35 @@ def collection_settings(
     return {name: value for name, value in settings.items() if value is not None}
 
 
+def payload_indexes(options: CollectionOptions) -> Iterator[tuple[str, Any]]:
+    """Yield the payload fields to index, and how.
+
+    Filters and facets by these fields are quick, and are the only ones that a collection in strict mode
+    allows.
+
+    Raises:
+        SettingsError: The tenant is a field of numbers.
+    """
+    for key in (*KEYWORDS, HELD_BY):
+        if key != options.tenant:
+            yield key, models.PayloadSchemaType.KEYWORD
+    for key in INTEGERS:
+        if key == options.tenant:
+            raise SettingsError(
+                f"{key} is a number and cannot be the tenant", "choose a field that holds text"
+            )
+        yield key, models.PayloadSchemaType.INTEGER
+    yield (
+        TEXT,
+        models.TextIndexParams(
+            type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WORD, lowercase=True
+        ),
+    )
+    if options.tenant:
+        kind = models.KeywordIndexType.KEYWORD
+        yield options.tenant, models.KeywordIndexParams(type=kind, is_tenant=True)
+
+
 def read_options(info: models.CollectionInfo) -> CollectionOptions:
     """Return the options that a collection was created with."""
     params = info.config.params
@@ -139,9 +170,9 @@ def fingerprint_metadata(
         existing: The metadata that it has already; what docrag keeps beside the fingerprint stays.
     """
     own = (existing or {}).get(METADATA)
-    kept = dict(own) if isinstance(own, Mapping) else {}
+    kept = {key: value for key, value in own.items() if key != _NULLS} if isinstance(own, Mapping) else {}
     values, nulls = _without_nulls(fingerprint.values)
-    return {METADATA: {**kept, _FINGERPRINT: values, _NULLS: nulls}}
+    return {METADATA: {**kept, _FINGERPRINT: values, **({_NULLS: nulls} if nulls else {})}}
 
 
 def find_fingerprint(info: models.CollectionInfo) -> Fingerprint | None:

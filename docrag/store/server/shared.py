@@ -22,11 +22,11 @@ from uuid import uuid4
 from qdrant_client import models
 
 from docrag.errors import IndexNotFound, IndexReplaced, ServerRefused, ServerUnreachable
-from docrag.store.layout import validate_record
 from docrag.store.payload import source_metadata
 from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.failures import NOT_FOUND
+from docrag.store.server.limits import CollectionLimits
 from docrag.store.server.schema import HELD_BY, has
 from docrag.store.server.store import ServerStore
 from docrag.store.server.translate import to_filter
@@ -110,8 +110,7 @@ class SharedStore(ServerStore):
         Raises:
             ServerUnreachable: Other machines kept changing the holders of some of the pages.
         """
-        for record in records:
-            validate_record(record, self.layout)
+        self._validate(records)
         waiting = {record.id: record for record in records}
         stored = self._read_claims(list(waiting))
         for _ in range(_ATTEMPTS):
@@ -203,10 +202,9 @@ class SharedStore(ServerStore):
         held_by_others = models.FieldCondition(
             key=HELD_BY, match=models.MatchExcept(**{"except": sorted(names)})
         )
-        unshared = models.Filter(must=[to_filter(pages)], must_not=[held_by_others])
         claimed = PayloadFilter(must=(pages, FieldMatch(HELD_BY, tuple(sorted(names)))))
         for _ in range(_ATTEMPTS):
-            self._delete_unshared(unshared)
+            self._delete(pages, held_by_others, ordering=_ORDERING)
             claims = {_holders(record) for record in self.scroll(claimed, payload=[HELD_BY])}
             if not claims:
                 return
@@ -250,7 +248,7 @@ class SharedStore(ServerStore):
                 "run the same again, or open the index again",
             )
 
-    def _call(self, do: Callable[[], Result]) -> Result:
+    def _request(self, send: Callable[[Callable[[], Result]], Result], do: Callable[[], Result]) -> Result:
         """Make a request; one about a collection that is gone ends with the reason.
 
         Raises:
@@ -258,7 +256,7 @@ class SharedStore(ServerStore):
             IndexNotFound: The collection, or its alias, was dropped.
         """
         try:
-            return super()._call(do)
+            return super()._request(send, do)
         except ServerRefused as refused:
             if refused.status != NOT_FOUND or self.connection.info(self.collection):
                 raise
@@ -306,10 +304,6 @@ class SharedStore(ServerStore):
             claims[document_id] = claims.get(document_id, frozenset()) | _holders(record)
         return claims
 
-    def _delete_unshared(self, pages: models.Filter) -> None:
-        client, selector = self.connection.client, models.FilterSelector(filter=pages)
-        self._write(lambda: client.delete(self.collection, selector, wait=True, ordering=_ORDERING))
-
     def _set_if(
         self,
         values: Mapping[str, Any],
@@ -318,13 +312,17 @@ class SharedStore(ServerStore):
         key: str | None = None,
     ) -> None:
         """Set payload values on the records that match a filter and some conditions."""
-        condition = models.Filter(must=[to_filter(pages), *conditions])
         client, payload = self.connection.client, dict(values)
-        self._write(
-            lambda: client.set_payload(
-                self.collection, payload, condition, key, wait=True, ordering=_ORDERING
+
+        def set_within(limits: CollectionLimits) -> None:
+            condition = models.Filter(must=[to_filter(limits.fit_filter(pages)), *conditions])
+            self._write(
+                lambda: client.set_payload(
+                    self.collection, payload, condition, key, wait=True, ordering=_ORDERING
+                )
             )
-        )
+
+        self._within_limits(set_within)
 
     def _too_busy(self, pages: int) -> ServerUnreachable:
         return ServerUnreachable(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -12,14 +14,18 @@ from uuid import uuid4
 from qdrant_client import models
 
 from docrag.errors import IndexNotFound, InvalidRecord, ServerRefused, ServerUnreachable, StoreError
+from docrag.store.base import CollectionHealth
 from docrag.store.identity import CollectionIdentity
 from docrag.store.layout import Fingerprint, Layout, page_name, validate_record
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.connection import Connection
-from docrag.store.server.failures import TOO_LARGE
+from docrag.store.server.failures import BAD_REQUEST, BUSY, FORBIDDEN, TOO_LARGE
+from docrag.store.server.health import collection_health
 from docrag.store.server.key_order import KeyOrder
+from docrag.store.server.limits import NO_LIMITS, CollectionLimits, chunks, read_limits
 from docrag.store.server.payload_indexes import add_missing_indexes
+from docrag.store.server.read import Selection, Step
 from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
@@ -30,8 +36,8 @@ from docrag.store.server.schema import (
     read_options,
     require_layout,
 )
-from docrag.store.server.translate import to_filter, to_query
-from docrag.store.server.wire import MAX_REQUEST_BYTES, Condition, PackedPoint, batches, to_record
+from docrag.store.server.translate import to_filter
+from docrag.store.server.wire import MAX_REQUEST_BYTES, Condition, PackedPoint, batches
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -43,6 +49,10 @@ _MAX_FACETS = 1_000_000
 
 _SCROLL_SIZE = 256
 """Records without vectors that one request reads."""
+_COUNT_SIZE = 10_000
+"""Records of which one request reads nothing but the ids, where the server may not count."""
+_UPDATES_SIZE = 500
+"""Changes of single records that one request holds."""
 _RETRIEVE_SIZE = 16
 """Records with vectors that one request reads: 2.6 MB each as JSON."""
 
@@ -70,6 +80,7 @@ class ServerStore:
         self.layout = layout
         self._max_bytes = MAX_REQUEST_BYTES
         self._key_order = None if connection.wire.keeps_order else KeyOrder(connection.client, self._write)
+        self._limits = NO_LIMITS
         self._closed = False
 
     @classmethod
@@ -136,11 +147,19 @@ class ServerStore:
         return read_fingerprint(info, self.collection) if info else None
 
     def set_fingerprint(self, fingerprint: Fingerprint) -> None:
-        """Replace the stored fingerprint by one that names the same weights under another path."""
+        """Replace the stored fingerprint by one that names the same weights under another path.
+
+        With a key that may not change the collection, the old path stays, which does no harm.
+        """
         name = alias.collection_behind(self.connection, self.collection) or self.collection
         info = self.connection.info(name)
         metadata = fingerprint_metadata(fingerprint, info.config.metadata if info else None)
-        self._call(lambda: self.connection.client.update_collection(name, metadata=metadata))
+        try:
+            self._change(lambda: self.connection.client.update_collection(name, metadata=metadata))
+        except ServerRefused as refused:
+            if refused.status != FORBIDDEN:
+                raise
+            logger.info("the key may not change %s: its fingerprint keeps the old path of the weights", name)
 
     def identify(self) -> CollectionIdentity | None:
         """Return the identity of the collection, which gets one if an older docrag created it.
@@ -152,9 +171,7 @@ class ServerStore:
             name = alias.collection_behind(self.connection, self.collection) or self.collection
             metadata = identity_metadata(uuid4().hex)
             try:
-                self.connection.call(
-                    lambda: self.connection.client.update_collection(name, metadata=metadata)
-                )
+                self._change(lambda: self.connection.client.update_collection(name, metadata=metadata))
             except ServerRefused as refused:
                 logger.info("%s stays without an id: %s", self.collection, refused.message)
                 return None
@@ -173,23 +190,36 @@ class ServerStore:
 
         Raises:
             InvalidRecord: A record does not fit the layout, and none is written; or a single page is larger
-                than the server accepts.
+                than the server accepts, and some of the records may have been written.
             ServerUnreachable: The server does not answer; some of the records may have been written.
             ServerRefused: The server does not accept them.
         """
-        for record in records:
-            validate_record(record, self.layout)
+        self._validate(records)
         self._write_records(records)
 
     def flush(self) -> None:
         """Do nothing: `upsert` returns after the server has logged and applied the write."""
         self._require_open()
 
-    def query(self, requests: Sequence[QueryRequest]) -> list[list[ScoredId]]:
-        """Answer several queries in one request; for each a list of pages, best first."""
-        client, queries = self.connection.client, [to_query(request) for request in requests]
-        responses = self._call(lambda: client.query_batch_points(self.collection, queries))
-        return [[ScoredId(str(point.id), point.score) for point in response.points] for response in responses]
+    def query(
+        self,
+        requests: Sequence[QueryRequest],
+        *,
+        vectors: Sequence[str] = (),
+        payload: Sequence[str] | None = (),
+    ) -> list[list[ScoredId]]:
+        """Answer several queries in one request, or in more where the server limits them.
+
+        Args:
+            requests: The queries.
+            vectors: Names of the vectors to read of each page.
+            payload: Payload keys to read of each page, nested ones with dots; None reads all.
+
+        Returns:
+            For each query a list of pages, best first.
+        """
+        selection = _selection(vectors, payload)
+        return self._within_limits(lambda limits: self._query(requests, selection, limits))
 
     def retrieve(
         self, ids: Sequence[str], *, vectors: Sequence[str] = (), payload: Sequence[str] | None = None
@@ -202,9 +232,10 @@ class ServerStore:
             payload: Payload keys to read, nested ones with dots; None reads all.
         """
         size = _RETRIEVE_SIZE if vectors else max(1, len(ids))
+        selection = _selection(vectors, payload)
         records: dict[str, PageRecord] = {}
         for start in range(0, len(ids), size):
-            for record in self._read(list(ids[start : start + size]), list(vectors), payload):
+            for record in self._read(ids[start : start + size], selection):
                 records[record.id] = record
         return [records[id] for id in ids if id in records]
 
@@ -212,11 +243,12 @@ class ServerStore:
         self, filter: PayloadFilter | None = None, *, payload: Sequence[str] | None = None
     ) -> Iterator[PageRecord]:
         """Yield every record that matches, without vectors."""
-        condition = to_filter(filter)
+        selection = _selection((), payload)
         offset: Any = None
         while True:
-            points, offset = self._read_next(condition, payload, offset)
-            yield from map(to_record, points)
+            step = self._read_next(filter, selection, offset)
+            yield from step.records
+            offset = step.offset
             if offset is None:
                 return
 
@@ -224,21 +256,39 @@ class ServerStore:
         self, values: Mapping[str, Any], filter: PayloadFilter, *, key: str | None = None
     ) -> None:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
-        client, payload, condition = self.connection.client, dict(values), to_filter(filter)
-        self._write(lambda: client.set_payload(self.collection, payload, condition, key, wait=True))
+        client, payload = self.connection.client, dict(values)
+
+        def set_within(limits: CollectionLimits) -> None:
+            condition = to_filter(limits.fit_filter(filter))
+            self._write(lambda: client.set_payload(self.collection, payload, condition, key, wait=True))
+
+        self._within_limits(set_within)
+
+    def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set payload values on single records, by page id: _UPDATES_SIZE of them in a request.
+
+        Single requests would make the server's optimizer run again and again: 1,945 pages took 29 s.
+        """
+        changes = [_payload_change(page_id, payload) for page_id, payload in values.items()]
+        for start in range(0, len(changes), _UPDATES_SIZE):
+            self._update_batch(changes[start : start + _UPDATES_SIZE])
 
     def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match; the server frees their space in the background."""
-        self._delete(to_filter(filter))
+        self._delete(filter)
 
     def count(self, filter: PayloadFilter | None = None) -> int:
         """Return exactly how many records match."""
-        client, condition = self.connection.client, to_filter(filter)
-        return self._call(lambda: client.count(self.collection, condition, exact=True)).count
+        return self._within_limits(lambda limits: self._count(filter, limits))
 
     def facet(self, key: str) -> dict[str, int]:
         """Return how many records have each value of an indexed keyword field."""
         return self._facet(key)
+
+    def health(self) -> CollectionHealth | None:
+        """Return how the collection is; None if it is gone."""
+        self._require_open()
+        return collection_health(self.connection, self.collection)
 
     def version(self) -> Hashable:
         """Return None: other machines may change the collection, and the server does not say when."""
@@ -267,9 +317,33 @@ class ServerStore:
     ) -> None:
         self.close()
 
-    def _delete(self, filter: models.Filter) -> None:
-        selector = models.FilterSelector(filter=filter)
-        self._write(lambda: self.connection.client.delete(self.collection, selector, wait=True))
+    def _validate(self, records: Sequence[PageRecord]) -> None:
+        """Refuse records that do not fit the layout, or the limits as far as they are known.
+
+        Raises:
+            InvalidRecord: One of them does not fit.
+        """
+        for record in records:
+            validate_record(record, self.layout)
+            self._limits.require_record(record)
+
+    def _delete(
+        self,
+        filter: PayloadFilter,
+        *exceptions: models.Condition,
+        ordering: models.WriteOrdering | None = None,
+    ) -> None:
+        """Remove the records that match a filter and none of the exceptions."""
+
+        def delete_within(limits: CollectionLimits) -> None:
+            matching = to_filter(limits.fit_filter(filter))
+            if exceptions:
+                matching = models.Filter(must=[matching], must_not=list(exceptions))
+            selector = models.FilterSelector(filter=matching)
+            client = self.connection.client
+            self._write(lambda: client.delete(self.collection, selector, wait=True, ordering=ordering))
+
+        self._within_limits(delete_within)
 
     def _write_records(self, records: Sequence[PageRecord], condition: Condition | None = None) -> None:
         """Write records that were validated, or those of them that meet a condition."""
@@ -283,78 +357,192 @@ class ServerStore:
             points = waiting.pop()
             size = sum(point.size for point in points)
             middle = len(points) // 2
-            if middle and size > self._max_bytes:
+            most = self._limits.upsert_batch or len(points)
+            if middle and (size > self._max_bytes or len(points) > most):
                 logger.info("splitting a batch of %d pages, %d bytes", len(points), size)
                 waiting += [points[middle:], points[:middle]]
                 continue
             try:
                 self._write(partial(self.connection.wire.send, self.collection, points, condition))
+            except ServerRefused as refused:
+                self._learn_from(refused, points, size)
+                waiting.append(points)
+            else:
                 if self._key_order:
                     self._key_order.restore(self.collection, [point.record for point in points])
-            except ServerRefused as refused:
-                if refused.status != TOO_LARGE:
-                    raise
-                if not middle:
-                    name = page_name(points[0].record)
-                    raise InvalidRecord(f"{name}: {size} bytes, {refused.message}", refused.hint) from refused
-                # A little more than half, since the two parts are not equally large.
-                self._max_bytes = min(self._max_bytes, size * 6 // 10)
-                logger.info("the server refused %d bytes: sending at most %d", size, self._max_bytes)
-                waiting.append(points)
+
+    def _learn_from(self, refused: ServerRefused, points: Sequence[PackedPoint], size: int) -> None:
+        """Note a limit that a batch exceeded, so that it can be sent again in parts.
+
+        Raises:
+            InvalidRecord: A single page exceeds a limit.
+            ServerRefused: No limit explains the refusal.
+        """
+        if refused.status == TOO_LARGE:
+            if len(points) == 1:
+                name = page_name(points[0].record)
+                raise InvalidRecord(f"{name}: {size} bytes, {refused.message}", refused.hint) from refused
+            # A little more than half, since the two parts are not equally large.
+            self._max_bytes = min(self._max_bytes, size * 6 // 10)
+            logger.info("the server refused %d bytes: sending at most %d", size, self._max_bytes)
+        elif refused.status == BUSY and len(points) > 1:  # more than the server's rate allows in a minute
+            self._limits = replace(self._limits, upsert_batch=len(points) // 2)
+            logger.info("the server refused %d pages at once: sending half of them", len(points))
+        else:
+            self._relearn_limits(refused)
+            for point in points:
+                self._limits.require_record(point.record)
+
+    def _update_batch(self, changes: Sequence[models.UpdateOperation]) -> None:
+        """Make one request of several changes, which the server applies in their order."""
+        client = self.connection.client
+        results = self._change(lambda: client.batch_update_points(self.collection, changes, wait=True))
+        for result in results:
+            self._require_applied(result.status)
 
     def _write(self, do: Callable[[], models.UpdateResult | models.UpdateStatus]) -> None:
         """Make a write request that the server must have applied when this returns."""
-        result = self._call(do)
-        status = result.status if isinstance(result, models.UpdateResult) else result
+        result = self._change(do)
+        self._require_applied(result.status if isinstance(result, models.UpdateResult) else result)
+
+    def _require_applied(self, status: models.UpdateStatus) -> None:
         if status is not models.UpdateStatus.COMPLETED:
             raise ServerUnreachable(
                 f"{self.connection.address}: the server has not applied a write yet ({status.value})",
                 "the server is busy: run the same again later; nothing is written twice",
             )
 
-    def _read(
-        self, ids: list[str], vectors: list[str], payload: Sequence[str] | None
-    ) -> Iterator[PageRecord]:
-        points = self._call(
-            lambda: self.connection.client.retrieve(
-                self.collection, ids, with_payload=_payload_selector(payload), with_vectors=vectors or False
-            )
-        )
-        return map(to_record, points)
+    def _read(self, ids: Sequence[str], selection: Selection) -> list[PageRecord]:
+        return self._call(lambda: self.connection.wire.reader.retrieve(self.collection, ids, selection))
 
-    def _read_next(
-        self, filter: models.Filter | None, payload: Sequence[str] | None, offset: Any
-    ) -> tuple[list[models.Record], Any]:
-        """Read the next records of a scroll; returns them and the offset after them, None at the end."""
-        return self._call(
-            lambda: self.connection.client.scroll(
-                self.collection,
-                filter,
-                limit=_SCROLL_SIZE,
-                offset=offset,
-                with_payload=_payload_selector(payload),
+    def _read_next(self, filter: PayloadFilter | None, selection: Selection, offset: Any) -> Step:
+        """Read the next records of a scroll."""
+        reader, size = self.connection.wire.reader, _COUNT_SIZE if selection.is_empty else _SCROLL_SIZE
+        return self._within_limits(
+            lambda limits: self._call(
+                lambda: reader.scroll(
+                    self.collection, limits.fit_filter(filter), selection, limits.cap(size), offset
+                )
             )
         )
+
+    def _query(
+        self, requests: Sequence[QueryRequest], selection: Selection, limits: CollectionLimits
+    ) -> list[list[ScoredId]]:
+        """Answer queries in as few requests as the limits allow."""
+        pages = self.count() if limits.unindexed else 0
+        fitted = [limits.fit_query(request, pages) for request in requests]
+        parts = [(place, part) for place, fitting in enumerate(fitted) for part in fitting]
+        # By id, since a page may move to the next part while others write.
+        found: list[dict[str, ScoredId]] = [{} for _ in requests]
+        for batch in chunks(parts, limits.search_batch):
+            rankings = self._query_batch([part for _, part in batch], selection)
+            for (place, _), ranking in zip(batch, rankings, strict=True):
+                for page in ranking:
+                    found[place].setdefault(page.id, page)
+        return [list(pages.values()) for pages in found]
+
+    def _query_batch(self, requests: Sequence[QueryRequest], selection: Selection) -> list[list[ScoredId]]:
+        """Answer queries in one request."""
+        return self._call(lambda: self.connection.wire.reader.query(self.collection, requests, selection))
+
+    def _count(self, filter: PayloadFilter | None, limits: CollectionLimits) -> int:
+        """Count exactly; where the server may not do that, by reading the ids."""
+        if not limits.allow_exact:
+            return sum(1 for _ in self.scroll(filter, payload=()))
+        client, fitted = self.connection.client, to_filter(limits.fit_filter(filter))
+        return self._call(lambda: client.count(self.collection, fitted, exact=True)).count
 
     def _facet(self, key: str, filter: PayloadFilter | None = None) -> dict[str, int]:
         """Return how many of the records that match have each value of an indexed keyword field."""
-        client, condition = self.connection.client, to_filter(filter)
-        facet = self._call(
-            lambda: client.facet(self.collection, key, facet_filter=condition, limit=_MAX_FACETS, exact=True)
-        )
-        return {str(hit.value): hit.count for hit in facet.hits if hit.count}
+        return self._within_limits(lambda limits: self._count_values(key, filter, limits))
+
+    def _count_values(
+        self, key: str, filter: PayloadFilter | None, limits: CollectionLimits
+    ) -> dict[str, int]:
+        """Count the records with each value; where the server may not tell them all, by reading them."""
+        if limits.allow_exact:
+            client, size = self.connection.client, limits.cap(_MAX_FACETS)
+            fitted = to_filter(limits.fit_filter(filter))
+            facet = self._call(
+                lambda: client.facet(self.collection, key, facet_filter=fitted, limit=size, exact=True)
+            )
+            if len(facet.hits) < size:
+                return {str(hit.value): hit.count for hit in facet.hits if hit.count}
+            logger.info("%s has more values of %s than one request may ask for", self.collection, key)
+        counts: Counter[str] = Counter()
+        for record in self.scroll(filter, payload=[key]):
+            counts.update(_values_of(record.payload, key))
+        return dict(counts)
+
+    def _within_limits(self, do: Callable[[CollectionLimits], Result]) -> Result:
+        """Return what `do` returns; if the server refuses it, read the collection's limits and do it again.
+
+        Args:
+            do: Makes requests that keep to the limits; it is called again if they were not known yet.
+        """
+        try:
+            return do(self._limits)
+        except ServerRefused as refused:
+            self._relearn_limits(refused)
+        return do(self._limits)
+
+    def _relearn_limits(self, refused: ServerRefused) -> None:
+        """Read the limits of the collection after a refusal.
+
+        Raises:
+            ServerRefused: They were known, or they have nothing to do with it.
+        """
+        if refused.status == BUSY and self._limits.search_batch != 1:
+            logger.info("the searches of one request cost more than a minute allows: sending them singly")
+            self._limits = replace(self._limits, search_batch=1)
+            return
+        if refused.status != BAD_REQUEST:
+            raise refused
+        info = self.connection.info(self.collection)
+        limits = read_limits(info) if info else NO_LIMITS
+        if limits in (self._limits, NO_LIMITS):
+            raise refused
+        logger.info("%s is in strict mode: requests keep to %s from now on", self.collection, limits)
+        self._limits = limits
 
     def _call(self, do: Callable[[], Result]) -> Result:
+        """Make a request that changes nothing."""
+        return self._request(self.connection.read, do)
+
+    def _change(self, do: Callable[[], Result]) -> Result:
+        """Make a request that changes something."""
+        return self._request(self.connection.call, do)
+
+    def _request(self, send: Callable[[Callable[[], Result]], Result], do: Callable[[], Result]) -> Result:
+        """Make a request through one of the connection's methods."""
         self._require_open()
-        return self.connection.call(do)
+        return send(do)
 
     def _require_open(self) -> None:
         if self._closed:
             raise StoreError(f"the index {self.connection.address} is closed")
 
 
-def _payload_selector(keys: Sequence[str] | None) -> bool | list[str]:
-    """Return what the client takes as `with_payload`: True for all, False for none, or a list of keys."""
-    if keys is None:
-        return True
-    return list(keys) or False
+def _selection(vectors: Sequence[str], payload: Sequence[str] | None) -> Selection:
+    return Selection(tuple(vectors), None if payload is None else tuple(payload))
+
+
+def _values_of(payload: Mapping[str, Any], key: str) -> frozenset[str]:
+    """Return the values of a payload field, whose key may name nested objects by dots; none if it is missing.
+
+    >>> sorted(_values_of({"metadata": {"sources": ["a.pdf", "b.pdf"]}}, "metadata.sources"))
+    ['a.pdf', 'b.pdf']
+    """
+    value: Any = payload
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if value is None:
+        return frozenset()
+    return frozenset(map(str, value)) if isinstance(value, list) else frozenset([str(value)])
+
+
+def _payload_change(page_id: str, payload: Mapping[str, Any]) -> models.SetPayloadOperation:
+    """Return a change of one record; a filter selects it, because the server refuses ids that are gone."""
+    page = models.Filter(must=[models.HasIdCondition(has_id=[page_id])])
+    return models.SetPayloadOperation(set_payload=models.SetPayload(payload=dict(payload), filter=page))

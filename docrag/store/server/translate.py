@@ -1,12 +1,17 @@
-"""Translates docrag's queries and filters to the models of qdrant-client."""
+"""Translates docrag's queries and filters to what a Qdrant server is sent.
+
+Filters become the models of qdrant-client, and from these JSON and protobuf. Queries become both directly,
+because their vectors would become lists of floats in the models.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Any, overload
 
-import numpy as np
+from qdrant_client import grpc as proto
 from qdrant_client import models
+from qdrant_client.conversions.conversion import RestToGrpc
 
 from docrag.errors import StoreError
 from docrag.store.requests import (
@@ -19,19 +24,46 @@ from docrag.store.requests import (
     Prefetch,
     QueryRequest,
 )
-from docrag.types import SparseVector, Vector
+from docrag.store.server.vectors import query_json, query_message
 
 
-def to_query(source: QueryRequest) -> models.QueryRequest:
-    """Translate a query with all its prefetches."""
-    return models.QueryRequest(
-        query=_to_vector(source.vector),
-        using=source.using,
-        prefetch=_to_prefetches(source.prefetch),
-        filter=to_filter(source.filter),
-        params=_to_params(source),
-        limit=source.limit,
+def query_body(source: QueryRequest) -> dict[str, Any]:
+    """Translate a query with all its prefetches to JSON, for orjson with OPT_SERIALIZE_NUMPY."""
+    body = _stage_body(source)
+    params = _to_params(source)
+    if params is not None:
+        body["params"] = _as_json(params)
+    if source.offset:
+        body["offset"] = source.offset
+    return body
+
+
+def query_points(source: QueryRequest, collection: str, **selectors: Any) -> Any:
+    """Translate a query with all its prefetches to the protobuf message QueryPoints.
+
+    Args:
+        source: The query.
+        collection: The collection that it searches.
+        selectors: More fields of the message: what is returned with each page.
+    """
+    params = _to_params(source)
+    return proto.QueryPoints(
+        collection_name=collection,
+        params=None if params is None else RestToGrpc.convert_search_params(params),
+        offset=source.offset or None,
+        **_stage_fields(source),
+        **selectors,
     )
+
+
+def filter_json(source: PayloadFilter) -> dict[str, Any]:
+    """Translate a filter to JSON; errors as for `to_filter`."""
+    return _as_json(to_filter(source))
+
+
+def filter_message(source: PayloadFilter) -> Any:
+    """Translate a filter to the protobuf message Filter; errors as for `to_filter`."""
+    return RestToGrpc.convert_filter(to_filter(source))
 
 
 @overload
@@ -61,24 +93,31 @@ def to_filter(source: PayloadFilter | None) -> models.Filter | None:
     )
 
 
-def _to_prefetches(sources: Sequence[Prefetch]) -> list[models.Prefetch] | None:
-    prefetches = [
-        models.Prefetch(
-            query=_to_vector(source.vector),
-            using=source.using,
-            prefetch=_to_prefetches(source.prefetch),
-            filter=to_filter(source.filter),
-            limit=source.limit,
-        )
-        for source in sources
-    ]
-    return prefetches or None
+def _stage_body(source: QueryRequest | Prefetch) -> dict[str, Any]:
+    """Translate what a query and a prefetch have in common to JSON."""
+    body: dict[str, Any] = {"limit": source.limit}
+    if source.vector is not None:
+        body |= {"query": query_json(source.vector), "using": source.using}
+    if source.filter is not None:
+        body["filter"] = filter_json(source.filter)
+    if source.prefetch:
+        body["prefetch"] = list(map(_stage_body, source.prefetch))
+    return body
 
 
-def _to_vector(vector: Vector) -> list[float] | list[list[float]] | models.SparseVector:
-    if isinstance(vector, SparseVector):
-        return models.SparseVector(indices=list(vector.indices), values=list(vector.values))
-    return np.asarray(vector, np.float32).tolist()  # type: ignore[no-any-return]
+def _stage_fields(source: QueryRequest | Prefetch) -> dict[str, Any]:
+    """Translate what a query and a prefetch have in common to the fields of their protobuf messages."""
+    return {
+        "query": None if source.vector is None else query_message(source.vector),
+        "using": source.using or None,
+        "limit": source.limit,
+        "filter": None if source.filter is None else filter_message(source.filter),
+        "prefetch": [proto.PrefetchQuery(**_stage_fields(prefetch)) for prefetch in source.prefetch],
+    }
+
+
+def _as_json(model: models.Filter | models.SearchParams) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _to_params(source: QueryRequest) -> models.SearchParams | None:

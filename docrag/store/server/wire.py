@@ -6,23 +6,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as proto
 from qdrant_client.conversions.conversion import RestToGrpc
 
 from docrag.store.payload import in_order
-from docrag.types import PageRecord, SparseVector, Vector
+from docrag.store.server.read import GrpcReader, JsonReader, Reader
+from docrag.store.server.vectors import stored_json, stored_message
+from docrag.types import PageRecord
 
 MAX_REQUEST_BYTES = 8 * 2**20
 """Bytes of one request: the server accepts 32 MiB, but proxies before it often less."""
-
-DIGITS = 5
-"""Decimals of a number in JSON: a page of 1030 x 128 floats takes 1.06 MB instead of 2.6, and float16, in
-which multi-vectors are stored, is coarser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,12 @@ class Condition:
 
 
 class Wire(Protocol):
-    """A way of sending points."""
+    """A way of sending points, with one of reading them."""
+
+    @property
+    def reader(self) -> Reader:
+        """How pages are read."""
+        ...
 
     keeps_order: bool
     """Whether the keys of payloads are stored in the order in which they are sent."""
@@ -79,10 +80,11 @@ class JsonWire:
 
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
+        self.reader: Reader = JsonReader(client)
 
     def pack(self, record: PageRecord) -> PackedPoint:
         """Turn a page into a point in JSON."""
-        vectors = {name: _json_vector(vector) for name, vector in record.vectors.items()}
+        vectors = {name: stored_json(vector) for name, vector in record.vectors.items()}
         point = {"id": record.id, "vector": vectors, "payload": in_order(record.payload)}
         content = orjson.dumps(point, option=orjson.OPT_SERIALIZE_NUMPY)
         return PackedPoint(record, content, len(content) + 1)  # and a comma
@@ -119,10 +121,11 @@ class GrpcWire:
     def __init__(self, client: QdrantClient, timeout: int) -> None:
         self._client = client
         self._timeout = timeout
+        self.reader: Reader = GrpcReader(client, timeout)
 
     def pack(self, record: PageRecord) -> PackedPoint:
         """Turn a page into a protobuf message."""
-        vectors = {name: _proto_vector(vector) for name, vector in record.vectors.items()}
+        vectors = {name: stored_message(vector) for name, vector in record.vectors.items()}
         point = proto.PointStruct(
             id=proto.PointId(uuid=record.id),
             vectors=proto.Vectors(vectors=proto.NamedVectors(vectors=vectors)),
@@ -172,54 +175,3 @@ def batches(points: Iterable[PackedPoint], max_bytes: int) -> Iterator[list[Pack
         size += point.size
     if batch:
         yield batch
-
-
-def to_record(point: models.Record) -> PageRecord:
-    """Turn a point that the client read into a record."""
-    named = point.vector if isinstance(point.vector, dict) else {}
-    vectors = {name: _to_vector(vector) for name, vector in named.items()}
-    return PageRecord(str(point.id), vectors, point.payload or {})
-
-
-def _to_vector(value: Any) -> Vector:
-    if isinstance(value, models.SparseVector):
-        return SparseVector(tuple(value.indices), tuple(value.values))
-    return np.asarray(value, np.float32)
-
-
-def _json_vector(vector: Vector) -> Any:
-    if isinstance(vector, SparseVector):
-        return {"indices": vector.indices, "values": vector.values}
-    # Dense vectors are short, and their numbers may be of any magnitude, so only multi-vectors are rounded.
-    return np.ascontiguousarray(vector if vector.ndim == 1 else np.round(vector, DIGITS), np.float32)
-
-
-def _proto_vector(vector: Vector) -> Any:
-    if isinstance(vector, SparseVector):
-        return proto.Vector(sparse=proto.SparseVector(indices=vector.indices, values=vector.values))
-    if vector.ndim == 1:
-        return proto.Vector(dense=proto.DenseVector(data=vector.tolist()))
-    return proto.Vector(multi_dense=multi_dense(vector))
-
-
-def multi_dense(vectors: NDArray[np.float32]) -> Any:
-    """Turn (n, dim) floats into the protobuf message MultiDenseVector.
-
-    numpy writes the bytes of the message and protobuf parses them, which is 20 times as fast as passing lists
-    of Python floats. Each row is field 1 (`vectors`) of the message, and in it field 1 (`data`): packed
-    little-endian floats.
-    """
-    data = np.ascontiguousarray(vectors, "<f4").view(np.uint8)
-    floats = b"\x0a" + _varint(data.shape[1])
-    head = np.frombuffer(b"\x0a" + _varint(len(floats) + data.shape[1]) + floats, np.uint8)
-    rows = np.concatenate([np.broadcast_to(head, (len(data), len(head))), data], axis=1)
-    return proto.MultiDenseVector.FromString(rows.tobytes())
-
-
-def _varint(number: int) -> bytes:
-    """Encode a length as protobuf does: seven bits per byte, the lowest first."""
-    encoded = bytearray()
-    while number > 127:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*encoded, number])

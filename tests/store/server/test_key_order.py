@@ -24,7 +24,18 @@ from tests.store.fake_qdrant import FakeQdrant, Fault
 
 BATCH = r"/collections/[^/]+/points/batch"
 ORDER = ["image_url", "page_of", "metadata", "page_content", "held_by", "layout"]
-METADATA_ORDER = ["file_name", "page", "source", "sources", "document_id", "a_field_of_the_user"]
+METADATA_ORDER = [
+    "file_name",
+    "page_number",
+    "title",
+    "words_from",
+    "page",
+    "total_pages",
+    "source",
+    "sources",
+    "document_id",
+    "a_field_of_the_user",
+]
 
 
 @pytest.fixture
@@ -53,7 +64,7 @@ def pages(record: Callable[[int], PageRecord]) -> list[PageRecord]:
 
 def page(record: PageRecord) -> PageRecord:
     metadata = {"a_field_of_the_user": "x", **record.payload["metadata"]}
-    return replace(record, payload={**record.payload, "metadata": metadata, "page_of": "a.pdf, page 1 of 2"})
+    return replace(record, payload={**record.payload, "metadata": metadata})
 
 
 def stored(fake: FakeQdrant) -> list[dict[str, Any]]:

@@ -141,7 +141,7 @@ def test_an_answer_that_never_comes_is_given_up_and_asked_for_again(
 def test_an_answer_in_slow_pieces_is_waited_for(road: Road, records: list[PageRecord]):
     with road.store(timeout=1) as store:
         store.upsert(records)
-        road.rest.plan(*[Break("back", after, stall=0.4) for after in (0, 200, 1_000, 1_000)])
+        road.rest.plan(*[Break("back", after, stall=0.4) for after in (0, 200, 300, 300)])
         assert_whole(store, records)
         assert (road.rest.broken, road.waits) == (4, [])
 
@@ -165,6 +165,9 @@ def changed(store: ServerStore) -> dict[str, object]:
 
 CHANGES: dict[str, Callable[[ServerStore], object]] = {
     "set_payload": lambda store: store.set_payload({"source": "/b.pdf"}, FIRST, key="metadata"),
+    "set_payloads": lambda store: store.set_payloads(
+        {record.id: {"image_url": f"http://here/{record.id}.jpg"} for record in store.scroll(FIRST)}
+    ),
     "delete": lambda store: store.delete(FIRST),
     "set_fingerprint": lambda store: store.set_fingerprint(Fingerprint({"layout": 1, "text": None})),
     "switch_alias": lambda store: alias.switch_alias(store.connection, "reports", "reports--1"),

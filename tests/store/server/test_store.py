@@ -18,12 +18,14 @@ from docrag.errors import (
     SettingsError,
     StoreError,
 )
-from docrag.store.layout import KEYWORDS, Fingerprint, Layout
+from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout
+from docrag.store.payload import HELD_BY
 from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.address import Address
 from docrag.store.server.connection import Connection, connect
-from docrag.store.server.schema import HELD_BY, CollectionOptions, collection_settings, payload_indexes
+from docrag.store.server.payload_indexes import payload_indexes
+from docrag.store.server.schema import CollectionOptions, collection_settings
 from docrag.store.server.store import ServerStore, stored_fingerprint
 from docrag.types import MAX_FLOATS, PageRecord
 from tests.store.fake_qdrant import FakeQdrant
@@ -72,15 +74,20 @@ def test_the_collection_is_that_of_the_design(fake: FakeQdrant, store: ServerSto
         },
         "sparse_vectors": {"bm25": {"modifier": "idf"}},
         "shard_number": 1,
-        "metadata": {"docrag": {"fingerprint": FINGERPRINT.to_json()}},
+        "metadata": {
+            "docrag": {
+                "fingerprint": {"layout": 1, "text": {"family": "minilm", "weight": 1.0}},
+                "fingerprint_nulls": ["late"],
+            }
+        },
     }
-    indexed = {
-        (body["field_name"], body["field_schema"])
-        for sent in fake.requests
-        if sent.path.endswith("/index")
-        for body in [json.loads(sent.body)]
+    bodies = [json.loads(sent.body) for sent in fake.requests if sent.path.endswith("/index")]
+    indexed = {body["field_name"]: body["field_schema"] for body in bodies}
+    assert indexed == {
+        **dict.fromkeys((*KEYWORDS, HELD_BY), "keyword"),
+        **dict.fromkeys(INTEGERS, "integer"),
+        "page_content": {"type": "text", "tokenizer": "word", "lowercase": True},
     }
-    assert indexed == {*((key, "keyword") for key in (*KEYWORDS, HELD_BY)), ("metadata.page", "integer")}
 
 
 def test_an_older_server_is_asked_for_nothing_that_it_lacks(layout: Layout):
@@ -115,7 +122,7 @@ def test_a_cluster_and_a_tenant_are_asked_for(fake: FakeQdrant, connection: Conn
 
 def test_a_tenant_that_is_indexed_anyway_is_indexed_once():
     keys = [key for key, _ in payload_indexes(CollectionOptions(tenant="metadata.source"))]
-    assert len(keys) == len(set(keys)) == len(KEYWORDS) + 2
+    assert len(keys) == len(set(keys)) == len([*KEYWORDS, *INTEGERS]) + 2
     with pytest.raises(SettingsError, match="cannot be the tenant"):
         list(payload_indexes(CollectionOptions(tenant="metadata.page")))
 
@@ -262,7 +269,7 @@ def test_a_page_of_too_many_floats_is_refused_before_anything_is_sent(
 
 def test_a_field_without_index_has_no_facets(store: ServerStore):
     with pytest.raises(ServerRefused, match="No appropriate index") as caught:
-        store.facet("metadata.title")
+        store.facet("metadata.caption")
     assert caught.value.status == 400
 
 
@@ -273,7 +280,7 @@ def test_writes_wait_until_they_are_applied(fake: FakeQdrant, store: ServerStore
     writes = [
         sent for sent in fake.requests if sent.path.endswith(("/points", "/payload", "/delete", "/index"))
     ]
-    assert len(writes) == 3 + len(KEYWORDS) + 2
+    assert len(writes) == 3 + len(list(payload_indexes(CollectionOptions())))
     assert {sent.query["wait"] for sent in writes} == {"true"}
 
 

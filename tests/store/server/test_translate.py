@@ -8,6 +8,7 @@ from docrag.errors import StoreError
 from docrag.store.requests import FieldIsEmpty, FieldMatch, FieldRange, HasId, PayloadFilter, QueryRequest
 from docrag.store.server import translate
 from docrag.types import SparseVector
+from tests.store.local_mode import to_model
 
 VECTOR = np.ones(3, np.float32)
 
@@ -38,7 +39,7 @@ def test_no_filter_stays_none():
 
 
 def test_a_sparse_query_stays_sparse():
-    made = translate.to_query(QueryRequest(SparseVector((3, 9), (1.0, 0.5)), "bm25", 4))
+    made = to_model(QueryRequest(SparseVector((3, 9), (1.0, 0.5)), "bm25", 4))
     assert made == models.QueryRequest(
         query=models.SparseVector(indices=[3, 9], values=[1.0, 0.5]), using="bm25", limit=4
     )
@@ -57,7 +58,7 @@ def test_parameters_are_sent_where_they_differ_from_qdrants(
     exact: bool, ignored: bool, expected: dict[str, object] | None
 ):
     source = QueryRequest(VECTOR, "caption", 5, exact=exact, ignore_quantization=ignored)
-    params = translate.to_query(source).params
+    params = to_model(source).params
     assert (params and params.model_dump(exclude_none=True, exclude_defaults=True)) == expected
 
 

@@ -10,14 +10,13 @@ from qdrant_client import grpc as proto
 from qdrant_client import models
 from qdrant_client.conversions.conversion import GrpcToRest
 
+from docrag.store.server.read import record_from_json
 from docrag.store.server.wire import (
     GrpcWire,
     JsonWire,
     PackedPoint,
     Wire,
     batches,
-    multi_dense,
-    to_record,
 )
 from docrag.types import PageRecord, SparseVector
 from tests.store.local_mode import ModelWire
@@ -39,7 +38,7 @@ def as_point(name: str, packed: PackedPoint) -> models.PointStruct:
 def test_a_page_arrives_as_it_was_sent(record: Make, name: str):
     page = record(7)
     point = as_point(name, WIRES[name].pack(page))
-    found = to_record(models.Record(id=point.id, vector=point.vector, payload=point.payload))
+    found = record_from_json(point.model_dump())
     assert (found.id, found.payload) == (page.id, page.payload)
     assert set(found.vectors) == set(page.vectors)
     for key, vector in page.vectors.items():
@@ -76,15 +75,6 @@ def test_numbers_of_one_digit_and_letters_outside_ascii_are_json():
     point = json.loads(WIRES["json"].pack(page).point)
     assert point["vector"]["patches"] == (-rows).tolist()
     assert point["payload"] == payload
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (3, 31), (2, 32), (5, 128), (2, 5000)])
-def test_rows_are_written_as_protobuf_writes_them(shape: tuple[int, int]):
-    rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    by_protobuf = proto.MultiDenseVector(vectors=[proto.DenseVector(data=row.tolist()) for row in rows])
-    assert multi_dense(rows).SerializeToString() == by_protobuf.SerializeToString()
-    assert multi_dense(np.asfortranarray(rows)) == by_protobuf
-    assert multi_dense(rows[::-1][::-1]) == by_protobuf
 
 
 def packed(record: PageRecord, size: int) -> PackedPoint:

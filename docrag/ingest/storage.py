@@ -21,6 +21,7 @@ from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.report import WaitingForWriter
 from docrag.ingest.staging import Staging
 from docrag.store.base import Shared, Store
+from docrag.store.identity import note_identity
 from docrag.store.images import PageImages
 from docrag.store.page_address import PageAddresses
 from docrag.store.payload import page_of, source_metadata
@@ -179,6 +180,8 @@ class Storage:
                 self.manifest.dropped(row.id)
         if isinstance(self.store, Shared):
             self.store.hold(complete & self.store.unheld())
+            if identity := self.store.identify():
+                note_identity(self.images.root.parent, identity)
 
     def forget(self, files: Sequence[FileRow]) -> None:
         """Forget files, and remove the documents that have no other file.

@@ -75,8 +75,8 @@ class Settings(BaseSettings):
     """Number of copies that must confirm a write before it counts, 1 to 1000. Default: as the server is
     configured."""
     tenant: str | None = Field(default=None, pattern=r"^metadata\.[\w-]+$")
-    """A metadata field, such as metadata.customer, that every search will filter by. A new collection on a
-    server stores the pages of each value together. Default: none."""
+    """A metadata field of text, such as metadata.file_name, that every search will filter by. A new
+    collection on a server stores the pages of each value together. Default: none."""
     late: str | None = None
     """The late-interaction encoder. Default: the one that the index was built with, minilm for a new
     index."""

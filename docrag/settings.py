@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     ca_file: str | None = None
     """File of certificates (PEM) to trust when the Qdrant server is reached over https. Default: the
     file that SSL_CERT_FILE names, or the usual authorities."""
+    server_timeout: float = Field(default=30.0, ge=1, le=3600)
+    """Seconds for which a search, or another request that changes nothing, waits for a Qdrant server, with
+    all repetitions, 1 to 3600. Default: 30."""
+    server_write_timeout: float = Field(default=300.0, ge=1, le=86_400)
+    """Seconds for which an ingest, or another change of an index, waits for a Qdrant server that does not
+    answer before it gives up, 1 to 86400. Default: 300."""
     in_process: bool = False
     """Whether this process opens the index in a directory itself, so that no other process can use it
     meanwhile. For places where no process can be started. Default: false."""

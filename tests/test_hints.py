@@ -19,7 +19,7 @@ from docrag.settings import Settings
 
 ROOT = Path(docrag.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
-FOREIGN = frozenset({"--local-dir", "--revision", "--no-deps"})
+FOREIGN = frozenset({"--local-dir", "--revision", "--no-deps", "--force-reinstall"})
 """Options of pip and of the downloader of checkpoints."""
 NO_SETTINGS = frozenset({"DOCRAG_SERVE_", "DOCRAG_"})
 

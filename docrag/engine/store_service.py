@@ -45,6 +45,7 @@ class StoreService:
             "retrieve": self._retrieve,
             "scroll": self._call("scroll_step"),
             "set_payload": self._set_payload,
+            "set_payloads": self._call("set_payloads"),
             "delete": self._call("delete"),
             "count": self._call("count"),
             "facet": self._call("facet"),

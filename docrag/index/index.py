@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from docrag.common.time_limit import patience
 from docrag.errors import NotFound, StoreError
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
@@ -250,7 +251,7 @@ class Index:
         Raises:
             NotFound: A path does not exist. Nothing is changed in that case.
             IndexInUse: This thread is changing the index already through another `Index`.
-            IndexMismatch: A migration has replaced the index since it was opened.
+            IndexReplaced: A migration has replaced the index since it was opened.
             StoreError: The index cannot be written. Everything reported before is safe.
         """
         from docrag.index.model_selection import make_captioner, make_pipeline, make_read_options
@@ -260,10 +261,11 @@ class Index:
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
         with (
             self._page_count.changing(),
+            patience(),
             closing(make_captioner(settings, self._location.folder)) as captioner,
         ):
             options = SyncOptions(
-                make_pipeline=lambda base_url: make_pipeline(settings, self._encoders, captioner, base_url),
+                make_pipeline=lambda addresses: make_pipeline(settings, self._encoders, captioner, addresses),
                 reading=make_read_options(settings, self._encoders.image_side, passwords),
                 image_base_url=settings.image_base_url,
                 workers=settings.workers or None,
@@ -390,11 +392,38 @@ class Index:
         """
         return self._storage.store.version(), self._page_count.changes
 
+    @property
+    def dashboard(self) -> str:
+        """The address of the collection in Qdrant's dashboard; empty for a directory."""
+        return self._location.dashboard
+
     def status(self) -> Status:
         """What the index holds."""
         from docrag.index.status import status_of
 
         return status_of(self._location, self._storage, self._encoders)
+
+    def require_current(self) -> None:
+        """Refuse a handle whose index a migration has replaced since it was opened.
+
+        Raises:
+            IndexReplaced: It was replaced, perhaps by another machine. A search here is still answered by the
+                old index as long as that one exists.
+            IndexNotFound: The index is gone from its address.
+        """
+        self._storage.require_current()
+
+    def reopened(self) -> Index:
+        """Open the index at this address again, with the models that it is built with now.
+
+        Raises:
+            IndexNotFound: The index is gone from its address.
+        """
+        from docrag.settings import INDEX_OPTIONS
+
+        as_it_is: dict[str, Any] = dict.fromkeys(INDEX_OPTIONS)
+        settings = self._settings.model_copy(update={**as_it_is, "index": self._location.address})
+        return type(self).open(settings=settings, create=False)
 
     def close(self) -> None:
         """Flush what was written through this handle, and close it; closing twice is harmless."""

@@ -9,12 +9,14 @@ from docrag.errors import IndexMismatch, IndexReplaced
 from docrag.ingest.manifest import Manifest
 from docrag.ingest.staging import IMAGES, MANIFEST
 from docrag.ingest.storage import Storage
+from docrag.store.base import Shared
 from docrag.store.images import PageImages
 from docrag.store.layout import LAYOUT_VERSION, Fingerprint, Layout, require_equal, require_pages
 
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.location.base import IndexLocation, Location
+    from docrag.store.base import Store
     from docrag.types import Datatype
 
 
@@ -86,15 +88,17 @@ def open_parts(location: Location, stored: Fingerprint | None, expected: Fingerp
         store,
         PageImages(location.folder / IMAGES),
         Manifest(location.folder / MANIFEST),
-        require_current=partial(_require_current, location, expected),
+        require_current=partial(_require_current, location, expected, store),
+        name=location.name,
     )
 
 
-def _require_current(location: Location, expected: Fingerprint) -> None:
+def _require_current(location: Location, expected: Fingerprint, store: Store) -> None:
     """Check that the index is still the one that was opened.
 
     Raises:
         IndexReplaced: A migration has put another one in its place.
+        IndexNotFound: The name of a collection on a server is gone.
     """
     current = location.fingerprint()
     if current is not None:
@@ -103,3 +107,5 @@ def _require_current(location: Location, expected: Fingerprint) -> None:
         except IndexMismatch as error:
             hint = f"open it again; {error.message}"
             raise IndexReplaced(f"{location.uri} was migrated after it was opened", hint) from error
+    if isinstance(store, Shared):
+        store.require_current()

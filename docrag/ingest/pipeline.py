@@ -26,7 +26,8 @@ from docrag.ingest.report import FileReport, IngestReport, Losses, Progress, des
 from docrag.ingest.storage import STOP_POLL_SECONDS
 from docrag.ingest.writer import Finished, WriteBatch, Writer
 from docrag.read.jobs import Closed, DocumentRefused, Event, Opened, PageLost, PageRead, TextLost
-from docrag.store.payload import image_address, page_payload
+from docrag.store.page_address import PageAddresses
+from docrag.store.payload import page_payload
 from docrag.types import Document, Page, PageRecord
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Pipeline:
     Args:
         encoders: The encoders of the index.
         captioner: Gives each page its caption.
-        image_base_url: The base URL at which page images are served, without a slash at the end.
+        addresses: Where page images are served.
         batch_size: Decides how many pages go through the encoders together.
     """
 
@@ -75,12 +76,12 @@ class Pipeline:
         self,
         encoders: Encoders,
         captioner: Captioner,
-        image_base_url: str,
+        addresses: PageAddresses,
         batch_size: AdaptiveBatchSize,
     ) -> None:
         self._encoders = encoders
         self._captioner = captioner
-        self._image_base_url = image_base_url
+        self._addresses = addresses
         self._batch_size = batch_size
         self._documents: dict[str, Document] = {}
         self._losses: dict[str, Losses] = {}
@@ -232,7 +233,7 @@ class Pipeline:
         return {page.id: one for page, one in zip(pages, vectors, strict=True)}
 
     def _record(self, page: Page, caption: str, vectors: PageVectors) -> PageRecord:
-        image_url = image_address(self._image_base_url, page.document.id, page.number)
+        image_url = self._addresses.of(page.document.id, page.number)
         payload = page_payload(page, caption, vectors.boxes, image_url)
         if vectors.note:
             self._notes.setdefault(page.document.id, []).append((page.number, vectors.note))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from docrag.common.files import POLL_SECONDS
@@ -20,8 +21,10 @@ from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.report import WaitingForWriter
 from docrag.ingest.staging import Staging
 from docrag.store.base import Shared, Store
+from docrag.store.identity import note_identity
 from docrag.store.images import PageImages
-from docrag.store.payload import base_of, image_address, source_metadata
+from docrag.store.page_address import PageAddresses
+from docrag.store.payload import page_of, source_metadata
 from docrag.store.requests import FieldMatch, HasId, PayloadFilter
 from docrag.types import PageRecord
 
@@ -33,6 +36,8 @@ logger = logging.getLogger(__name__)
 DOCUMENT_ID = "metadata.document_id"
 STOP_POLL_SECONDS = POLL_SECONDS
 """How often a waiting thread asks whether it should stop."""
+ADDRESSES_PER_BATCH = 500
+"""How many pages are told a new address in one request to a server."""
 DEFAULT_IMAGE_BASE_URL = "http://127.0.0.1:8000"
 """The base URL of the page images of a new index, unless another one is set."""
 
@@ -94,7 +99,9 @@ class Storage:
     manifest: Manifest
     write_lock: WriteLock = field(default_factory=WriteLock)
     require_current: Callable[[], None] = lambda: None
-    """Raises IndexMismatch if a migration has replaced the index since it was opened."""
+    """Raises IndexReplaced if a migration has replaced the index since it was opened."""
+    name: str = ""
+    """The name of the index in the addresses of its page images."""
 
     def count(self, document_id: str) -> int:
         """How many pages of a document are written."""
@@ -136,7 +143,7 @@ class Storage:
         Raises:
             IndexInUse: This thread is changing the index already through another `Storage`. Or a process was
                 killed while a migration replaced the index: anything written to it would then be lost.
-            IndexMismatch: A migration has replaced the index since it was opened.
+            IndexReplaced: A migration has replaced the index since it was opened.
             StoreError: The index is on a read-only file system.
         """
         home = self.images.root.parent
@@ -173,6 +180,8 @@ class Storage:
                 self.manifest.dropped(row.id)
         if isinstance(self.store, Shared):
             self.store.hold(complete & self.store.unheld())
+            if identity := self.store.identify():
+                note_identity(self.images.root.parent, identity)
 
     def forget(self, files: Sequence[FileRow]) -> None:
         """Forget files, and remove the documents that have no other file.
@@ -204,10 +213,27 @@ class Storage:
         self.images.remove(document_id)
         self.manifest.dropped(document_id)
 
+    def page_addresses(self) -> PageAddresses | None:
+        """Where page images are served, as the points say; None if there are no points."""
+        first = next(iter(self.store.scroll(payload=["image_url"])), None)
+        return None if first is None else PageAddresses.read(first.payload.get("image_url", ""))
+
     def image_base_url(self) -> str | None:
         """The base URL of the page images that the points name, or None if there are no points."""
-        first = next(iter(self.store.scroll(payload=["image_url"])), None)
-        return None if first is None else base_of(first.payload["image_url"])
+        addresses = self.page_addresses()
+        return addresses.base_url if addresses else None
+
+    def addresses_for(self, base_url: str | None, otherwise: str = "") -> PageAddresses:
+        """Where the images of pages that are about to be written are served.
+
+        Args:
+            base_url: The base URL that was asked for; None for that of the points.
+            otherwise: The base URL if the points have none; empty for the default.
+        """
+        if base_url:
+            return PageAddresses(base_url, self.name)
+        default = PageAddresses(otherwise or DEFAULT_IMAGE_BASE_URL, self.name)
+        return self.page_addresses() or default
 
     def update_image_urls(self, base_url: str) -> int:
         """Make every point name its page image under a base URL. Nothing is encoded.
@@ -218,16 +244,15 @@ class Storage:
         Returns:
             The number of points that were changed.
         """
-        if self.image_base_url() == base_url:
+        addresses = PageAddresses(base_url, self.name)
+        if self.page_addresses() == addresses:
             return 0
         changed = 0
         records = self.store.scroll(payload=("image_url", "metadata.document_id", "metadata.page"))
-        for record in _first_record_last(records):
-            metadata = record.payload["metadata"]
-            url = image_address(base_url, metadata["document_id"], metadata["page"] + 1)
-            if record.payload["image_url"] != url:
-                self.store.set_payload({"image_url": url}, _page_filter(record.id))
-                changed += 1
+        changes = _address_changes(_first_record_last(records), addresses)
+        while batch := dict(islice(changes, ADDRESSES_PER_BATCH)):
+            self.store.set_payloads(batch)
+            changed += len(batch)
         self.store.flush()
         logger.info("%d pages name their images under %s now", changed, base_url)
         return changed
@@ -241,6 +266,7 @@ class Storage:
         sources = self.manifest.sources(document_id)
         if isinstance(self.store, Shared):
             self.store.name_sources(document_id, sources)
+            self._name_pages(document_id)
             return
         names = source_metadata(sources)
         keys = [f"metadata.{name}" for name in names]
@@ -252,6 +278,21 @@ class Storage:
         if outdated:
             logger.debug("%d pages of %s name their sources anew", len(outdated), names["source"])
             self.store.set_payload(names, PayloadFilter(must=(HasId(outdated),)), key="metadata")
+            self._name_pages(document_id)
+
+    def _name_pages(self, document_id: str) -> None:
+        """Let the line that names each page to people name the file as the metadata does."""
+        changes: dict[str, dict[str, str]] = {}
+        fields = ("page_of", "metadata.file_name", "metadata.page", "metadata.total_pages")
+        for record in self.store.scroll(document_filter(document_id), payload=fields):
+            if "page_of" not in record.payload:  # of an older docrag; a new key would come after all others
+                continue
+            metadata = record.payload["metadata"]
+            name = page_of(metadata["file_name"], metadata["page"] + 1, metadata["total_pages"])
+            if record.payload["page_of"] != name:
+                changes[record.id] = {"page_of": name}
+        if changes:
+            self.store.set_payloads(changes)
 
     def close(self) -> None:
         """Close all three parts."""
@@ -278,14 +319,21 @@ def document_filter(document_id: str) -> PayloadFilter:
     return PayloadFilter(must=(FieldMatch(DOCUMENT_ID, (document_id,)),))
 
 
-def _page_filter(page_id: str) -> PayloadFilter:
-    return PayloadFilter(must=(HasId((page_id,)),))
+def _address_changes(
+    records: Iterator[PageRecord], addresses: PageAddresses
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the id and the new values of every record that names its image elsewhere."""
+    for record in records:
+        metadata = record.payload["metadata"]
+        url = addresses.of(metadata["document_id"], metadata["page"] + 1)
+        if record.payload.get("image_url") != url:
+            yield record.id, {"image_url": url}
 
 
 def _first_record_last(records: Iterator[PageRecord]) -> Iterator[PageRecord]:
     """The records with the first one moved to the end.
 
-    `Storage.image_base_url` looks at the first record. Since that one is changed last, an update that was
+    `Storage.page_addresses` looks at the first record. Since that one is changed last, an update that was
     interrupted is repeated.
     """
     first = next(records, None)

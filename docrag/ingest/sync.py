@@ -25,11 +25,12 @@ from docrag.ingest.report import (
     Progress,
     WaitingForWriter,
 )
-from docrag.ingest.storage import DEFAULT_IMAGE_BASE_URL, Storage
+from docrag.ingest.storage import Storage
 from docrag.ingest.writer import Writer
 from docrag.read.files import find_files, sha256
 from docrag.read.jobs import ReadJob, ReadOptions
 from docrag.read.pool import ReaderPool
+from docrag.store.page_address import PageAddresses
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ Listener = Callable[[IngestEvent], None]
 class SyncOptions:
     """How files are read into an index."""
 
-    make_pipeline: Callable[[str], Pipeline]
-    """Makes the pipeline, given the base URL of page images. It is only called when there is something to
+    make_pipeline: Callable[[PageAddresses], Pipeline]
+    """Makes the pipeline, given where page images are served. It is only called when there is something to
     encode, since models take seconds to load."""
     reading: ReadOptions
     image_base_url: str | None
@@ -85,7 +86,7 @@ def sync(storage: Storage, paths: Sequence[Path], options: SyncOptions) -> Inges
     Raises:
         NotFound: A path does not exist. Nothing is changed in that case.
         IndexInUse: This thread is changing the index already, or a migration is replacing it.
-        IndexMismatch: A migration has replaced the index since it was opened.
+        IndexReplaced: A migration has replaced the index since it was opened.
         StoreError: The index cannot be written. Everything reported before is safe.
     """
     started = time.perf_counter()
@@ -240,9 +241,9 @@ def _read_contents(
         _read_job(storage, document_id, rows, again=options.again)
         for document_id, rows in plan.contents.items()
     ]
-    base_url = options.image_base_url or storage.image_base_url() or DEFAULT_IMAGE_BASE_URL
+    addresses = storage.addresses_for(options.image_base_url)
     with ReaderPool(options.reading, options.workers) as pool, Writer(storage) as writer:
-        pipeline = options.make_pipeline(base_url)
+        pipeline = options.make_pipeline(addresses)
         yield from pipeline.run(pool.read(jobs), plan.contents, writer, report, options.should_stop)
 
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self
 
+from docrag.common.time_limit import patience
 from docrag.errors import InvalidRecord
 from docrag.ingest.manifest import FileRow
 from docrag.ingest.report import FileReport, FileStatus, Losses, describe_losses
 from docrag.ingest.storage import Storage
 from docrag.store.layout import page_name
 from docrag.types import Document, Page, PageRecord
+
+P = ParamSpec("P")
 
 logger = logging.getLogger(__name__)
 
@@ -82,13 +85,13 @@ class Writer:
         Raises:
             StoreError: An earlier batch could not be written. Everything reported before is safe.
         """
-        self._pending.append(self._thread.submit(self._write, batch))
+        self._pending.append(self._thread.submit(_patiently, self._write, batch))
         while self._pending and (len(self._pending) > MOST_WAITING or self._pending[0].done()):
             yield from self._pending.pop(0).result()
 
     def finish(self) -> Iterator[FileReport]:
         """Wait until everything is written and flushed, and yield the remaining reports."""
-        self._pending.append(self._thread.submit(self._commit))
+        self._pending.append(self._thread.submit(_patiently, self._commit))
         while self._pending:
             yield from self._pending.pop(0).result()
 
@@ -157,3 +160,9 @@ class Writer:
 
     def _status(self, file: FileRow) -> FileStatus:
         return "added" if self._storage.manifest.file(file.path) is None else "updated"
+
+
+def _patiently(do: Callable[P, list[FileReport]], *args: P.args, **kwargs: P.kwargs) -> list[FileReport]:
+    """Call a function that waits for a server that restarts, also where it reads."""
+    with patience():
+        return do(*args, **kwargs)

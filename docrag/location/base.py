@@ -19,6 +19,8 @@ class Location(Protocol):
     """The address that a user gives to `--index`."""
     address: str
     """The same address in a form that means the same in every process: without a relative path."""
+    name: str
+    """The name of the index in the addresses of its page images; a staged index has that of the index."""
     folder: Path
     """The directory on this machine that holds the manifest, page images, captions and the tuned plan."""
 
@@ -50,6 +52,9 @@ class Location(Protocol):
 
 class IndexLocation(Location, Protocol):
     """The location of an index that a migration can replace by a new one."""
+
+    dashboard: str
+    """The address of the collection in Qdrant's dashboard; empty for a directory."""
 
     def detached(self) -> Fingerprint | None:
         """What an index was built with that is here but has lost its name; None if there is none.

@@ -247,7 +247,7 @@ def _read_again(
         closing(Manifest(location.folder / MANIFEST)) as old,
     ):
         options = SyncOptions(
-            make_pipeline=lambda base_url: make_pipeline(settings, encoders, captioner, base_url),
+            make_pipeline=lambda addresses: make_pipeline(settings, encoders, captioner, addresses),
             reading=make_read_options(settings, encoders.image_side, passwords),
             image_base_url=image_base_url,
             workers=settings.workers or None,

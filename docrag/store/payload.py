@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from docrag.errors import StoreError
 from docrag.store.packing import BlockPosition, pack_blocks, pack_boxes, unpack_blocks, unpack_boxes
+from docrag.store.page_address import plain_image
 from docrag.types import Block, Page, PageRecord
 
 HELD_BY = "held_by"
@@ -59,7 +60,7 @@ def page_payload(
         page: The page; its image is not part of the payload.
         caption: The page's caption; may be empty.
         boxes: (n, 4) boxes of the rows of `patches`, NaN for rows without one; None without such vectors.
-        image_url: Where the page image is served (`image_address`).
+        image_url: Where the page image is served (`PageAddresses`).
     """
     text = page.text if page.text.strip() else ""
     caption = caption.strip()
@@ -128,20 +129,6 @@ def older_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return older
 
 
-def image_address(base_url: str, document_id: str, number: int) -> str:
-    """Return where the image of a page is served; the dashboard shows http URLs whose path ends in .jpg.
-
-    >>> image_address("http://localhost:8000", "ab12", 3)
-    'http://localhost:8000/pages/ab12/3.jpg'
-    """
-    return f"{base_url}/pages/{document_id}/{number}.jpg"
-
-
-def base_of(address: str) -> str:
-    """Return the base URL of an address that `image_address` made."""
-    return address.rpartition("/pages/")[0]
-
-
 def image_file(root: Path, document_id: str, number: int) -> Path:
     """Return where the image of a page is stored: root/ab/<document id>/<page number>.jpg.
 
@@ -181,7 +168,7 @@ def page_fields(record: PageRecord, image_root: Path) -> dict[str, Any]:
         "blocks": blocks_of(payload),
         "metadata": metadata,
         "image_path": image_file(image_root, metadata["document_id"], number),
-        "image_url": payload.get("image_url", ""),
+        "image_url": plain_image(payload.get("image_url", "")),
     }
 
 

@@ -51,6 +51,8 @@ class FakeGrpc:
     ) -> None:
         rules = rules or Rules()
         self.faults = list(faults)
+        self.words = "scripted"
+        """The details of the faults."""
         self.upserts: list[proto.UpsertPoints] = []
         self.metadata: dict[str, str] = {}
         self._server = grpc.server(ThreadPoolExecutor(4), options=[GZIP_IF_ACCEPTED])
@@ -98,7 +100,7 @@ class FakeGrpc:
                 code = self.faults.pop(0)
                 if code is None:
                     guarded(upsert)(servicer, request, context)
-                context.abort(code or grpc.StatusCode.UNAVAILABLE, "scripted")
+                context.abort(code or grpc.StatusCode.UNAVAILABLE, self.words)
             return guarded(upsert)(servicer, request, context)
 
         points = type("Points", (proto.PointsServicer,), {n: guarded(m) for n, m in POINTS.items()})
@@ -318,6 +320,19 @@ def set_payload(db: QdrantClient, request: Any) -> Any:
     return COMPLETED
 
 
+def update_batch(db: QdrantClient, request: Any) -> Any:
+    for operation in request.operations:
+        kind = operation.WhichOneof("operation")
+        if kind != "set_payload":
+            raise ValueError(f"the stand-in knows no {kind}")
+        change = operation.set_payload
+        chosen = GrpcToRest.convert_points_selector(change.points_selector)
+        values = GrpcToRest.convert_payload(change.payload)
+        db.set_payload(request.collection_name, values, chosen, change.key or None)
+    done = proto.UpdateResult(operation_id=1, status=proto.UpdateStatus.Completed)
+    return proto.UpdateBatchResponse(result=[done] * len(request.operations))
+
+
 def delete(db: QdrantClient, request: Any) -> Any:
     db.delete(request.collection_name, GrpcToRest.convert_points_selector(request.points))
     return COMPLETED
@@ -360,6 +375,7 @@ POINTS = {
     "Scroll": scroll,
     "Count": count,
     "SetPayload": set_payload,
+    "UpdateBatch": update_batch,
     "Delete": delete,
     "QueryBatch": query_batch,
     "Facet": facet,

@@ -52,7 +52,18 @@ class Fault:
     the answer."""
     slow: float = 0
     """Seconds until the request is carried out."""
+    words: str = "scripted"
+    """The error, where there is a status."""
 
+
+ONE_SHARD = models.CollectionClusterInfo(
+    peer_id=1,
+    shard_count=1,
+    local_shards=[models.LocalShardInfo(shard_id=0, points_count=0, state=models.ReplicaState.ACTIVE)],
+    remote_shards=[],
+    shard_transfers=[],
+)
+"""What a server says that belongs to no cluster."""
 
 ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
     ("GET", r"/collections", None, lambda db: db.get_collections()),
@@ -64,6 +75,7 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
         lambda db, body: db.update_collection_aliases(body.actions),
     ),
     ("GET", r"/collections/([^/]+)", None, lambda db, name: db.get_collection(name)),
+    ("GET", r"/collections/([^/]+)/cluster", None, lambda db, name: ONE_SHARD),
     ("DELETE", r"/collections/([^/]+)", None, lambda db, name: db.delete_collection(name)),
     ("PUT", r"/collections/([^/]+)", models.CreateCollection, lambda db, name, body: create(db, name, body)),
     (
@@ -184,10 +196,16 @@ class FakeQdrant:
         self.db = QdrantClient(":memory:")
         self.faults = list(faults)
         self.faulty = r"/collections/[^/]+/points"
+        self.faulty_method = ""
+        """The method of the requests that have faults; empty for any."""
         self.most_bytes = most_bytes
         self.version = version
         self.key = key
         self.rules = Rules()
+        self.states: dict[str, Any] = {}
+        """What replaces parts of the descriptions of collections, such as their status."""
+        self.cluster: dict[str, Any] | None = None
+        """How the shards of each collection are spread; None is a server that belongs to no cluster."""
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._scheme = "https" if tls else "http"
@@ -209,11 +227,11 @@ class FakeQdrant:
         self._server.server_close()
         self.db.close()
 
-    def fault_for(self, path: str) -> Fault:
+    def fault_for(self, method: str, path: str) -> Fault:
         """The next fault, where the request is one of those that have them."""
         with self.lock:
-            hit = self.faults and re.fullmatch(self.faulty, path)
-            return self.faults.pop(0) if hit else Fault()
+            hit = self.faulty_method in ("", method) and re.fullmatch(self.faulty, path)
+            return self.faults.pop(0) if self.faults and hit else Fault()
 
     def answer(self, sent: Sent) -> tuple[int, Any]:
         """Status and body."""
@@ -225,8 +243,13 @@ class FakeQdrant:
             return 200, {"title": "qdrant - vector search engine", "version": self.version}
         if fault := fault_of(self.version, sent.method, sent.path, sent.query, sent.body):
             return 422, {"status": {"error": fault}}
+        if self.cluster and re.fullmatch(r"/collections/[^/]+/cluster", sent.path):
+            return 200, {"status": "ok", "time": 0.0, "result": self.cluster}
         try:
-            return 200, {"status": "ok", "time": 0.0, "result": self._carry_out(sent)}
+            result = self._carry_out(sent)
+            if sent.method == "GET" and re.fullmatch(r"/collections/[^/]+", sent.path):
+                result.update(self.states)
+            return 200, {"status": "ok", "time": 0.0, "result": result}
         except Forbidden as error:
             return 403, {"status": {"error": str(error)}}
         except FileExistsError as error:
@@ -304,7 +327,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def receive(self) -> None:
         parts = urlsplit(self.path)
-        fault = self.fake.fault_for(parts.path)
+        fault = self.fake.fault_for(self.command, parts.path)
         length = int(self.headers.get("Content-Length", 0))
         if fault.cut == "reading":
             self.rfile.read(length // 2)
@@ -318,7 +341,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.cut == "before":
             self.hang_up()
         elif fault.status:
-            self.say(fault.status, {"status": {"error": "scripted"}}, fault.headers)
+            self.say(fault.status, {"status": {"error": fault.words}}, fault.headers)
         else:
             self.say(*self.fake.answer(sent), fault.headers, fault.cut)
 

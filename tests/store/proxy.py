@@ -34,6 +34,8 @@ class Proxy:
         self.breaks: list[Break] = []
         self.broken = 0
         """Breaks that took place."""
+        self.returned = 0
+        """Bytes that came from the server."""
         self._to = port
         self._delay = delay
         self._most = 2**20 if delay else 4096
@@ -43,6 +45,8 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self._port = 0
         self._door: socket.socket | None = None
+        self._going = threading.Event()
+        self._going.set()
 
     @property
     def uri(self) -> str:
@@ -60,6 +64,7 @@ class Proxy:
 
     def shut(self) -> None:
         """Refuse connections, and close those that are there: the server is gone."""
+        self._going.set()
         if self._door:
             with suppress(OSError):
                 self._door.shutdown(socket.SHUT_RDWR)
@@ -67,6 +72,14 @@ class Proxy:
             self._door = None
         _close(*self._links)
         self._links.clear()
+
+    def hang(self) -> None:
+        """Take connections and bytes, and pass nothing on: the server is stopped by SIGSTOP."""
+        self._going.clear()
+
+    def go_on(self) -> None:
+        """Pass on what came meanwhile, and go on."""
+        self._going.set()
 
     def plan(self, *breaks: Break) -> None:
         """Break connections in this order, counting bytes from now on."""
@@ -96,6 +109,7 @@ class Proxy:
         try:
             while data := source.recv(self._most):
                 time.sleep(self._delay)
+                self._going.wait()
                 while data:
                     arrives, stall = self._share(way, len(data))
                     target.sendall(data[:arrives])
@@ -111,6 +125,7 @@ class Proxy:
     def _share(self, way: str, size: int) -> tuple[int, float | None]:
         """How much of some data arrives before the next break, and how long that one lasts."""
         with self._lock:
+            self.returned += size if way == "back" else 0
             if not self.breaks or self.breaks[0].way != way:
                 return size, None
             left = self.breaks[0].after - self._carried

@@ -26,6 +26,7 @@ ENDPOINTS = (
     "GET /collections",
     "POST /collections/aliases",
     "GET /collections/{collection_name}",
+    "GET /collections/{collection_name}/cluster",
     "PUT /collections/{collection_name}",
     "PATCH /collections/{collection_name}",
     "DELETE /collections/{collection_name}",

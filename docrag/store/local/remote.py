@@ -116,6 +116,11 @@ class RemoteStore:
         self._unflushed = True
         self._client.call("set_payload", Json(dict(values)), filter, key)
 
+    def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set payload values on single records, by page id."""
+        self._unflushed = True
+        self._client.call("set_payloads", Json({id: dict(payload) for id, payload in values.items()}))
+
     def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match."""
         self._unflushed = True

@@ -24,7 +24,7 @@ from docrag.store.local.cache import PackedRecord, ReadKey, RecordCache
 from docrag.store.local.scroll import scroll_in_steps
 from docrag.store.local.snapshot import disk_bytes
 from docrag.store.local.wire import ids_in, with_records
-from docrag.store.requests import PayloadFilter, QueryRequest
+from docrag.store.requests import HasId, PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -218,6 +218,13 @@ class EdgeStore:
         """Set payload values on the records that match; `key` names the nested object to set them in."""
         condition = translate.to_filter(filter)
         self._update(edge.UpdateOperation.set_payload_by_filter(condition, dict(values), key))
+
+    def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set payload values on single records, by page id."""
+        for page_id, payload in values.items():
+            # By a filter, because the engine refuses ids that are not there.
+            page = translate.to_filter(PayloadFilter(must=(HasId((page_id,)),)))
+            self._update(edge.UpdateOperation.set_payload_by_filter(page, dict(payload)), [page_id])
 
     def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match; `optimize` frees their space."""

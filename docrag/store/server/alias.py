@@ -29,6 +29,7 @@ from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
     collection_settings,
+    find_fingerprint,
     read_fingerprint,
     require_layout,
 )
@@ -355,10 +356,7 @@ def _appears(connection: Connection, name: str, *, patiently: bool) -> bool:
 def _fingerprint_of(connection: Connection, name: str) -> Fingerprint | None:
     """Return what a collection was built with; None if there is none, or docrag did not create it."""
     info = connection.info(name)
-    try:
-        return read_fingerprint(info, name) if info else None
-    except StoreError:
-        return None
+    return find_fingerprint(info) if info else None
 
 
 def _is_built_with(connection: Connection, name: str, fingerprint: Fingerprint) -> bool:
@@ -384,10 +382,10 @@ def _change_aliases(connection: Connection, changes: Sequence[models.AliasOperat
 
 def _aliases(connection: Connection) -> Mapping[str, str]:
     """Return the collection that each alias of the server points to."""
-    aliases = connection.call(connection.client.get_aliases).aliases
+    aliases = connection.read(connection.client.get_aliases).aliases
     return {alias.alias_name: alias.collection_name for alias in aliases}
 
 
 def _collections(connection: Connection) -> frozenset[str]:
-    collections = connection.call(connection.client.get_collections).collections
+    collections = connection.read(connection.client.get_collections).collections
     return frozenset(collection.name for collection in collections)

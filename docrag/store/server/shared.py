@@ -102,7 +102,7 @@ class SharedStore(ServerStore):
             IndexNotFound: The alias is gone.
         """
         super().flush()
-        self._require_named()
+        self.require_current()
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Write records, adding this holder to those that they have; see `ServerStore.upsert`.
@@ -226,7 +226,7 @@ class SharedStore(ServerStore):
                 self._set_if({HELD_BY: sorted(holders | wanted)}, pages, _is_exactly(HELD_BY, holders))
         raise self._too_busy(self.count(pages))
 
-    def _require_named(self) -> None:
+    def require_current(self) -> None:
         """Check that the index's name still shows this collection.
 
         Raises:
@@ -248,7 +248,7 @@ class SharedStore(ServerStore):
                 "run the same again, or open the index again",
             )
 
-    def _call(self, do: Callable[[], Result]) -> Result:
+    def _request(self, send: Callable[[Callable[[], Result]], Result], do: Callable[[], Result]) -> Result:
         """Make a request; one about a collection that is gone ends with the reason.
 
         Raises:
@@ -256,11 +256,11 @@ class SharedStore(ServerStore):
             IndexNotFound: The collection, or its alias, was dropped.
         """
         try:
-            return super()._call(do)
+            return super()._request(send, do)
         except ServerRefused as refused:
             if refused.status != NOT_FOUND or self.connection.info(self.collection):
                 raise
-            self._require_named()
+            self.require_current()
             raise IndexNotFound(
                 f"the collection {self.connection.address.url}/{self.collection} is gone",
                 "ingest the documents again to make it anew",

@@ -165,6 +165,9 @@ def changed(store: ServerStore) -> dict[str, object]:
 
 CHANGES: dict[str, Callable[[ServerStore], object]] = {
     "set_payload": lambda store: store.set_payload({"source": "/b.pdf"}, FIRST, key="metadata"),
+    "set_payloads": lambda store: store.set_payloads(
+        {record.id: {"image_url": f"http://here/{record.id}.jpg"} for record in store.scroll(FIRST)}
+    ),
     "delete": lambda store: store.delete(FIRST),
     "set_fingerprint": lambda store: store.set_fingerprint(Fingerprint({"layout": 1, "text": None})),
     "switch_alias": lambda store: alias.switch_alias(store.connection, "reports", "reports--1"),

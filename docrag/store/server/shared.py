@@ -322,7 +322,7 @@ class SharedStore(ServerStore):
                 )
             )
 
-        self._within_limits(set_within)
+        self._limits.within(set_within)
 
     def _too_busy(self, pages: int) -> ServerUnreachable:
         return ServerUnreachable(

@@ -261,7 +261,7 @@ def test_foreign_collections_with_such_names_are_passed_by(
 def test_requests_are_cut_by_bytes(
     fake: FakeQdrant, store: ServerStore, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(store, "_max_bytes", 10_000)
+    monkeypatch.setattr(store._uploader, "max_bytes", 10_000)
     store.upsert(records)
     sizes = [len(sent.body) for sent in fake.requests if sent.path.endswith("/points")]
     assert len(sizes) > 3

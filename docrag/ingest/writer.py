@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import ParamSpec, Self
@@ -81,13 +82,13 @@ class Writer:
         Raises:
             StoreError: An earlier batch could not be written. Everything reported before is safe.
         """
-        self._pending.append(self._thread.submit(_patiently, self._write, batch))
+        self._pending.append(self._thread.submit(copy_context().run, _patiently, self._write, batch))
         while self._pending and (len(self._pending) > MOST_WAITING or self._pending[0].done()):
             yield from self._pending.pop(0).result()
 
     def finish(self) -> Iterator[FileReport]:
         """Wait until everything is written and flushed, and yield the remaining reports."""
-        self._pending.append(self._thread.submit(_patiently, self._commit))
+        self._pending.append(self._thread.submit(copy_context().run, _patiently, self._commit))
         while self._pending:
             yield from self._pending.pop(0).result()
 

@@ -243,13 +243,12 @@ class FakeQdrant:
             return 200, {"title": "qdrant - vector search engine", "version": self.version}
         if fault := fault_of(self.version, sent.method, sent.path, sent.query, sent.body):
             return 422, {"status": {"error": fault}}
-        if self.cluster and re.fullmatch(r"/collections/[^/]+/cluster", sent.path):
-            return 200, {"status": "ok", "time": 0.0, "result": self.cluster}
         try:
-            result = self._carry_out(sent)
-            if sent.method == "GET" and re.fullmatch(r"/collections/[^/]+", sent.path):
-                result.update(self.states)
-            return 200, {"status": "ok", "time": 0.0, "result": result}
+            return 200, {
+                "status": "ok",
+                "time": 0.0,
+                "result": self._in_its_state(sent, self._carry_out(sent)),
+            }
         except Forbidden as error:
             return 403, {"status": {"error": str(error)}}
         except FileExistsError as error:
@@ -259,6 +258,14 @@ class FakeQdrant:
         except ValueError as error:
             status = 404 if str(error).endswith("not found") else 400
             return status, {"status": {"error": str(error)}}
+
+    def _in_its_state(self, sent: Sent, result: Any) -> Any:
+        """What is said of a collection and its shards, where a test wants them to be unwell."""
+        if self.cluster and re.fullmatch(r"/collections/[^/]+/cluster", sent.path):
+            return self.cluster
+        if sent.method == "GET" and re.fullmatch(r"/collections/[^/]+", sent.path):
+            return {**result, **self.states}
+        return result
 
     def _carry_out(self, sent: Sent) -> Any:
         method, path = sent.method, sent.path

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 
 from docrag.common.files import POLL_SECONDS
 from docrag.common.forks import ForkAware
-from docrag.errors import IndexInUse
-from docrag.ingest.manifest import Manifest
+from docrag.errors import IndexInUse, StoreError
+from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.report import WaitingForWriter
 from docrag.ingest.staging import Staging
 from docrag.store.base import Shared, Store
+from docrag.store.identity import note_identity
 from docrag.store.images import PageImages
 from docrag.store.page_address import PageAddresses
-from docrag.store.payload import source_metadata
+from docrag.store.payload import page_of, source_metadata
 from docrag.store.requests import FieldMatch, HasId, PayloadFilter
 from docrag.types import PageRecord
 
@@ -179,6 +180,25 @@ class Storage:
                 self.manifest.dropped(row.id)
         if isinstance(self.store, Shared):
             self.store.hold(complete & self.store.unheld())
+            if identity := self.store.identify():
+                note_identity(self.images.root.parent, identity)
+
+    def forget(self, files: Sequence[FileRow]) -> None:
+        """Forget files, and remove the documents that have no other file.
+
+        If the pages cannot be removed, the manifest keeps the files: they are still in the index.
+
+        Raises:
+            StoreError: The pages cannot be removed.
+        """
+        self.manifest.forget([file.path for file in files])
+        try:
+            self.settle()
+        except StoreError:
+            remaining = [file for file in files if self.manifest.document(file.document_id)]
+            self.manifest.assign(remaining)
+            logger.info("%d files stay in the index: their pages could not be removed", len(remaining))
+            raise
 
     def abandon(self, document_id: str) -> None:
         """Remove what an interrupted ingest left of a document that can no longer be read."""
@@ -246,6 +266,7 @@ class Storage:
         sources = self.manifest.sources(document_id)
         if isinstance(self.store, Shared):
             self.store.name_sources(document_id, sources)
+            self._name_pages(document_id)
             return
         names = source_metadata(sources)
         keys = [f"metadata.{name}" for name in names]
@@ -257,6 +278,21 @@ class Storage:
         if outdated:
             logger.debug("%d pages of %s name their sources anew", len(outdated), names["source"])
             self.store.set_payload(names, PayloadFilter(must=(HasId(outdated),)), key="metadata")
+            self._name_pages(document_id)
+
+    def _name_pages(self, document_id: str) -> None:
+        """Let the line that names each page to people name the file as the metadata does."""
+        changes: dict[str, dict[str, str]] = {}
+        fields = ("page_of", "metadata.file_name", "metadata.page", "metadata.total_pages")
+        for record in self.store.scroll(document_filter(document_id), payload=fields):
+            if "page_of" not in record.payload:  # of an older docrag; a new key would come after all others
+                continue
+            metadata = record.payload["metadata"]
+            name = page_of(metadata["file_name"], metadata["page"] + 1, metadata["total_pages"])
+            if record.payload["page_of"] != name:
+                changes[record.id] = {"page_of": name}
+        if changes:
+            self.store.set_payloads(changes)
 
     def close(self) -> None:
         """Close all three parts."""

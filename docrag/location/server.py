@@ -6,17 +6,26 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from docrag.common.files import write_atomically
 from docrag.errors import IndexInUse, IndexNotFound, IndexReplaced, SettingsError, StoreError
 from docrag.ingest.manifest import Manifest
 from docrag.ingest.staging import MANIFEST, Staging
 from docrag.location.base import no_index
+from docrag.store.identity import CollectionIdentity, folder_of, note_identity, noted_identity
 from docrag.store.layout import Fingerprint, Layout, require_equal
 from docrag.store.server import alias
-from docrag.store.server.schema import DEFAULTS, CollectionOptions, read_options
+from docrag.store.server.schema import (
+    DEFAULTS,
+    CollectionOptions,
+    identity_metadata,
+    read_identity,
+    read_options,
+)
 from docrag.store.server.shared import SharedStore, load_holder_name
 from docrag.store.server.store import ServerStore, stored_fingerprint
 
@@ -44,7 +53,8 @@ class ServerLocation:
 
     Args:
         connect: Opens a connection to the server.
-        folder: The directory; created together with the index.
+        folder: The directory for this address; created together with the index. Another directory beside it
+            is used if it belongs to the same collection, which was reached by another address before.
         options: Applied to a new collection; an existing one must have been created with the same.
     """
 
@@ -54,10 +64,11 @@ class ServerLocation:
         self._connect = connect
         self._connection = connect()
         self._options = options
-        self._staging = Staging(folder)
         self.uri = self.address = str(self._connection.address)
         self.name = self._connection.address.collection
-        self.folder = folder
+        self.dashboard = self._connection.address.dashboard
+        self.folder = self._folder_of_collection(folder)
+        self._staging = Staging(self.folder)
 
     def fingerprint(self) -> Fingerprint | None:
         """Read the fingerprint from the collection's metadata; None if there is no collection.
@@ -78,7 +89,8 @@ class ServerLocation:
             SettingsError: The collection was created with other options than the settings ask for.
         """
         _make_folder(self.folder)
-        ServerStore.create(self._connection, layout, fingerprint, self._options)
+        options = replace(self._options, identity=uuid4().hex)
+        ServerStore.create(self._connection, layout, fingerprint, options)
         return self.open(fingerprint, layout)
 
     def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
@@ -91,6 +103,7 @@ class ServerLocation:
         """
         _make_folder(self.folder)
         store = SharedStore.of(ServerStore.open(self._connection, layout), load_holder_name(self.folder))
+        self._note_identity(store.collection, self.folder)
         self._require_options(store.collection)
         stored = store.fingerprint()
         if stored is None:
@@ -139,7 +152,7 @@ class ServerLocation:
         return StagingCollection(
             connection,
             self._staging.folder,
-            self._options.with_defaults(existing),
+            self._options.with_defaults(replace(existing, identity=existing.identity or uuid4().hex)),
             load_holder_name(self.folder),
         )
 
@@ -173,6 +186,7 @@ class ServerLocation:
                 "old": old,
                 "new": new,
                 "kept": str(old_folder) if keep_old else "",
+                "kept_identity": uuid4().hex if keep_old else "",
             }
         )
         self._finish_switch()
@@ -237,7 +251,38 @@ class ServerLocation:
         self._staging.move_in()
         if not decision["kept"] and old not in (new, self._current()):
             alias.drop_collection(self._connection, decision["old"])
-        self._staging.finish(Path(decision["kept"]) if decision["kept"] else None)
+        kept = Path(decision["kept"]) if decision["kept"] else None
+        if kept:
+            self._rename_identity(old, decision.get("kept_identity", ""))
+        self._staging.finish(kept)
+        if kept:
+            self._note_identity(old, kept)
+
+    def _folder_of_collection(self, folder: Path) -> Path:
+        """Return the directory that belongs to the collection; the one for this address if none does yet."""
+        connection = self._connection
+        name = connection.address.collection
+        info = connection.info(name)
+        id = read_identity(info) if info else ""
+        noted = noted_identity(folder)
+        # An older docrag made directories in which nothing is noted.
+        is_older = noted is None and (folder / MANIFEST).exists()
+        if not id or is_older or (noted and noted.id == id):
+            return folder
+        identity = CollectionIdentity.of(alias.collection_behind(connection, name) or name, id)
+        return folder_of(identity, folder.parent) or folder
+
+    def _note_identity(self, collection: str, folder: Path) -> None:
+        """Note in a directory that it belongs to a collection, if that has an id."""
+        info = self._connection.info(collection)
+        if info and (id := read_identity(info)):
+            note_identity(folder, CollectionIdentity.of(collection, id))
+
+    def _rename_identity(self, collection: str, id: str) -> None:
+        """Give an old collection that is kept an id of its own; the new one has taken its id over."""
+        if id:
+            client, metadata = self._connection.client, identity_metadata(id)
+            self._connection.call(lambda: client.update_collection(collection, metadata=metadata))
 
 
 class StagingCollection:

@@ -17,6 +17,7 @@ from typing import Any
 from docrag.common.timing import listening
 from docrag.errors import DocragError, DocumentError, IndexInUse, NotFound, ServerUnreachable
 from docrag.index.index import Index
+from docrag.ingest.removal import Removal
 from docrag.ingest.report import FileReport, IngestReport
 from docrag.serve.document_list import DocumentList
 from docrag.serve.errors import INTERNAL_ERROR, INTERNAL_ERROR_HINT, RequestRefused, for_clients
@@ -156,11 +157,11 @@ class Jobs:
             self._files.remove(job_id)
         self._peers.leave()
 
-    def remove_document(self, document_id: str) -> int:
+    def remove_document(self, document_id: str) -> Removal:
         """Remove a document from the index, and its file if it was uploaded; other files are left alone.
 
         Returns:
-            Number of pages that were removed.
+            The number of pages that were removed, and who holds those that were not.
 
         Raises:
             NotFound: The document is not in the index.
@@ -171,17 +172,17 @@ class Jobs:
             document = next((document for document in documents if document.id == document_id), None)
             if document is None:
                 raise NotFound("no such document in the index", "see /v1/documents")
-            pages = self._remove(document_id)
+            removal = self._remove(document_id)
             for file in document.files:
                 if self.uploads.contains(file):
                     self.uploads.finish(Path(file), keep=False)
-            logger.info("removed document %s: %d pages", document_id, pages)
-            return pages
+            logger.info("removed document %s: %d pages", document_id, removal.pages)
+            return removal
 
-    def _remove(self, document_id: str) -> int:
+    def _remove(self, document_id: str) -> Removal:
         end = time.monotonic() + REMOVAL_TIMEOUT
         try:
-            return self._index.remove(document_id, should_stop=lambda: time.monotonic() > end)
+            return self._index.remove_file(document_id, should_stop=lambda: time.monotonic() > end)
         except IndexInUse as error:
             logger.info("document %s is not removed: %s", document_id, error)
             raise _being_ingested() from None

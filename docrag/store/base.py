@@ -6,6 +6,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from docrag.store.identity import CollectionIdentity
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
 
@@ -113,8 +114,14 @@ class Store(Protocol):
 class Shared(Protocol):
     """A store that several machines fill: each document has the machines that ingested it as its holders."""
 
+    collection: str
+    """The name of the collection that requests use."""
     holder: str
     """The name under which this machine holds documents."""
+
+    def identify(self) -> CollectionIdentity | None:
+        """Return the identity of the collection, which gets one if it has none; None if that is refused."""
+        ...
 
     def hold(self, document_ids: Collection[str], holders: frozenset[str] = frozenset()) -> None:
         """Hold all pages of some documents, also on behalf of other machines if they are named."""

@@ -12,7 +12,7 @@ from docrag.store.server import alias
 from docrag.store.server.address import Address
 from docrag.store.server.connection import connect
 from docrag.store.server.key_order import KeyOrder
-from docrag.store.server.schema import CollectionOptions
+from docrag.store.server.schema import HELD_BY, CollectionOptions
 from docrag.store.server.store import ServerStore
 from docrag.types import MODES, Datatype, PageRecord, SparseVector
 from tests.store.fake_qdrant import FakeQdrant, Sent
@@ -36,7 +36,7 @@ def small_record() -> PageRecord:
 
 def requests_of_a_life(version: str, datatype: Datatype) -> list[Sent]:
     """What a server of a version is sent."""
-    FakeQdrant.indexed = frozenset(KEYWORDS)
+    FakeQdrant.indexed = frozenset((*KEYWORDS, HELD_BY))
     layout = Layout.for_dims(late=3, image=2, text=2, datatype=datatype)
     with FakeQdrant(version=version) as fake:
         connection = connect(Address.parse(fake.uri))

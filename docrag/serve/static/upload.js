@@ -65,7 +65,9 @@ function showProgress(text, share) {
   else find("#meter").value = share;
 }
 
-const STATUS_TEXT = { added: "added", updated: "updated", unchanged: "already indexed", failed: "failed" };
+const STATUS_TEXT = {
+  added: "added", updated: "updated", adopted: "already indexed", unchanged: "already indexed", failed: "failed",
+};
 
 function resultRow({ file, status, pages, error, hint }) {
   const row = document.createElement("li");

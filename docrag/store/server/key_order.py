@@ -20,7 +20,7 @@ from qdrant_client import QdrantClient, models
 from docrag.common.time_limit import time_limit
 from docrag.errors import ServerRefused, ServerUnreachable
 from docrag.store.payload import HELD_BY, in_order
-from docrag.store.server.failures import TOO_LARGE
+from docrag.store.server.failures import BUSY, TOO_LARGE
 from docrag.store.server.wire import MAX_REQUEST_BYTES, PackedPoint, batches
 from docrag.types import PageRecord
 
@@ -77,7 +77,7 @@ class KeyOrder:
             logger.warning("the payload keys of %d pages have no order: %s", len(records), error.message)
 
     def _send(self, collection: str, batch: list[PackedPoint]) -> None:
-        """Write a batch, split as often as a proxy before the server finds it too large."""
+        """Write a batch, split as often as the server, or a proxy before it, finds it too large."""
         waiting = [batch]
         while waiting and not self._refused:
             operations = waiting.pop()
@@ -85,7 +85,7 @@ class KeyOrder:
                 self._write(partial(self._overwrite, collection, operations))
             except ServerRefused as refused:
                 middle = len(operations) // 2
-                if refused.status == TOO_LARGE and middle:
+                if refused.status in (TOO_LARGE, BUSY) and middle:
                     waiting += [operations[middle:], operations[:middle]]
                     self._max_bytes = min(self._max_bytes, max(1, sum(o.size for o in operations) * 6 // 10))
                     continue

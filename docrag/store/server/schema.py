@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from qdrant_client import models
@@ -23,6 +23,8 @@ SINCE: Mapping[str, tuple[int, int]] = {
 
 METADATA = "docrag"
 """The key under which docrag writes into the collection's metadata."""
+IDENTITY = "docrag_id"
+"""The key under which the collection's id is in its metadata; see `docrag.store.identity`."""
 _FINGERPRINT = "fingerprint"
 _NULLS = "fingerprint_nulls"
 """The paths of the fingerprint's fields that are null."""
@@ -41,6 +43,8 @@ class CollectionOptions:
     shard_number: int | None = None
     replication_factor: int | None = None
     write_consistency_factor: int | None = None
+    identity: str = field(default="", compare=False)
+    """The id of the collection, which a migration carries over; none if it is empty."""
 
     def with_defaults(self, defaults: CollectionOptions) -> CollectionOptions:
         """Return these options, with those that are not set taken from others."""
@@ -94,7 +98,7 @@ def collection_settings(
         "shard_number": options.shard_number or 1,
         "replication_factor": options.replication_factor,
         "write_consistency_factor": options.write_consistency_factor,
-        "metadata": fingerprint_metadata(fingerprint),
+        "metadata": {**fingerprint_metadata(fingerprint), **identity_metadata(options.identity)},
     }
     return {name: value for name, value in settings.items() if value is not None}
 
@@ -133,8 +137,25 @@ def read_options(info: models.CollectionInfo) -> CollectionOptions:
     params = info.config.params
     tenants = (key for key, field in info.payload_schema.items() if getattr(field.params, "is_tenant", False))
     return CollectionOptions(
-        next(tenants, ""), params.shard_number, params.replication_factor, params.write_consistency_factor
+        next(tenants, ""),
+        params.shard_number,
+        params.replication_factor,
+        params.write_consistency_factor,
+        read_identity(info),
     )
+
+
+def identity_metadata(identity: str) -> dict[str, Any]:
+    """Return the part of a collection's metadata that holds its id; empty if it has none.
+
+    It has a key of its own, since the server replaces metadata key by key.
+    """
+    return {IDENTITY: identity} if identity else {}
+
+
+def read_identity(info: models.CollectionInfo) -> str:
+    """Return the id of a collection; empty if an older docrag created it, which gave none."""
+    return str((info.config.metadata or {}).get(IDENTITY, ""))
 
 
 def fingerprint_metadata(

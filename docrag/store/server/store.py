@@ -9,11 +9,13 @@ from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from uuid import uuid4
 
 from qdrant_client import models
 
 from docrag.errors import IndexNotFound, InvalidRecord, ServerRefused, ServerUnreachable, StoreError
 from docrag.store.base import CollectionHealth
+from docrag.store.identity import CollectionIdentity
 from docrag.store.layout import Fingerprint, Layout, page_name, validate_record
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
@@ -28,7 +30,9 @@ from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
     fingerprint_metadata,
+    identity_metadata,
     read_fingerprint,
+    read_identity,
     read_options,
     require_layout,
 )
@@ -156,6 +160,27 @@ class ServerStore:
             if refused.status != FORBIDDEN:
                 raise
             logger.info("the key may not change %s: its fingerprint keeps the old path of the weights", name)
+
+    def identify(self) -> CollectionIdentity | None:
+        """Return the identity of the collection, which gets one if an older docrag created it.
+
+        None if the server does not let this machine give it one.
+        """
+        identity = self._read_identity()
+        if not identity:
+            name = alias.collection_behind(self.connection, self.collection) or self.collection
+            metadata = identity_metadata(uuid4().hex)
+            try:
+                self._change(lambda: self.connection.client.update_collection(name, metadata=metadata))
+            except ServerRefused as refused:
+                logger.info("%s stays without an id: %s", self.collection, refused.message)
+                return None
+            identity = self._read_identity()  # that of another machine, if both wrote one
+        return CollectionIdentity.of(self.collection, identity)
+
+    def _read_identity(self) -> str:
+        info = self.connection.info(self.collection)
+        return read_identity(info) if info else ""
 
     def upsert(self, records: Sequence[PageRecord]) -> None:
         """Validate all records, then write them; a record with an existing id replaces it.
@@ -339,11 +364,12 @@ class ServerStore:
                 continue
             try:
                 self._write(partial(self.connection.wire.send, self.collection, points, condition))
-                if self._key_order:
-                    self._key_order.restore(self.collection, [point.record for point in points])
             except ServerRefused as refused:
                 self._learn_from(refused, points, size)
                 waiting.append(points)
+            else:
+                if self._key_order:
+                    self._key_order.restore(self.collection, [point.record for point in points])
 
     def _learn_from(self, refused: ServerRefused, points: Sequence[PackedPoint], size: int) -> None:
         """Note a limit that a batch exceeded, so that it can be sent again in parts.

@@ -10,14 +10,19 @@ import typer
 from docrag.cli.console import SOME_FAILED, errors, print_json, results
 from docrag.cli.monitor import Monitor
 from docrag.cli.options import BuildOptions, ImageBaseUrlOption, IndexOption, JsonOption, PasswordOption
+from docrag.errors import SettingsError
 from docrag.ingest.report import STATUSES, IngestReport
 
 
 def ingest(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="PDFs, images, and folders of them.")
-    ],
     build: BuildOptions,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="PDFs, images, and folders of them. With --image-base-url none is needed.",
+        ),
+    ] = None,
     index: IndexOption = None,
     image_base_url: ImageBaseUrlOption = None,
     prune: Annotated[
@@ -33,18 +38,25 @@ def ingest(
     """Read, embed and store every page; files that did not change are skipped."""
     from docrag.index.index import Index
 
+    if not paths and image_base_url is None:
+        raise SettingsError(
+            "no PATH is given", "name files or folders; only with --image-base-url none is needed"
+        )
     settings = build.settings(index=index, image_base_url=image_base_url)
     monitor = Monitor(as_json=as_json)
-    with Index.open(settings=settings) as opened, monitor.bar:
+    with Index.open(settings=settings, create=bool(paths)) as opened, monitor.bar:
         build.note_if_not_inked(opened.fingerprint["keep_patches"])
         with monitor.noting_what_is_stored():
             report = opened.ingest(
-                paths, prune=prune, again=again, passwords=password or [], listener=monitor
+                paths or [], prune=prune, again=again, passwords=password or [], listener=monitor
             )
+        dashboard = opened.dashboard
     if as_json:
         print_json({"summary": report.summary()})
     else:
         print_report(report)
+        if dashboard:
+            errors.print(f"dashboard: {dashboard}")
     if report.failures:
         raise typer.Exit(SOME_FAILED)
 

@@ -62,5 +62,5 @@ class Monitor:
         stored = [event for event in self._stored.values() if event.status in STORED]
         pages = sum(event.pages for event in stored)
         errors.print(
-            f"{len(stored)} documents with {pages} pages are stored; the same command goes on from there"
+            f"stored so far: {len(stored)} documents with {pages} pages; the same command goes on from there"
         )

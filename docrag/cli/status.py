@@ -24,6 +24,8 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
     results.print(f"index      {status.uri}", soft_wrap=True)
     _print_contents(status)
     results.print(f"on disk    {status.disk_bytes / 2**20:.0f} MiB")
+    if status.dashboard:
+        results.print(f"dashboard  {status.dashboard}{_listed_as(status)}", soft_wrap=True)
     built = status.fingerprint
     for signal in ("late", "image", "text"):
         if model := built[signal]:
@@ -38,6 +40,11 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
         )
     for note in status.health.notes() if status.health else ():
         results.print(f"health     {note}", soft_wrap=True)
+    _print_state(status)
+
+
+def _print_state(status: Status) -> None:
+    """What was decided about the index, what is going on with it, and what it lacks."""
     if status.tuning:
         results.print(f"tuned      {status.tuning}", soft_wrap=True)
     if status.migration:
@@ -46,6 +53,14 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
         results.print(f"changed by {status.writer}", soft_wrap=True)
     for line in status.incomplete:
         results.print(f"incomplete {line}", soft_wrap=True)
+
+
+def _listed_as(status: Status) -> str:
+    """How the dashboard's list of collections names the index, if that is not its own name."""
+    alias = status.uri.rpartition("/")[2]
+    if status.collection in ("", alias):
+        return ""
+    return f" (listed there as {status.collection}, alias {alias})"
 
 
 def _print_contents(status: Status) -> None:

@@ -392,6 +392,11 @@ class Index:
         """
         return self._storage.store.version(), self._page_count.changes
 
+    @property
+    def dashboard(self) -> str:
+        """The address of the collection in Qdrant's dashboard; empty for a directory."""
+        return self._location.dashboard
+
     def status(self) -> Status:
         """What the index holds."""
         from docrag.index.status import status_of

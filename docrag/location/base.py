@@ -53,6 +53,9 @@ class Location(Protocol):
 class IndexLocation(Location, Protocol):
     """The location of an index that a migration can replace by a new one."""
 
+    dashboard: str
+    """The address of the collection in Qdrant's dashboard; empty for a directory."""
+
     def detached(self) -> Fingerprint | None:
         """What an index was built with that is here but has lost its name; None if there is none.
 

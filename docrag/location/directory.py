@@ -50,6 +50,7 @@ class DirectoryLocation:
     ) -> None:
         self.uri = str(folder)
         self.address = str(folder.resolve())
+        self.dashboard = ""
         self.name = name or index_name(self.address)
         self.folder = folder
         self._in_process = in_process

@@ -66,6 +66,7 @@ class ServerLocation:
         self._options = options
         self.uri = self.address = str(self._connection.address)
         self.name = self._connection.address.collection
+        self.dashboard = self._connection.address.dashboard
         self.folder = self._folder_of_collection(folder)
         self._staging = Staging(self.folder)
 

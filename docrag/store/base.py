@@ -114,6 +114,8 @@ class Store(Protocol):
 class Shared(Protocol):
     """A store that several machines fill: each document has the machines that ingested it as its holders."""
 
+    collection: str
+    """The name of the collection that requests use."""
     holder: str
     """The name under which this machine holds documents."""
 

@@ -56,6 +56,15 @@ class Fault:
     """The error, where there is a status."""
 
 
+ONE_SHARD = models.CollectionClusterInfo(
+    peer_id=1,
+    shard_count=1,
+    local_shards=[models.LocalShardInfo(shard_id=0, points_count=0, state=models.ReplicaState.ACTIVE)],
+    remote_shards=[],
+    shard_transfers=[],
+)
+"""What a server says that belongs to no cluster."""
+
 ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
     ("GET", r"/collections", None, lambda db: db.get_collections()),
     ("GET", r"/aliases", None, lambda db: db.get_aliases()),
@@ -66,6 +75,7 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
         lambda db, body: db.update_collection_aliases(body.actions),
     ),
     ("GET", r"/collections/([^/]+)", None, lambda db, name: db.get_collection(name)),
+    ("GET", r"/collections/([^/]+)/cluster", None, lambda db, name: ONE_SHARD),
     ("DELETE", r"/collections/([^/]+)", None, lambda db, name: db.delete_collection(name)),
     ("PUT", r"/collections/([^/]+)", models.CreateCollection, lambda db, name, body: create(db, name, body)),
     (
@@ -186,6 +196,8 @@ class FakeQdrant:
         self.db = QdrantClient(":memory:")
         self.faults = list(faults)
         self.faulty = r"/collections/[^/]+/points"
+        self.faulty_method = ""
+        """The method of the requests that have faults; empty for any."""
         self.most_bytes = most_bytes
         self.version = version
         self.key = key
@@ -193,7 +205,7 @@ class FakeQdrant:
         self.states: dict[str, Any] = {}
         """What replaces parts of the descriptions of collections, such as their status."""
         self.cluster: dict[str, Any] | None = None
-        """How the shards of each collection are spread; None is a server that does not tell."""
+        """How the shards of each collection are spread; None is a server that belongs to no cluster."""
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._scheme = "https" if tls else "http"
@@ -215,11 +227,11 @@ class FakeQdrant:
         self._server.server_close()
         self.db.close()
 
-    def fault_for(self, path: str) -> Fault:
+    def fault_for(self, method: str, path: str) -> Fault:
         """The next fault, where the request is one of those that have them."""
         with self.lock:
-            hit = self.faults and re.fullmatch(self.faulty, path)
-            return self.faults.pop(0) if hit else Fault()
+            hit = self.faulty_method in ("", method) and re.fullmatch(self.faulty, path)
+            return self.faults.pop(0) if self.faults and hit else Fault()
 
     def answer(self, sent: Sent) -> tuple[int, Any]:
         """Status and body."""
@@ -315,7 +327,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def receive(self) -> None:
         parts = urlsplit(self.path)
-        fault = self.fake.fault_for(parts.path)
+        fault = self.fake.fault_for(self.command, parts.path)
         length = int(self.headers.get("Content-Length", 0))
         if fault.cut == "reading":
             self.rfile.read(length // 2)

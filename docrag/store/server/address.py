@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from docrag.errors import SettingsError
 
@@ -90,6 +90,18 @@ class Address:
         """The same collection on each host by itself, in the order in which they are tried."""
         hosts = ((self.host, self.port), *self.others)
         return [replace(self, host=host, port=port, others=()) for host, port in hosts]
+
+    @property
+    def dashboard(self) -> str:
+        """The address of the collection in the server's dashboard.
+
+        There is no slash after "dashboard": with one, some tabs of the web UI 0.2.13, which Qdrant 1.19 has,
+        ask wrong addresses. Of a cluster it is that of the first host.
+
+        >>> Address.parse("http://localhost:6333/reports").dashboard
+        'http://localhost:6333/dashboard#/collections/reports'
+        """
+        return f"{self.nodes[0].url}/dashboard#/collections/{quote(self.collection, safe='')}"
 
     @property
     def secure(self) -> bool:

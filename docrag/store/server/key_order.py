@@ -17,6 +17,7 @@ import orjson
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 
+from docrag.common.time_limit import time_limit
 from docrag.errors import ServerRefused, ServerUnreachable
 from docrag.store.payload import HELD_BY, in_order
 from docrag.store.server.failures import BUSY, TOO_LARGE
@@ -35,6 +36,10 @@ class _BatchResponse(BaseModel):
     """The response to several writes."""
 
     result: list[models.UpdateResult]
+
+
+ORDER_SECONDS = 30.0
+"""Seconds for the order of the payloads of one request, which is not worth a longer wait."""
 
 
 class KeyOrder:
@@ -65,8 +70,9 @@ class KeyOrder:
         """
         operations = [_packed(record) for record in records]
         try:
-            for batch in _batches(operations, self._max_bytes):
-                self._send(collection, batch)
+            with time_limit(ORDER_SECONDS):
+                for batch in _batches(operations, self._max_bytes):
+                    self._send(collection, batch)
         except ServerUnreachable as error:
             logger.warning("the payload keys of %d pages have no order: %s", len(records), error.message)
 

@@ -14,7 +14,7 @@ import pytest
 from docrag.store.layout import Layout
 from docrag.store.requests import PayloadFilter
 from docrag.store.server.address import Address
-from docrag.store.server.connection import connect
+from docrag.store.server.connection import TRIES, connect
 from docrag.store.server.shared import SharedStore
 from docrag.store.server.store import ServerStore
 from docrag.types import PageRecord
@@ -175,7 +175,7 @@ def test_pages_are_stored_where_rest_refuses_to_order_them(
 def test_pages_are_stored_where_rest_has_gone(
     fake: FakeQdrant, store: SharedStore, pages: list[PageRecord], caplog: pytest.LogCaptureFixture
 ):
-    fake.faulty, fake.faults = BATCH, [Fault(503)] * 6
+    fake.faulty, fake.faults = BATCH, [Fault(503)] * TRIES
     with caplog.at_level(logging.WARNING):
         store.upsert(pages[:6])
     assert "the payload keys of 6 pages have no order" in caplog.text

@@ -67,8 +67,7 @@ class _FollowingIndex:
     @property
     def changes(self) -> Hashable:
         """As `Index.changes`, and different for each index that was opened."""
-        with self._using() as index:
-            return self._generation, index.changes
+        return self._call(lambda index: (self._generation, index.changes))
 
     def close(self) -> None:
         """Close the index."""

@@ -20,9 +20,9 @@ from docrag.caption import Captioner, title_of
 from docrag.common.timing import report_time
 from docrag.encode.base import EncoderOptions
 from docrag.encode.encoders import Encoders, PageVectors
-from docrag.errors import DocumentError, PageFailed
+from docrag.errors import PageFailed
 from docrag.ingest.manifest import FileRow
-from docrag.ingest.report import FileReport, IngestReport, Progress
+from docrag.ingest.report import FileReport, IngestReport, Losses, Progress, describe
 from docrag.ingest.storage import STOP_POLL_SECONDS
 from docrag.ingest.writer import Finished, WriteBatch, Writer
 from docrag.read.jobs import Closed, DocumentRefused, Event, Opened, PageLost, PageRead, TextLost
@@ -46,8 +46,6 @@ batch is written, so no batch should take long."""
 STOP_WAIT_SECONDS = 1.0
 """How long `ReadAhead` waits for a producer that is no longer needed."""
 
-Losses = list[tuple[int, DocumentError]]
-"""Page numbers of a document that were lost in whole or in part, each with the reason."""
 Item = TypeVar("Item")
 
 
@@ -119,6 +117,7 @@ class Pipeline:
             report.waited += batches.waited
             report.stopped = batches.stopped
         yield from writer.finish()
+        report.pages -= writer.lost_pages
 
     def _encode_and_write(
         self,
@@ -140,9 +139,8 @@ class Pipeline:
 
     def _finished(self, document_id: str, contents: Mapping[str, Sequence[FileRow]]) -> Finished:
         """A document of which no more pages follow."""
-        lost, hint = describe_losses(self._losses.pop(document_id))
-        note = describe(self._notes.pop(document_id, []))
-        return Finished(self._documents.pop(document_id), contents[document_id], lost, hint, note)
+        document, losses = self._documents.pop(document_id), self._losses.pop(document_id)
+        return Finished(document, contents[document_id], losses, describe(self._notes.pop(document_id, [])))
 
     def _captioned_batches(
         self, events: Iterable[Event], contents: Mapping[str, Sequence[FileRow]]
@@ -240,32 +238,6 @@ class Pipeline:
         if vectors.note:
             self._notes.setdefault(page.document.id, []).append((page.number, vectors.note))
         return PageRecord(page.id, vectors.vectors, payload)
-
-
-def describe_losses(losses: Losses) -> tuple[str, str]:
-    """Which pages were lost and why, in one line, and the hint of the first loss.
-
-    >>> describe_losses([(2, DocumentError("cycle in page tree")), (1, DocumentError("cycle in page tree"))])
-    ('pages 1, 2: cycle in page tree', '')
-    """
-    text = describe([(number, error.message) for number, error in losses])
-    return text, losses[0][1].hint if losses else ""
-
-
-def describe(remarks: Sequence[tuple[int, str]]) -> str:
-    """Remarks about pages in one line, equal remarks together.
-
-    >>> describe([(2, "no words"), (3, "too large"), (1, "no words")])
-    'pages 1, 2: no words; page 3: too large'
-    """
-    pages_by_remark: dict[str, list[int]] = {}
-    for number, remark in sorted(remarks, key=lambda item: item[0]):
-        pages_by_remark.setdefault(remark, []).append(number)
-    parts = []
-    for remark, numbers in pages_by_remark.items():
-        listed = ", ".join(str(number) for number in numbers[:10]) + (", ..." if len(numbers) > 10 else "")
-        parts.append(f"page{'s' if len(numbers) > 1 else ''} {listed}: {remark}")
-    return "; ".join(parts)
 
 
 class AdaptiveBatchSize:

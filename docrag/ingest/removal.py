@@ -71,6 +71,7 @@ def remove_file(
         NotFound: No such file was ingested.
         IndexInUse: Waiting was ended by `should_stop`.
         SettingsError: `release` names a machine that holds nothing, or the index is no collection.
+        StoreError: The pages cannot be removed; the file is still in the index.
     """
     with storage.exclusive(should_stop) as acquired:
         if not acquired:
@@ -82,8 +83,7 @@ def remove_file(
             raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
         pages = PayloadFilter(must=(FieldMatch(DOCUMENT_ID, tuple(sorted(documents))),))
         before = storage.store.count(pages)
-        storage.manifest.forget([file.path for file in files])
-        storage.settle()
+        storage.forget(files)
         for document_id in documents:
             if storage.manifest.files(document_id):
                 storage.name_sources(document_id)  # it may name a path that the manifest does not know

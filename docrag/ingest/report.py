@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from docrag.errors import DocumentError, InvalidRecord
+
 FileStatus = Literal["added", "updated", "adopted", "unchanged", "removed", "failed"]
 STATUSES: tuple[FileStatus, ...] = get_args(FileStatus)
+
+Losses = list[tuple[int, DocumentError | InvalidRecord]]
+"""Page numbers of a document that were lost in whole or in part, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +111,29 @@ class IngestReport:
             "encoder_waited_seconds": round(self.waited, 3),
             **({"unlisted": self.unlisted} if self.unlisted else {}),
         }
+
+
+def describe_losses(losses: Losses) -> tuple[str, str]:
+    """Which pages were lost and why, in one line, and the hint of the first loss.
+
+    >>> describe_losses([(2, DocumentError("cycle in page tree")), (1, DocumentError("cycle in page tree"))])
+    ('pages 1, 2: cycle in page tree', '')
+    """
+    text = describe([(number, error.message) for number, error in losses])
+    return text, losses[0][1].hint if losses else ""
+
+
+def describe(remarks: Sequence[tuple[int, str]]) -> str:
+    """Remarks about pages in one line, equal remarks together.
+
+    >>> describe([(2, "no words"), (3, "too large"), (1, "no words")])
+    'pages 1, 2: no words; page 3: too large'
+    """
+    pages_by_remark: dict[str, list[int]] = {}
+    for number, remark in sorted(remarks, key=lambda item: item[0]):
+        pages_by_remark.setdefault(remark, []).append(number)
+    parts = []
+    for remark, numbers in pages_by_remark.items():
+        listed = ", ".join(str(number) for number in numbers[:10]) + (", ..." if len(numbers) > 10 else "")
+        parts.append(f"page{'s' if len(numbers) > 1 else ''} {listed}: {remark}")
+    return "; ".join(parts)

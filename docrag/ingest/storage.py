@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from docrag.common.files import POLL_SECONDS
 from docrag.common.forks import ForkAware
-from docrag.errors import IndexInUse
-from docrag.ingest.manifest import Manifest
+from docrag.errors import IndexInUse, StoreError
+from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.report import WaitingForWriter
 from docrag.ingest.staging import Staging
 from docrag.store.base import Shared, Store
@@ -182,6 +182,23 @@ class Storage:
             self.store.hold(complete & self.store.unheld())
             if identity := self.store.identify():
                 note_identity(self.images.root.parent, identity)
+
+    def forget(self, files: Sequence[FileRow]) -> None:
+        """Forget files, and remove the documents that have no other file.
+
+        If the pages cannot be removed, the manifest keeps the files: they are still in the index.
+
+        Raises:
+            StoreError: The pages cannot be removed.
+        """
+        self.manifest.forget([file.path for file in files])
+        try:
+            self.settle()
+        except StoreError:
+            remaining = [file for file in files if self.manifest.document(file.document_id)]
+            self.manifest.assign(remaining)
+            logger.info("%d files stay in the index: their pages could not be removed", len(remaining))
+            raise
 
     def abandon(self, document_id: str) -> None:
         """Remove what an interrupted ingest left of a document that can no longer be read."""

@@ -228,7 +228,7 @@ def _apply_without_reading(storage: Storage, plan: IngestPlan, *, prune: bool) -
         yield FileReport(row.source, status, _page_count(storage, row))
     if prune:
         reports = [FileReport(row.source, "removed", _page_count(storage, row)) for row in plan.gone]
-        storage.manifest.forget([row.path for row in plan.gone])
+        storage.forget(plan.gone)
         yield from reports
     storage.settle()
 

@@ -1,4 +1,4 @@
-"""Each page is written to a server once: a page that is written again counts twice in the frequency of terms."""
+"""Each page is written to a server once: if it is written again, its terms count twice for a while."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_reading_again_writes_once_and_names_all_sources(index: Index, server: F
 def test_pages_of_an_interrupted_ingest_name_the_present_sources(
     index: Index, server: FakeQdrant, docs: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The first run wrote all pages under two names, and one of the files is gone when the second one ends."""
+    """The first run wrote all pages under two names, and one of the files is gone in the second one."""
     copy = docs / "other.pdf"
     copy.write_bytes((docs / "apple.pdf").read_bytes())
     with monkeypatch.context() as patched:
@@ -109,12 +109,13 @@ def test_pages_of_an_interrupted_ingest_name_the_present_sources(
     assert [Path(file).name for file in document.files] == ["apple.pdf"]
 
 
-def test_an_import_writes_each_page_once(index: Index, server: FakeQdrant, docs: Path, tmp_path: Path):
+def test_an_import_writes_each_page_once(
+    index: Index, server: FakeQdrant, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     index.ingest(docs)
-    settings = Settings(index=server.uri, files=str(tmp_path / "files"), workers=1)
-    export_index(tmp_path / "backup", settings=settings)
+    monkeypatch.setenv("DOCRAG_FILES", str(tmp_path / "files"))
+    export_index(server.uri, tmp_path / "backup")
+    monkeypatch.setenv("DOCRAG_FILES", str(tmp_path / "elsewhere"))
     with FakeQdrant() as target:
-        import_index(
-            tmp_path / "backup", settings=Settings(index=target.uri, files=str(tmp_path / "elsewhere"))
-        )
+        assert import_index(tmp_path / "backup", target.uri).written == 3
         assert writes(target) == ["PUT points"]

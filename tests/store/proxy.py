@@ -34,6 +34,8 @@ class Proxy:
         self.breaks: list[Break] = []
         self.broken = 0
         """Breaks that took place."""
+        self.returned = 0
+        """Bytes that came from the server."""
         self._to = port
         self._delay = delay
         self._most = 2**20 if delay else 4096
@@ -123,6 +125,7 @@ class Proxy:
     def _share(self, way: str, size: int) -> tuple[int, float | None]:
         """How much of some data arrives before the next break, and how long that one lasts."""
         with self._lock:
+            self.returned += size if way == "back" else 0
             if not self.breaks or self.breaks[0].way != way:
                 return size, None
             left = self.breaks[0].after - self._carried

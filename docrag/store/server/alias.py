@@ -23,7 +23,7 @@ from qdrant_client import models
 from docrag.errors import IndexMismatch, IndexReplaced, ServerRefused, StoreError
 from docrag.store.layout import Fingerprint, Layout, is_equal, require_equal
 from docrag.store.server.connection import Connection
-from docrag.store.server.failures import NOT_FOUND
+from docrag.store.server.failures import FORBIDDEN, NOT_FOUND
 from docrag.store.server.payload_indexes import make_payload_indexes
 from docrag.store.server.schema import (
     DEFAULTS,
@@ -334,6 +334,8 @@ def _create_collection(
         connection.call(lambda: connection.client.create_collection(name, **settings))
     except ServerRefused as refused:
         # An earlier try may have created it although its answer was lost, or another machine was quicker.
+        if refused.status == FORBIDDEN:
+            raise
         if not _appears(connection, name, patiently="already exists" in refused.message):
             raise
         logger.info("the collection %s/%s exists already", connection.address.url, name)

@@ -191,7 +191,10 @@ def test_qdrants_own_words_for_too_large_are_understood(
     assert_whole(store, records)
 
 
-def test_queries_and_changes_are_tried_again_too(start: Start, records: list[PageRecord]):
+def test_queries_and_changes_are_tried_again_too(
+    start: Start, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(FakeQdrant, "indexed", frozenset(["metadata.x"]))
     store, server = start()
     store.upsert(records)
     server.faulty = r".*"
@@ -202,7 +205,6 @@ def test_queries_and_changes_are_tried_again_too(start: Start, records: list[Pag
         lambda: store.facet("metadata.x"),
     ):
         server.faults += [Fault(503), Fault(cut="middle")]
-        FakeQdrant.indexed = frozenset(["metadata.x"])
         call()
         assert not server.faults
 

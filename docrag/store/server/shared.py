@@ -22,7 +22,7 @@ from uuid import uuid4
 from qdrant_client import models
 
 from docrag.errors import IndexNotFound, IndexReplaced, ServerRefused, ServerUnreachable
-from docrag.store.payload import source_metadata
+from docrag.store.payload import page_of, source_metadata
 from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.failures import NOT_FOUND
@@ -279,7 +279,12 @@ class SharedStore(ServerStore):
         metadata = record.payload.get("metadata", {})
         if stored.holders - {self.holder} and "sources" in metadata:
             sources = self._merged_sources(stored.sources, metadata["sources"], stored.holders)
-            payload["metadata"] = {**metadata, **source_metadata(sources)}
+            metadata = {**metadata, **source_metadata(sources)}
+            payload["metadata"] = metadata
+            if "page_of" in payload:
+                payload["page_of"] = page_of(
+                    metadata["file_name"], metadata["page"] + 1, metadata["total_pages"]
+                )
         return replace(record, payload=payload)
 
     def _unless_changed(self, holders: frozenset[str]) -> Condition:

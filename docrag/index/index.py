@@ -261,7 +261,7 @@ class Index:
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
         with (
             self._page_count.changing(),
-            patience(),
+            patience(should_stop),
             closing(make_captioner(settings, self._location.folder)) as captioner,
         ):
             options = SyncOptions(

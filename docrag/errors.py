@@ -19,6 +19,7 @@ DocragError                   has a message and a hint; its exit_code is that of
     IndexNotFound             there is no index at the given location
     IndexInUse                another process has opened or is changing the index
     IndexMismatch             an index was built with another encoder or has another layout
+      IndexReplaced           a migration has replaced an index since it was opened
     InvalidRecord             Qdrant would reject a page's record or store it incorrectly
     StorageFull               the disk is full
     ServerUnreachable         a Qdrant server does not answer or fails, and retries did not help
@@ -144,6 +145,10 @@ class IndexInUse(StoreError):
 
 class IndexMismatch(StoreError):
     """Raised when an index was built with another encoder or has another layout than the one asked for."""
+
+
+class IndexReplaced(IndexMismatch):
+    """Raised when a migration, perhaps on another machine, has replaced an index since it was opened."""
 
 
 class InvalidRecord(StoreError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
@@ -243,23 +243,42 @@ class IndexedPage:
     image_path: Path | None = None
     image_url: str = ""
     """Address at which `docrag serve` serves the page image, below the index's image_base_url."""
+    render: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    """Makes the file at `image_path`, where it is missing and the document is on this machine."""
 
     @property
     def document_id(self) -> str:
         """Return the sha256 of the file, hexadecimal."""
         return str(self.metadata["document_id"])
 
+    def image_file(self) -> Path:
+        """Return the file of the page image, a JPEG.
+
+        It is made now if the document was ingested on another machine into the same collection, and this one
+        has its file as well.
+
+        Raises:
+            DocumentError: The image no longer exists, and the document is not on this machine.
+        """
+        if self.image_path is not None:
+            if not self.image_path.is_file() and self.render is not None:
+                self.render()
+            if self.image_path.is_file():
+                return self.image_path
+        raise DocumentError(
+            f"there is no image of {self.file}, page {self.page}, on this machine",
+            "ingest the file again here, with --again if it did not change; or use the machine that has it",
+        )
+
     def image(self) -> Image:
         """Load the rendered page.
 
         Raises:
-            DocumentError: The image file no longer exists.
+            DocumentError: There is no image, as for `image_file`.
         """
         from PIL import Image as pillow
 
-        if self.image_path is None or not self.image_path.is_file():
-            raise DocumentError(f"no image of {self.file}, page {self.page}", "ingest the file again")
-        with pillow.open(self.image_path) as image:
+        with pillow.open(self.image_file()) as image:
             image.load()
             return image
 

@@ -99,7 +99,9 @@ def check_store(settings: Settings) -> str:
             status = opened.status()
     except IndexNotFound:
         return f"{engine}, no index at {settings.index} yet"
-    return f"{engine}, {status.pages} pages of {status.documents} documents at {settings.index}"
+    notes = status.health.notes() if status.health else []
+    held = f"{status.pages} pages of {status.documents} documents at {settings.index}"
+    return "; ".join([f"{engine}, {held}", *notes])
 
 
 def check_disk(settings: Settings) -> str:

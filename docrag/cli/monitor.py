@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich import progress
 
 from docrag.cli.console import errors, print_json
-from docrag.ingest.report import IngestEvent, Progress, WaitingForWriter
+from docrag.errors import ServerRefused, ServerUnreachable, StorageFull
+from docrag.ingest.report import FileReport, FileStatus, IngestEvent, Progress, WaitingForWriter
+
+STORED: frozenset[FileStatus] = frozenset({"added", "updated", "unchanged"})
+"""What became of a file whose pages are in the index."""
 
 
 class Monitor:
@@ -15,6 +21,7 @@ class Monitor:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self._as_json = as_json
+        self._stored: dict[str, FileReport] = {}
         self.bar = progress.Progress(
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
@@ -37,5 +44,23 @@ class Monitor:
             )
         elif isinstance(event, WaitingForWriter):
             errors.print(f"waiting for {event.holder}, which is changing the index")
-        elif self._as_json:
-            print_json(event.as_json())
+        else:
+            self._stored[event.file] = event
+            if self._as_json:
+                print_json(event.as_json())
+
+    @contextmanager
+    def noting_what_is_stored(self) -> Iterator[None]:
+        """Say on stderr how much is stored if an ingest within gives up, such as when the server is away."""
+        try:
+            yield
+        except (ServerUnreachable, ServerRefused, StorageFull):
+            self._note_what_is_stored()
+            raise
+
+    def _note_what_is_stored(self) -> None:
+        stored = [event for event in self._stored.values() if event.status in STORED]
+        pages = sum(event.pages for event in stored)
+        errors.print(
+            f"stored so far: {len(stored)} documents with {pages} pages; the same command goes on from there"
+        )

@@ -15,6 +15,7 @@ from docrag.cli.options import DeviceOptions, IndexOption
 from docrag.errors import ModelUnavailable
 
 if TYPE_CHECKING:
+    from docrag.index.index import Index
     from docrag.serve.settings import ServeSettings
     from docrag.settings import Settings
 
@@ -51,6 +52,14 @@ def serve(
             help="Host name under which a proxy forwards requests; may be repeated.",
         ),
     ] = None,
+    pages_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pages-of",
+            metavar="URI",
+            help="Another index whose page images are shown too, for Qdrant's dashboard; may be repeated.",
+        ),
+    ] = None,
     log_requests: Annotated[
         bool, typer.Option("--log-requests", help="Log each request to stderr, without its question.")
     ] = False,
@@ -65,6 +74,7 @@ def serve(
     settings = devices.settings(index=index)
     serve_settings = ServeSettings.for_index(
         settings,
+        pages_of=pages_of or (),
         host=host,
         port=port,
         api_key=api_key or "",
@@ -78,25 +88,42 @@ def serve(
 
 def run(settings: Settings, serve_settings: ServeSettings, *, as_json: bool) -> signal.Signals | None:
     """Open the index and serve it until a signal ends the server; the signal."""
-    from docrag.index.index import Index
     from docrag.serve import server
     from docrag.serve.app import create_app
+    from docrag.serve.start_notice import other_address_notice
 
-    assert serve_settings.folder is not None
     with server.listen(serve_settings.host, serve_settings.port) as listening:
         url = server.url_of(listening)
-        is_new = "://" not in settings.index and not serve_settings.folder.exists()
-        if is_new and "image_base_url" not in settings.model_fields_set:  # an existing index keeps its own
-            settings = settings.model_copy(update={"image_base_url": url})
-        with Index.open(settings=settings, create=serve_settings.allow_ingest) as opened:
+        with _open(settings, url, create=serve_settings.allow_ingest) as opened:
+            named_url = opened.image_base_url or ""
+            notice = other_address_notice(settings.index, named_url, url, serve_settings)
             app = create_app(opened, serve_settings)
-            return server.run(app, listening, lambda: _announce(url, as_json=as_json))
+            return server.run(app, listening, lambda: _announce(url, notice, as_json=as_json))
 
 
-def _announce(url: str, *, as_json: bool) -> None:
+def _open(settings: Settings, url: str, *, create: bool) -> Index:
+    """Open the index. The pages of one that has none yet will name this server, unless it is said otherwise.
+
+    Args:
+        settings: They name the index.
+        url: Where this server listens.
+        create: Whether to create the index if it does not exist.
+    """
+    from docrag.index.index import Index
+
+    opened = Index.open(settings=settings, create=create)
+    if settings.image_base_url or opened.image_base_url is not None:
+        return opened
+    opened.close()
+    return Index.open(settings=settings.model_copy(update={"image_base_url": url}), create=create)
+
+
+def _announce(url: str, notice: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"url": url, "pid": os.getpid()})
     errors.print(f"docrag at {url} (press Ctrl-C to stop)")
+    if notice:
+        errors.print(f"note: {notice}")
 
 
 def _require_web_server() -> None:

@@ -45,10 +45,12 @@ class StoreService:
             "retrieve": self._retrieve,
             "scroll": self._call("scroll_step"),
             "set_payload": self._set_payload,
+            "set_payloads": self._call("set_payloads"),
             "delete": self._call("delete"),
             "count": self._call("count"),
             "facet": self._call("facet"),
             "optimize": self._call("optimize"),
+            "add_missing_indexes": self._call("add_missing_indexes"),
             "version": self._call("version"),
         }
 

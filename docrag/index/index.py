@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from docrag.common.time_limit import patience
 from docrag.errors import NotFound, StoreError
 from docrag.types import Hit, IndexedDocument, IndexedPage, Mode, is_page_id
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from docrag.encode.encoders import Encoders
+    from docrag.index.page_images import AnyPage
     from docrag.index.status import Status
+    from docrag.ingest.removal import Removal
     from docrag.ingest.report import IngestReport
     from docrag.ingest.storage import Storage
     from docrag.ingest.sync import Listener
@@ -92,7 +95,7 @@ class Index:
             IndexMismatch: The index was built with other encoders.
         """
         from docrag.index.model_selection import choose_encoders, shared_encoders
-        from docrag.index.opening import open_storage
+        from docrag.index.opening import existing_fingerprint, open_storage
         from docrag.location.resolve import locate, require_index
         from docrag.settings import with_overrides
 
@@ -101,7 +104,7 @@ class Index:
         location = locate(settings)
         try:
             location.recover()
-            stored = location.fingerprint() if create else require_index(location)
+            stored = existing_fingerprint(location) if create else require_index(location)
             encoders = choose_encoders(settings, stored)
             storage = open_storage(location, encoders, settings.datatype)
             return cls(location, storage, shared_encoders(settings, encoders, storage.store), settings)
@@ -145,7 +148,8 @@ class Index:
         self._require_usable()
         request = make_query(query, image, audio, k, mode, filter, regions)
         stages = stages_for(self._location.folder, self._page_count)
-        return answer(self._storage.store, self._storage.images, self._encoders, request, stages)
+        hits = answer(self._storage.store, self._storage.images, self._encoders, request, stages)
+        return self._with_renderers(hits)
 
     async def asearch(self, query: str = "", **options: Any) -> list[Hit]:
         """The same as `search`, in a thread, so that an event loop is not blocked."""
@@ -206,7 +210,7 @@ class Index:
         from docrag.search.browse import pages
 
         valid_ids = [page_id for page_id in page_ids if is_page_id(page_id)]
-        return pages(self._storage.store, self._storage.images, valid_ids)
+        return self._with_renderers(pages(self._storage.store, self._storage.images, valid_ids))
 
     def page(self, page_id: str) -> IndexedPage:
         """One page.
@@ -247,7 +251,7 @@ class Index:
         Raises:
             NotFound: A path does not exist. Nothing is changed in that case.
             IndexInUse: This thread is changing the index already through another `Index`.
-            IndexMismatch: A migration has replaced the index since it was opened.
+            IndexReplaced: A migration has replaced the index since it was opened.
             StoreError: The index cannot be written. Everything reported before is safe.
         """
         from docrag.index.model_selection import make_captioner, make_pipeline, make_read_options
@@ -257,10 +261,11 @@ class Index:
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
         with (
             self._page_count.changing(),
+            patience(should_stop),
             closing(make_captioner(settings, self._location.folder)) as captioner,
         ):
             options = SyncOptions(
-                make_pipeline=lambda base_url: make_pipeline(settings, self._encoders, captioner, base_url),
+                make_pipeline=lambda addresses: make_pipeline(settings, self._encoders, captioner, addresses),
                 reading=make_read_options(settings, self._encoders.image_side, passwords),
                 image_base_url=settings.image_base_url,
                 workers=settings.workers or None,
@@ -274,6 +279,9 @@ class Index:
     def remove(self, path: str | os.PathLike[str], *, should_stop: Callable[[], bool] | None = None) -> int:
         """Remove a file from the index. Its pages stay if the same content was ingested at another path.
 
+        In a collection on a server, pages also stay as long as another machine holds them; `remove_file` says
+        which one does.
+
         Args:
             path: The path as ingested, the path relative to the working directory, or the id of a document.
             should_stop: Called while somebody else is changing the index; when it returns true, waiting ends.
@@ -286,8 +294,51 @@ class Index:
             NotFound: No such file was ingested.
             IndexInUse: Waiting was ended by `should_stop`.
         """
+        return self.remove_file(path, should_stop=should_stop).pages
+
+    def remove_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        release: Collection[str] = (),
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Removal:
+        """Remove a file from the index as `remove` does, and say which other machines hold its pages.
+
+        Args:
+            path: As for `remove`.
+            release: Other machines whose claims on the document are given up as well, because they no longer
+                exist; `status` names them.
+            should_stop: As for `remove`.
+
+        Raises:
+            NotFound: No such file was ingested.
+            SettingsError: `release` names a machine that holds no page of the index.
+            IndexInUse: Waiting was ended by `should_stop`.
+        """
+        from docrag.ingest.removal import remove_file
+
         with self._page_count.changing():
-            return self._storage.forget(path, should_stop=should_stop)
+            return remove_file(self._storage, path, release=release, should_stop=should_stop)
+
+    def release(self, holder: str, *, should_stop: Callable[[], bool] | None = None) -> int:
+        """Give up everything that another machine holds in the collection, because it no longer exists.
+
+        Args:
+            holder: The name of the machine, as `status` gives it.
+            should_stop: As for `remove`.
+
+        Returns:
+            The number of pages that were removed: those that no other machine holds.
+
+        Raises:
+            SettingsError: No other machine of that name holds pages, or the index is a directory.
+            IndexInUse: Waiting was ended by `should_stop`.
+        """
+        from docrag.ingest.removal import release_holder
+
+        with self._page_count.changing():
+            return release_holder(self._storage, holder, should_stop=should_stop)
 
     def tune(
         self,
@@ -341,11 +392,43 @@ class Index:
         """
         return self._storage.store.version(), self._page_count.changes
 
+    @property
+    def dashboard(self) -> str:
+        """The address of the collection in Qdrant's dashboard; empty for a directory."""
+        return self._location.dashboard
+
+    @property
+    def image_base_url(self) -> str | None:
+        """The base URL under which the pages name their images; None if there are no pages."""
+        return self._storage.image_base_url()
+
     def status(self) -> Status:
         """What the index holds."""
         from docrag.index.status import status_of
 
         return status_of(self._location, self._storage, self._encoders)
+
+    def require_current(self) -> None:
+        """Refuse a handle whose index a migration has replaced since it was opened.
+
+        Raises:
+            IndexReplaced: It was replaced, perhaps by another machine. A search here is still answered by the
+                old index as long as that one exists.
+            IndexNotFound: The index is gone from its address.
+        """
+        self._storage.require_current()
+
+    def reopened(self) -> Index:
+        """Open the index at this address again, with the models that it is built with now.
+
+        Raises:
+            IndexNotFound: The index is gone from its address.
+        """
+        from docrag.settings import INDEX_OPTIONS
+
+        as_it_is: dict[str, Any] = dict.fromkeys(INDEX_OPTIONS)
+        settings = self._settings.model_copy(update={**as_it_is, "index": self._location.address})
+        return type(self).open(settings=settings, create=False)
 
     def close(self) -> None:
         """Flush what was written through this handle, and close it; closing twice is harmless."""
@@ -358,6 +441,16 @@ class Index:
         The settings include keys, if there are any.
         """
         return _reopen, (self._settings.model_copy(update={"index": self._location.address}),)
+
+    def _with_renderers(self, pages: Sequence[AnyPage]) -> list[AnyPage]:
+        """The pages; those whose images are on another machine make them when they are asked for."""
+        if all(page.image_path is None or page.image_path.is_file() for page in pages):
+            return list(pages)
+        from docrag.index.model_selection import make_read_options
+        from docrag.index.page_images import with_renderers
+
+        options = make_read_options(self._settings, self._encoders.image_side, ())
+        return list(with_renderers(self._storage, pages, options))
 
     def _require_usable(self) -> None:
         """Refuse a handle in a child of its process, unless all the work is done in another process.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from docrag.read.jobs import ReadOptions
     from docrag.settings import Settings
     from docrag.store.base import Store
+    from docrag.store.page_address import PageAddresses
     from docrag.types import Dtype, KeepPatches, Pooling
 
 logger = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ def make_captioner(settings: Settings, folder: Path) -> Captioner:
 
 
 def make_pipeline(
-    settings: Settings, encoders: Encoders, captioner: Captioner, image_base_url: str
+    settings: Settings, encoders: Encoders, captioner: Captioner, addresses: PageAddresses
 ) -> Pipeline:
     """What an ingest does with pages once they are read.
 
@@ -188,12 +189,12 @@ def make_pipeline(
         settings: How models are run.
         encoders: The encoders of the index.
         captioner: Gives pages their captions.
-        image_base_url: The address at which page images are served.
+        addresses: Where page images are served.
     """
     from docrag.ingest.pipeline import AdaptiveBatchSize, Pipeline  # imports what reads files
 
     batch_size = AdaptiveBatchSize.of(encoders, encoder_options(settings))
-    return Pipeline(encoders, captioner, image_base_url, batch_size)
+    return Pipeline(encoders, captioner, addresses, batch_size)
 
 
 def encoder_options(settings: EncoderSettings) -> EncoderOptions:

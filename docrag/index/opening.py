@@ -5,16 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from docrag.errors import IndexMismatch
+from docrag.errors import IndexMismatch, IndexReplaced
 from docrag.ingest.manifest import Manifest
 from docrag.ingest.staging import IMAGES, MANIFEST
 from docrag.ingest.storage import Storage
+from docrag.store.base import Shared
 from docrag.store.images import PageImages
 from docrag.store.layout import LAYOUT_VERSION, Fingerprint, Layout, require_equal, require_pages
 
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
     from docrag.location.base import IndexLocation, Location
+    from docrag.store.base import Store
     from docrag.types import Datatype
 
 
@@ -27,7 +29,13 @@ def open_storage(location: IndexLocation, encoders: Encoders, datatype: Datatype
         datatype: How patches are stored. By default as in the existing index, or float16 for a new one.
     """
     stored = location.fingerprint()
-    return open_parts(location, stored, fingerprint_for(encoders, datatype, stored))
+    expected = fingerprint_for(encoders, datatype, stored or location.detached())
+    return open_parts(location, stored, expected)
+
+
+def existing_fingerprint(location: IndexLocation) -> Fingerprint | None:
+    """What the index at a location was built with, even if it has lost its name; None if there is none."""
+    return location.fingerprint() or location.detached()
 
 
 def fingerprint_for(
@@ -80,15 +88,17 @@ def open_parts(location: Location, stored: Fingerprint | None, expected: Fingerp
         store,
         PageImages(location.folder / IMAGES),
         Manifest(location.folder / MANIFEST),
-        require_current=partial(_require_current, location, expected),
+        require_current=partial(_require_current, location, expected, store),
+        name=location.name,
     )
 
 
-def _require_current(location: Location, expected: Fingerprint) -> None:
+def _require_current(location: Location, expected: Fingerprint, store: Store) -> None:
     """Check that the index is still the one that was opened.
 
     Raises:
-        IndexMismatch: A migration has put another one in its place.
+        IndexReplaced: A migration has put another one in its place.
+        IndexNotFound: The name of a collection on a server is gone.
     """
     current = location.fingerprint()
     if current is not None:
@@ -96,4 +106,6 @@ def _require_current(location: Location, expected: Fingerprint) -> None:
             require_equal(current, expected)
         except IndexMismatch as error:
             hint = f"open it again; {error.message}"
-            raise IndexMismatch(f"{location.uri} was migrated after it was opened", hint) from error
+            raise IndexReplaced(f"{location.uri} was migrated after it was opened", hint) from error
+    if isinstance(store, Shared):
+        store.require_current()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docrag.ingest.staging import Staging
+from docrag.ingest.storage import DOCUMENT_ID
 from docrag.search.stages import load_plan
+from docrag.store.base import CollectionHealth, Monitored, Shared
 from docrag.store.local.process import EngineStatus
 from docrag.store.local.remote import RemoteStore
 
@@ -46,6 +48,21 @@ class Status:
     """The process that holds the directory, and who uses it; None on a server, and with in_process."""
     writer: str = ""
     """Who is changing the index, such as "process 1234 (docrag ingest)". Empty if nobody is."""
+    dashboard: str = ""
+    """The address of the collection in Qdrant's dashboard. Empty for a directory."""
+    collection: str = ""
+    """The collection's own name, where `uri` names an alias of it. Empty for a directory."""
+    image_base_url: str = ""
+    """The base URL under which the pages name their images. Empty if there are no pages."""
+    stored_documents: int = 0
+    """Documents of which pages are stored. In a collection on a server, other machines may have ingested more
+    of them than `documents`, which are those of this machine."""
+    holder: str = ""
+    """The name under which this machine holds pages in a collection on a server; empty for a directory."""
+    held_by: Mapping[str, int] = field(default_factory=dict)
+    """How many pages each machine holds in a collection on a server, by its name."""
+    health: CollectionHealth | None = None
+    """How the collection is on its Qdrant server; None for a directory."""
 
 
 def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> Status:
@@ -67,6 +84,13 @@ def status_of(location: IndexLocation, storage: Storage, encoders: Encoders) -> 
         takes=_query_kinds(encoders),
         engine=_engine_status(storage.store),
         writer=str(storage.manifest.writer() or ""),
+        dashboard=location.dashboard,
+        collection=storage.store.collection if isinstance(storage.store, Shared) else "",
+        image_base_url=storage.image_base_url() or "",
+        stored_documents=len(storage.store.facet(DOCUMENT_ID)),
+        holder=storage.store.holder if isinstance(storage.store, Shared) else "",
+        held_by=storage.store.pages_by_holder() if isinstance(storage.store, Shared) else {},
+        health=storage.store.health() if isinstance(storage.store, Monitored) else None,
     )
 
 

@@ -113,15 +113,34 @@ class Manifest(ForkAware):
                 (document_id, source),
             )
 
-    def finish(self, document_id: str, pages: int, lost: str, files: Sequence[FileRow]) -> None:
-        """All points of a document are written: it now replaces what its files held before, in one step."""
+    def finish(
+        self, document_id: str, pages: int, lost: str, files: Sequence[FileRow], named: Sequence[str] = ()
+    ) -> None:
+        """All points of a document are written: it now replaces what its files held before, in one step.
+
+        Args:
+            document_id: The document.
+            pages: How many pages of it are in the store.
+            lost: Which pages could not be read, and why.
+            files: The files with this content that were read.
+            named: The sources that every one of its points names. The points are written again only if these
+                are not all of its sources. Empty if some points may name others.
+        """
         with self._transaction():
             self._assign(files)
-            # Pages that an interrupted run wrote may name files that no longer exist.
+            state: State = "done" if tuple(named) == self.sources(document_id) else "relabel"
             self._db.execute(
-                "UPDATE documents SET state = 'relabel', pages = ?, lost = ? WHERE id = ?",
-                (pages, lost, document_id),
+                "UPDATE documents SET state = ?, pages = ?, lost = ? WHERE id = ?",
+                (state, pages, lost, document_id),
             )
+
+    def adopt(self, document_id: str, pages: int, files: Sequence[FileRow]) -> None:
+        """Record a document of which every page is stored, and its files."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO documents VALUES (?, 'relabel', ?, ?, '')", (document_id, files[0].source, pages)
+            )
+            self._assign(files)
 
     def assign(self, files: Sequence[FileRow]) -> None:
         """Record files whose documents are stored already."""

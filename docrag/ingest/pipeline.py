@@ -20,13 +20,14 @@ from docrag.caption import Captioner, title_of
 from docrag.common.timing import report_time
 from docrag.encode.base import EncoderOptions
 from docrag.encode.encoders import Encoders, PageVectors
-from docrag.errors import DocumentError, PageFailed
+from docrag.errors import PageFailed
 from docrag.ingest.manifest import FileRow
-from docrag.ingest.report import FileReport, IngestReport, Progress
+from docrag.ingest.report import FileReport, IngestReport, Losses, Progress, describe
 from docrag.ingest.storage import STOP_POLL_SECONDS
 from docrag.ingest.writer import Finished, WriteBatch, Writer
 from docrag.read.jobs import Closed, DocumentRefused, Event, Opened, PageLost, PageRead, TextLost
-from docrag.store.payload import image_address, page_payload
+from docrag.store.page_address import PageAddresses
+from docrag.store.payload import page_payload
 from docrag.types import Document, Page, PageRecord
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,6 @@ batch is written, so no batch should take long."""
 STOP_WAIT_SECONDS = 1.0
 """How long `ReadAhead` waits for a producer that is no longer needed."""
 
-Losses = list[tuple[int, DocumentError]]
-"""Page numbers of a document that were lost in whole or in part, each with the reason."""
 Item = TypeVar("Item")
 
 
@@ -69,7 +68,7 @@ class Pipeline:
     Args:
         encoders: The encoders of the index.
         captioner: Gives each page its caption.
-        image_base_url: The base URL at which page images are served, without a slash at the end.
+        addresses: Where page images are served.
         batch_size: Decides how many pages go through the encoders together.
     """
 
@@ -77,12 +76,12 @@ class Pipeline:
         self,
         encoders: Encoders,
         captioner: Captioner,
-        image_base_url: str,
+        addresses: PageAddresses,
         batch_size: AdaptiveBatchSize,
     ) -> None:
         self._encoders = encoders
         self._captioner = captioner
-        self._image_base_url = image_base_url
+        self._addresses = addresses
         self._batch_size = batch_size
         self._documents: dict[str, Document] = {}
         self._losses: dict[str, Losses] = {}
@@ -118,6 +117,7 @@ class Pipeline:
             report.waited += batches.waited
             report.stopped = batches.stopped
         yield from writer.finish()
+        report.pages -= writer.lost_pages
 
     def _encode_and_write(
         self,
@@ -139,9 +139,8 @@ class Pipeline:
 
     def _finished(self, document_id: str, contents: Mapping[str, Sequence[FileRow]]) -> Finished:
         """A document of which no more pages follow."""
-        lost, hint = describe_losses(self._losses.pop(document_id))
-        note = describe(self._notes.pop(document_id, []))
-        return Finished(self._documents.pop(document_id), contents[document_id], lost, hint, note)
+        document, losses = self._documents.pop(document_id), self._losses.pop(document_id)
+        return Finished(document, contents[document_id], losses, describe(self._notes.pop(document_id, [])))
 
     def _captioned_batches(
         self, events: Iterable[Event], contents: Mapping[str, Sequence[FileRow]]
@@ -234,37 +233,11 @@ class Pipeline:
         return {page.id: one for page, one in zip(pages, vectors, strict=True)}
 
     def _record(self, page: Page, caption: str, vectors: PageVectors) -> PageRecord:
-        image_url = image_address(self._image_base_url, page.document.id, page.number)
+        image_url = self._addresses.of(page.document.id, page.number)
         payload = page_payload(page, caption, vectors.boxes, image_url)
         if vectors.note:
             self._notes.setdefault(page.document.id, []).append((page.number, vectors.note))
         return PageRecord(page.id, vectors.vectors, payload)
-
-
-def describe_losses(losses: Losses) -> tuple[str, str]:
-    """Which pages were lost and why, in one line, and the hint of the first loss.
-
-    >>> describe_losses([(2, DocumentError("cycle in page tree")), (1, DocumentError("cycle in page tree"))])
-    ('pages 1, 2: cycle in page tree', '')
-    """
-    text = describe([(number, error.message) for number, error in losses])
-    return text, losses[0][1].hint if losses else ""
-
-
-def describe(remarks: Sequence[tuple[int, str]]) -> str:
-    """Remarks about pages in one line, equal remarks together.
-
-    >>> describe([(2, "no words"), (3, "too large"), (1, "no words")])
-    'pages 1, 2: no words; page 3: too large'
-    """
-    pages_by_remark: dict[str, list[int]] = {}
-    for number, remark in sorted(remarks, key=lambda item: item[0]):
-        pages_by_remark.setdefault(remark, []).append(number)
-    parts = []
-    for remark, numbers in pages_by_remark.items():
-        listed = ", ".join(str(number) for number in numbers[:10]) + (", ..." if len(numbers) > 10 else "")
-        parts.append(f"page{'s' if len(numbers) > 1 else ''} {listed}: {remark}")
-    return "; ".join(parts)
 
 
 class AdaptiveBatchSize:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-FileStatus = Literal["added", "updated", "unchanged", "removed", "failed"]
+from docrag.errors import DocumentError, InvalidRecord
+
+FileStatus = Literal["added", "updated", "adopted", "unchanged", "removed", "failed"]
 STATUSES: tuple[FileStatus, ...] = get_args(FileStatus)
+
+Losses = list[tuple[int, DocumentError | InvalidRecord]]
+"""Page numbers of a document that were lost in whole or in part, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +23,7 @@ class FileReport:
     file: str
     """The path as ingested."""
     status: FileStatus
+    """adopted: every page was stored already, by another machine for example, and nothing was read."""
     pages: int = 0
     """Pages in the index; if the status is "removed", the pages that were removed."""
     error: str | None = None
@@ -77,6 +84,9 @@ class IngestReport:
     """Seconds in which the encoders had nothing to do."""
     addressed: int = 0
     """Pages whose image URL was changed."""
+    unlisted: list[str] = field(default_factory=list)
+    """Paths of documents that are stored and that no file here belongs to: restoring an older snapshot brings
+    them back. They are found until they are removed; an ingest of their files adopts them."""
     stopped: bool = False
     """Whether the ingest was told to stop before it had processed all files."""
 
@@ -99,4 +109,31 @@ class IngestReport:
             "seconds": round(self.seconds, 3),
             "pages_per_second": round(self.pages / self.seconds, 2) if self.seconds else 0.0,
             "encoder_waited_seconds": round(self.waited, 3),
+            **({"unlisted": self.unlisted} if self.unlisted else {}),
         }
+
+
+def describe_losses(losses: Losses) -> tuple[str, str]:
+    """Which pages were lost and why, in one line, and the hint of the first loss.
+
+    >>> describe_losses([(2, DocumentError("cycle in page tree")), (1, DocumentError("cycle in page tree"))])
+    ('pages 1, 2: cycle in page tree', '')
+    """
+    text = describe([(number, error.message) for number, error in losses])
+    return text, losses[0][1].hint if losses else ""
+
+
+def describe(remarks: Sequence[tuple[int, str]]) -> str:
+    """Remarks about pages in one line, equal remarks together.
+
+    >>> describe([(2, "no words"), (3, "too large"), (1, "no words")])
+    'pages 1, 2: no words; page 3: too large'
+    """
+    pages_by_remark: dict[str, list[int]] = {}
+    for number, remark in sorted(remarks, key=lambda item: item[0]):
+        pages_by_remark.setdefault(remark, []).append(number)
+    parts = []
+    for remark, numbers in pages_by_remark.items():
+        listed = ", ".join(str(number) for number in numbers[:10]) + (", ..." if len(numbers) > 10 else "")
+        parts.append(f"page{'s' if len(numbers) > 1 else ''} {listed}: {remark}")
+    return "; ".join(parts)

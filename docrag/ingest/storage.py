@@ -6,23 +6,25 @@ Every point also names the URL at which its page image is served.
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from docrag.common.files import POLL_SECONDS
 from docrag.common.forks import ForkAware
-from docrag.errors import IndexInUse, NotFound
+from docrag.errors import IndexInUse, StoreError
 from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.report import WaitingForWriter
 from docrag.ingest.staging import Staging
 from docrag.store.base import Shared, Store
+from docrag.store.identity import note_identity
 from docrag.store.images import PageImages
-from docrag.store.payload import base_of, image_address, source_metadata
+from docrag.store.page_address import PageAddresses
+from docrag.store.payload import page_of, source_metadata
 from docrag.store.requests import FieldMatch, HasId, PayloadFilter
 from docrag.types import PageRecord
 
@@ -31,8 +33,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DOCUMENT_ID = "metadata.document_id"
 STOP_POLL_SECONDS = POLL_SECONDS
 """How often a waiting thread asks whether it should stop."""
+ADDRESSES_PER_BATCH = 500
+"""How many pages are told a new address in one request to a server."""
 DEFAULT_IMAGE_BASE_URL = "http://127.0.0.1:8000"
 """The base URL of the page images of a new index, unless another one is set."""
 
@@ -94,7 +99,9 @@ class Storage:
     manifest: Manifest
     write_lock: WriteLock = field(default_factory=WriteLock)
     require_current: Callable[[], None] = lambda: None
-    """Raises IndexMismatch if a migration has replaced the index since it was opened."""
+    """Raises IndexReplaced if a migration has replaced the index since it was opened."""
+    name: str = ""
+    """The name of the index in the addresses of its page images."""
 
     def count(self, document_id: str) -> int:
         """How many pages of a document are written."""
@@ -115,8 +122,7 @@ class Storage:
         for row in self.manifest.documents("stale"):
             self.drop(row.id)
         for row in self.manifest.documents("relabel"):
-            names = source_metadata(self.manifest.sources(row.id))
-            self.store.set_payload(names, document_filter(row.id), key="metadata")
+            self.name_sources(row.id)
             self.manifest.relabelled(row.id)
 
     @contextmanager
@@ -137,7 +143,7 @@ class Storage:
         Raises:
             IndexInUse: This thread is changing the index already through another `Storage`. Or a process was
                 killed while a migration replaced the index: anything written to it would then be lost.
-            IndexMismatch: A migration has replaced the index since it was opened.
+            IndexReplaced: A migration has replaced the index since it was opened.
             StoreError: The index is on a read-only file system.
         """
         home = self.images.root.parent
@@ -165,42 +171,34 @@ class Storage:
         A collection on a server can lose pages without this machine noticing: it may have been emptied,
         recreated, or migrated elsewhere.
         """
-        stored = self.store.facet("metadata.document_id")
-        unheld = self.store.unheld() if isinstance(self.store, Shared) else frozenset[str]()
-        for row in self.manifest.documents():
-            if row.state not in ("done", "relabel"):
-                continue
-            if stored.get(row.id, 0) < row.pages:
+        stored = self.store.facet(DOCUMENT_ID)
+        done = [row for row in self.manifest.documents() if row.state in ("done", "relabel")]
+        complete = frozenset(row.id for row in done if stored.get(row.id, 0) >= row.pages)
+        for row in done:
+            if row.id not in complete:
                 logger.info("%s: pages are missing in the store, it is read again", row.source)
                 self.manifest.dropped(row.id)
-            elif isinstance(self.store, Shared) and row.id in unheld:
-                self.store.hold(row.id)
+        if isinstance(self.store, Shared):
+            self.store.hold(complete & self.store.unheld())
+            if identity := self.store.identify():
+                note_identity(self.images.root.parent, identity)
 
-    def forget(self, path: str | os.PathLike[str], *, should_stop: Callable[[], bool] | None = None) -> int:
-        """Forget a file. Its pages stay if the same content was ingested at another path.
+    def forget(self, files: Sequence[FileRow]) -> None:
+        """Forget files, and remove the documents that have no other file.
 
-        Args:
-            path: The path as ingested, the path relative to the working directory, or the id of a document,
-                which means all of its files.
-            should_stop: Asked while somebody else is changing the index; once it returns true, waiting ends.
-
-        Returns:
-            The number of pages that were removed; 0 if another machine holds them in the same collection.
+        If the pages cannot be removed, the manifest keeps the files: they are still in the index.
 
         Raises:
-            NotFound: No such file was ingested.
-            IndexInUse: Waiting was ended by `should_stop`.
+            StoreError: The pages cannot be removed.
         """
-        with self.exclusive(should_stop) as acquired:
-            if not acquired:
-                raise IndexInUse(f"{path} is not removed: another writer is changing the index", "try again")
-            files = self._files_named(path)
-            if not files:
-                raise NotFound(f"{path} is not in the index", "give the path as it was ingested")
-            before = self.store.count()
-            self.manifest.forget([file.path for file in files])
+        self.manifest.forget([file.path for file in files])
+        try:
             self.settle()
-            return before - self.store.count()
+        except StoreError:
+            remaining = [file for file in files if self.manifest.document(file.document_id)]
+            self.manifest.assign(remaining)
+            logger.info("%d files stay in the index: their pages could not be removed", len(remaining))
+            raise
 
     def abandon(self, document_id: str) -> None:
         """Remove what an interrupted ingest left of a document that can no longer be read."""
@@ -215,10 +213,37 @@ class Storage:
         self.images.remove(document_id)
         self.manifest.dropped(document_id)
 
+    def page_addresses(self) -> PageAddresses | None:
+        """Where page images are served, as the points say; None if they do not, or if there are none."""
+        return PageAddresses.read(self._first_image_url() or "")
+
     def image_base_url(self) -> str | None:
-        """The base URL of the page images that the points name, or None if there are no points."""
+        """The base URL of the page images that the points name.
+
+        It is empty if what they name is not the address of a page image, and None if there are no points.
+        """
+        image_url = self._first_image_url()
+        if image_url is None:
+            return None
+        addresses = PageAddresses.read(image_url)
+        return addresses.base_url if addresses else ""
+
+    def addresses_for(self, base_url: str | None, otherwise: str = "") -> PageAddresses:
+        """Where the images of pages that are about to be written are served.
+
+        Args:
+            base_url: The base URL that was asked for; None for that of the points.
+            otherwise: The base URL if the points have none; empty for the default.
+        """
+        if base_url:
+            return PageAddresses(base_url, self.name)
+        default = PageAddresses(otherwise or DEFAULT_IMAGE_BASE_URL, self.name)
+        return self.page_addresses() or default
+
+    def _first_image_url(self) -> str | None:
+        """What the first point names as its image; None if there are no points."""
         first = next(iter(self.store.scroll(payload=["image_url"])), None)
-        return None if first is None else base_of(first.payload["image_url"])
+        return None if first is None else str(first.payload.get("image_url", ""))
 
     def update_image_urls(self, base_url: str) -> int:
         """Make every point name its page image under a base URL. Nothing is encoded.
@@ -229,34 +254,60 @@ class Storage:
         Returns:
             The number of points that were changed.
         """
-        if self.image_base_url() == base_url:
+        addresses = PageAddresses(base_url, self.name)
+        if self.page_addresses() == addresses:
             return 0
         changed = 0
         records = self.store.scroll(payload=("image_url", "metadata.document_id", "metadata.page"))
-        for record in _first_record_last(records):
-            metadata = record.payload["metadata"]
-            url = image_address(base_url, metadata["document_id"], metadata["page"] + 1)
-            if record.payload["image_url"] != url:
-                self.store.set_payload({"image_url": url}, _page_filter(record.id))
-                changed += 1
+        changes = _address_changes(_first_record_last(records), addresses)
+        while batch := dict(islice(changes, ADDRESSES_PER_BATCH)):
+            self.store.set_payloads(batch)
+            changed += len(batch)
         self.store.flush()
         logger.info("%d pages name their images under %s now", changed, base_url)
         return changed
+
+    def name_sources(self, document_id: str) -> None:
+        """Let the pages of a document name its present sources; those that name them already stay unwritten.
+
+        A page that is written again leaves a copy behind, which Qdrant counts in the frequency of terms until
+        it is cleaned up.
+        """
+        sources = self.manifest.sources(document_id)
+        if isinstance(self.store, Shared):
+            self.store.name_sources(document_id, sources)
+            self._name_pages(document_id)
+            return
+        names = source_metadata(sources)
+        keys = [f"metadata.{name}" for name in names]
+        outdated = tuple(
+            record.id
+            for record in self.store.scroll(document_filter(document_id), payload=keys)
+            if record.payload.get("metadata") != names
+        )
+        if outdated:
+            logger.debug("%d pages of %s name their sources anew", len(outdated), names["source"])
+            self.store.set_payload(names, PayloadFilter(must=(HasId(outdated),)), key="metadata")
+            self._name_pages(document_id)
+
+    def _name_pages(self, document_id: str) -> None:
+        """Let the line that names each page to people name the file as the metadata does."""
+        changes: dict[str, dict[str, str]] = {}
+        fields = ("page_of", "metadata.file_name", "metadata.page", "metadata.total_pages")
+        for record in self.store.scroll(document_filter(document_id), payload=fields):
+            if "page_of" not in record.payload:  # of an older docrag; a new key would come after all others
+                continue
+            metadata = record.payload["metadata"]
+            name = page_of(metadata["file_name"], metadata["page"] + 1, metadata["total_pages"])
+            if record.payload["page_of"] != name:
+                changes[record.id] = {"page_of": name}
+        if changes:
+            self.store.set_payloads(changes)
 
     def close(self) -> None:
         """Close all three parts."""
         self.store.close()
         self.manifest.close()
-
-    def _files_named(self, path: str | os.PathLike[str]) -> list[FileRow]:
-        """The files that a user means: by absolute path, else by path as ingested, else by document id."""
-        absolute = os.path.abspath(path)  # noqa: PTH100 (a link counts as a file of its own)
-        files = self.manifest.files()
-        return (
-            [file for file in files if file.path == absolute]
-            or [file for file in files if file.source == str(path)]
-            or [file for file in files if file.document_id == str(path)]
-        )
 
 
 def report_wait(home: Path, on_wait: Callable[[WaitingForWriter], None] | None, holder: str) -> None:
@@ -275,17 +326,24 @@ def report_wait(home: Path, on_wait: Callable[[WaitingForWriter], None] | None, 
 
 def document_filter(document_id: str) -> PayloadFilter:
     """A filter for all pages of a document."""
-    return PayloadFilter(must=(FieldMatch("metadata.document_id", (document_id,)),))
+    return PayloadFilter(must=(FieldMatch(DOCUMENT_ID, (document_id,)),))
 
 
-def _page_filter(page_id: str) -> PayloadFilter:
-    return PayloadFilter(must=(HasId((page_id,)),))
+def _address_changes(
+    records: Iterator[PageRecord], addresses: PageAddresses
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the id and the new values of every record that names its image elsewhere."""
+    for record in records:
+        metadata = record.payload["metadata"]
+        url = addresses.of(metadata["document_id"], metadata["page"] + 1)
+        if record.payload.get("image_url") != url:
+            yield record.id, {"image_url": url}
 
 
 def _first_record_last(records: Iterator[PageRecord]) -> Iterator[PageRecord]:
     """The records with the first one moved to the end.
 
-    `Storage.image_base_url` looks at the first record. Since that one is changed last, an update that was
+    `Storage.page_addresses` looks at the first record. Since that one is changed last, an update that was
     interrupted is repeated.
     """
     first = next(records, None)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from docrag.errors import DocumentError, UnreadableDocument
+from docrag.ingest.adopt import adopt, unlisted_documents
 from docrag.ingest.manifest import FileRow, Manifest
 from docrag.ingest.pipeline import Pipeline
 from docrag.ingest.report import (
@@ -24,11 +25,12 @@ from docrag.ingest.report import (
     Progress,
     WaitingForWriter,
 )
-from docrag.ingest.storage import DEFAULT_IMAGE_BASE_URL, Storage
+from docrag.ingest.storage import Storage
 from docrag.ingest.writer import Writer
 from docrag.read.files import find_files, sha256
 from docrag.read.jobs import ReadJob, ReadOptions
 from docrag.read.pool import ReaderPool
+from docrag.store.page_address import PageAddresses
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +41,8 @@ Listener = Callable[[IngestEvent], None]
 class SyncOptions:
     """How files are read into an index."""
 
-    make_pipeline: Callable[[str], Pipeline]
-    """Makes the pipeline, given the base URL of page images. It is only called when there is something to
+    make_pipeline: Callable[[PageAddresses], Pipeline]
+    """Makes the pipeline, given where page images are served. It is only called when there is something to
     encode, since models take seconds to load."""
     reading: ReadOptions
     image_base_url: str | None
@@ -84,7 +86,7 @@ def sync(storage: Storage, paths: Sequence[Path], options: SyncOptions) -> Inges
     Raises:
         NotFound: A path does not exist. Nothing is changed in that case.
         IndexInUse: This thread is changing the index already, or a migration is replacing it.
-        IndexMismatch: A migration has replaced the index since it was opened.
+        IndexReplaced: A migration has replaced the index since it was opened.
         StoreError: The index cannot be written. Everything reported before is safe.
     """
     started = time.perf_counter()
@@ -103,9 +105,12 @@ def sync(storage: Storage, paths: Sequence[Path], options: SyncOptions) -> Inges
             started = time.perf_counter()
             unreadable.clear()
             files = find_files(paths, unreadable.__setitem__)
+        storage.store.add_missing_indexes()
         storage.reconcile()
         plan = make_plan(paths, files, storage.manifest, sha256, again=options.again, unreadable=unreadable)
         report = apply_plan(storage, plan, options)
+        if not report.stopped:
+            report.unlisted = sorted(unlisted_documents(storage).values())
     report.seconds = time.perf_counter() - started
     return report
 
@@ -179,6 +184,9 @@ def apply_plan(storage: Storage, plan: IngestPlan, options: SyncOptions) -> Inge
     storage.settle()
     if options.image_base_url:
         report.addressed = storage.update_image_urls(options.image_base_url)
+    if not options.again:
+        for event in _adopt_stored(storage, plan):
+            tell(event)
     for event in _apply_without_reading(storage, plan, prune=options.prune):
         tell(event)
     if plan.contents:
@@ -197,6 +205,15 @@ def _drop_unfinished(storage: Storage, plan: IngestPlan) -> None:
             storage.drop(row.id)
 
 
+def _adopt_stored(storage: Storage, plan: IngestPlan) -> Iterator[FileReport]:
+    """Take contents out of a plan of which every page is stored already."""
+    for document_id, pages in adopt(storage, plan.contents).items():
+        files = plan.contents.pop(document_id)
+        storage.manifest.adopt(document_id, pages, files)
+        for row in files:
+            yield FileReport(row.source, "adopted", pages)
+
+
 def _apply_without_reading(storage: Storage, plan: IngestPlan, *, prune: bool) -> Iterator[FileReport]:
     """Do everything for which no file needs to be read."""
     for path, error in plan.failed:
@@ -211,7 +228,7 @@ def _apply_without_reading(storage: Storage, plan: IngestPlan, *, prune: bool) -
         yield FileReport(row.source, status, _page_count(storage, row))
     if prune:
         reports = [FileReport(row.source, "removed", _page_count(storage, row)) for row in plan.gone]
-        storage.manifest.forget([row.path for row in plan.gone])
+        storage.forget(plan.gone)
         yield from reports
     storage.settle()
 
@@ -224,9 +241,9 @@ def _read_contents(
         _read_job(storage, document_id, rows, again=options.again)
         for document_id, rows in plan.contents.items()
     ]
-    base_url = options.image_base_url or storage.image_base_url() or DEFAULT_IMAGE_BASE_URL
+    addresses = storage.addresses_for(options.image_base_url)
     with ReaderPool(options.reading, options.workers) as pool, Writer(storage) as writer:
-        pipeline = options.make_pipeline(base_url)
+        pipeline = options.make_pipeline(addresses)
         yield from pipeline.run(pool.read(jobs), plan.contents, writer, report, options.should_stop)
 
 

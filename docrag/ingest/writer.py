@@ -8,15 +8,21 @@ it replaces are removed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
+from docrag.common.time_limit import patience
+from docrag.errors import InvalidRecord
 from docrag.ingest.manifest import FileRow
-from docrag.ingest.report import FileReport, FileStatus
+from docrag.ingest.report import FileReport, FileStatus, Losses, describe_losses
 from docrag.ingest.storage import Storage
+from docrag.store.layout import page_name
 from docrag.types import Document, Page, PageRecord
 
 logger = logging.getLogger(__name__)
@@ -33,9 +39,7 @@ class Finished:
 
     document: Document
     files: Sequence[FileRow]
-    lost: str
-    """Which pages were lost, and why; empty if none were."""
-    hint: str
+    losses: Losses
     note: str = ""
 
 
@@ -60,6 +64,12 @@ class Writer:
         self._pending: list[Future[list[FileReport]]] = []
         self._unflushed = 0
         self._finished: list[Finished] = []
+        self._written: Counter[str] = Counter()
+        """How many pages of each document, by id, were written and are not finished."""
+        self._lost: dict[str, Losses] = {}
+        """The pages of each document, by id, that the store refused."""
+        self.lost_pages = 0
+        """How many pages the store refused."""
 
     def __enter__(self) -> Self:
         return self
@@ -75,15 +85,19 @@ class Writer:
         Raises:
             StoreError: An earlier batch could not be written. Everything reported before is safe.
         """
-        self._pending.append(self._thread.submit(self._write, batch))
+        self._submit(partial(self._write, batch))
         while self._pending and (len(self._pending) > MOST_WAITING or self._pending[0].done()):
             yield from self._pending.pop(0).result()
 
     def finish(self) -> Iterator[FileReport]:
         """Wait until everything is written and flushed, and yield the remaining reports."""
-        self._pending.append(self._thread.submit(self._commit))
+        self._submit(self._commit)
         while self._pending:
             yield from self._pending.pop(0).result()
+
+    def _submit(self, do: Callable[[], list[FileReport]]) -> None:
+        context = copy_context()  # what limits this thread limits the writing one
+        self._pending.append(self._thread.submit(lambda: context.run(_patiently, do)))
 
     def _write(self, batch: WriteBatch) -> list[FileReport]:
         for document in batch.begun:
@@ -93,10 +107,32 @@ class Writer:
         for page in batch.pages:
             if page.image is not None:
                 self._storage.images.write(page.document.id, page.number, page.image.jpeg)
-        self._storage.store.upsert(batch.records)
+        self._upsert(batch.records)
         self._finished += batch.finished
         self._unflushed += len(batch.records)
         return self._commit() if self._unflushed >= FLUSH_EVERY else []
+
+    def _upsert(self, records: Sequence[PageRecord]) -> None:
+        """Write pages; one that the store refuses is lost, and the others are written."""
+        try:
+            self._storage.store.upsert(records)
+        except InvalidRecord as error:
+            middle = len(records) // 2
+            if not middle:
+                self._lose(records[0], error)
+                return
+            self._upsert(records[:middle])
+            self._upsert(records[middle:])
+        else:
+            self._written.update(record.payload["metadata"]["document_id"] for record in records)
+
+    def _lose(self, record: PageRecord, error: InvalidRecord) -> None:
+        logger.warning("a page is lost: %s", error.message)
+        metadata = record.payload["metadata"]
+        reason = error.message.removeprefix(f"{page_name(record)}: ")
+        loss = (metadata["page"] + 1, InvalidRecord(reason, error.hint))
+        self._lost.setdefault(metadata["document_id"], []).append(loss)
+        self.lost_pages += 1
 
     def _commit(self) -> list[FileReport]:
         self._storage.store.flush()
@@ -109,19 +145,28 @@ class Writer:
 
     def _finish(self, finished: Finished) -> list[FileReport]:
         document = finished.document
+        lost, hint = describe_losses([*finished.losses, *self._lost.pop(document.id, [])])
+        written = self._written.pop(document.id, 0)
         pages = self._storage.count(document.id)
         if not pages:  # nothing of it could be read, so what was indexed before stays
             self._storage.drop(document.id)
-            return [
-                FileReport(file.source, "failed", 0, finished.lost, finished.hint) for file in finished.files
-            ]
-        reports = [self._report(file, pages, finished) for file in finished.files]
-        self._storage.manifest.finish(document.id, pages, finished.lost, finished.files)
+            return [FileReport(file.source, "failed", 0, lost, hint) for file in finished.files]
+        reports = [
+            FileReport(file.source, self._status(file), pages, lost or None, hint, finished.note)
+            for file in finished.files
+        ]
+        # Pages that an earlier run wrote may name files that no longer exist.
+        named = document.sources if written == pages else ()
+        self._storage.manifest.finish(document.id, pages, lost, finished.files, named)
         self._storage.settle()
         logger.info("%s: %d pages stored", document.name, pages)
         return reports
 
-    def _report(self, file: FileRow, pages: int, finished: Finished) -> FileReport:
-        known = self._storage.manifest.file(file.path) is not None
-        status: FileStatus = "updated" if known else "added"
-        return FileReport(file.source, status, pages, finished.lost or None, finished.hint, finished.note)
+    def _status(self, file: FileRow) -> FileStatus:
+        return "added" if self._storage.manifest.file(file.path) is None else "updated"
+
+
+def _patiently(do: Callable[[], list[FileReport]]) -> list[FileReport]:
+    """Call a function that waits for a server that restarts, also where it reads."""
+    with patience():
+        return do()

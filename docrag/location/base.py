@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from docrag.errors import IndexNotFound
+
 if TYPE_CHECKING:
     from docrag.store.base import Store
     from docrag.store.layout import Fingerprint, Layout
@@ -17,6 +19,8 @@ class Location(Protocol):
     """The address that a user gives to `--index`."""
     address: str
     """The same address in a form that means the same in every process: without a relative path."""
+    name: str
+    """The name of the index in the addresses of its page images; a staged index has that of the index."""
     folder: Path
     """The directory on this machine that holds the manifest, page images, captions and the tuned plan."""
 
@@ -49,6 +53,20 @@ class Location(Protocol):
 class IndexLocation(Location, Protocol):
     """The location of an index that a migration can replace by a new one."""
 
+    dashboard: str
+    """The address of the collection in Qdrant's dashboard; empty for a directory."""
+
+    def detached(self) -> Fingerprint | None:
+        """What an index was built with that is here but has lost its name; None if there is none.
+
+        `make` with the same fingerprint gives it its name again.
+        """
+        ...
+
+    def not_found(self) -> IndexNotFound:
+        """The error that says that there is no index here, and what to do about it."""
+        ...
+
     def staging(self) -> Location:
         """Where the index that will replace this one is built; after a kill it is the same place again.
 
@@ -75,3 +93,8 @@ class IndexLocation(Location, Protocol):
     def abandon(self) -> None:
         """Delete the staged index."""
         ...
+
+
+def no_index(uri: str) -> IndexNotFound:
+    """The error for a location at which there is no index."""
+    return IndexNotFound(f"there is no index at {uri}", f"make one: docrag ingest FOLDER --index {uri}")

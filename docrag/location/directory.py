@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docrag.common.files import FolderLock, is_writable, write_atomically
-from docrag.errors import IndexInUse, StoreError
+from docrag.errors import IndexInUse, IndexNotFound, StoreError
 from docrag.ingest.staging import Staging
-from docrag.location.names import FINGERPRINT, POINTS
+from docrag.location.base import no_index
+from docrag.location.names import FINGERPRINT, POINTS, index_name
 from docrag.store.layout import TEXTS, Fingerprint, require_equal
 
 if TYPE_CHECKING:
@@ -41,11 +42,16 @@ class DirectoryLocation:
         in_process: Whether this process opens the points itself. Otherwise the engine's own process holds
             them, for any number of processes; it is started when it is needed.
         idle_seconds: How long that process stays after its last user has left.
+        name: The name of the index in the addresses of its page images. By default that of the directory.
     """
 
-    def __init__(self, folder: Path, *, in_process: bool = False, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self, folder: Path, *, in_process: bool = False, idle_seconds: float = IDLE_SECONDS, name: str = ""
+    ) -> None:
         self.uri = str(folder)
         self.address = str(folder.resolve())
+        self.dashboard = ""
+        self.name = name or index_name(self.address)
         self.folder = folder
         self._in_process = in_process
         self._idle_seconds = idle_seconds
@@ -196,9 +202,16 @@ class DirectoryLocation:
     def close(self) -> None:
         """Do nothing: a directory holds no connection."""
 
+    def detached(self) -> None:
+        """None: a directory cannot lose its name."""
+
+    def not_found(self) -> IndexNotFound:
+        """The error that says that there is no index here."""
+        return no_index(self.uri)
+
     def staging(self) -> Location:
         """A directory inside this one, which nobody else uses."""
-        return DirectoryLocation(self._staging.folder, in_process=True)
+        return DirectoryLocation(self._staging.folder, in_process=True, name=self.name)
 
     def switch(self, *, keep_old: bool) -> str:
         """Replace the index; the old one can be kept as a numbered directory beside this one.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docrag.errors import IndexNotFound, SettingsError
+from docrag.errors import SettingsError
 from docrag.location.base import IndexLocation
 from docrag.location.directory import DirectoryLocation
+from docrag.location.names import index_name
 from docrag.store.server.address import Address, is_address
 
 if TYPE_CHECKING:
@@ -45,6 +47,16 @@ def local_folder(settings: Settings) -> Path:
     return _files_folder(settings, Address.parse(uri)) if is_address(uri) else Path(uri).expanduser()
 
 
+def name_of(settings: Settings) -> str:
+    """The name of an index in the addresses of its page images. No server is connected to."""
+    uri = settings.index
+    return (
+        Address.parse(uri).collection
+        if is_address(uri)
+        else index_name(str(local_folder(settings).resolve()))
+    )
+
+
 def require_index(location: IndexLocation) -> Fingerprint:
     """What the index at a location was built with.
 
@@ -53,15 +65,13 @@ def require_index(location: IndexLocation) -> Fingerprint:
     """
     fingerprint = location.fingerprint()
     if fingerprint is None:
-        raise IndexNotFound(
-            f"there is no index at {location.uri}", f"make one: docrag ingest FOLDER --index {location.uri}"
-        )
+        raise location.not_found()
     return fingerprint
 
 
 def _server_location(settings: Settings, address: Address) -> IndexLocation:
     from docrag.location.server import ServerLocation
-    from docrag.store.server.connection import connect
+    from docrag.store.server.connection import TIMEOUT, connect
     from docrag.store.server.schema import CollectionOptions
 
     key = settings.api_key.get_secret_value() if settings.api_key else ""
@@ -75,7 +85,15 @@ def _server_location(settings: Settings, address: Address) -> IndexLocation:
         settings.tenant or "", settings.shards, settings.replicas, settings.write_consistency
     )
     return ServerLocation(
-        lambda: connect(address, key, grpc_port=settings.grpc_port, ca_file=settings.ca_file or ""),
+        lambda: connect(
+            address,
+            key,
+            grpc_port=settings.grpc_port,
+            ca_file=settings.ca_file or "",
+            timeout=max(TIMEOUT, math.ceil(settings.server_timeout)),
+            read_timeout=settings.server_timeout,
+            write_timeout=settings.server_write_timeout,
+        ),
         _files_folder(settings, address),
         options,
     )

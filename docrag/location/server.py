@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from docrag.common.files import write_atomically
-from docrag.errors import IndexInUse, IndexNotFound, SettingsError, StoreError
+from docrag.errors import IndexInUse, IndexNotFound, IndexReplaced, SettingsError, StoreError
 from docrag.ingest.manifest import Manifest
 from docrag.ingest.staging import MANIFEST, Staging
+from docrag.location.base import no_index
+from docrag.store.identity import CollectionIdentity, folder_of, note_identity, noted_identity
 from docrag.store.layout import Fingerprint, Layout, require_equal
 from docrag.store.server import alias
-from docrag.store.server.schema import DEFAULTS, CollectionOptions, read_options
+from docrag.store.server.schema import (
+    DEFAULTS,
+    CollectionOptions,
+    identity_metadata,
+    read_fingerprint,
+    read_identity,
+    read_options,
+    require_tenant,
+)
 from docrag.store.server.shared import SharedStore, load_holder_name
 from docrag.store.server.store import ServerStore, stored_fingerprint
 
@@ -43,7 +55,8 @@ class ServerLocation:
 
     Args:
         connect: Opens a connection to the server.
-        folder: The directory; created together with the index.
+        folder: The directory for this address; created together with the index. Another directory beside it
+            is used if it belongs to the same collection, which was reached by another address before.
         options: Applied to a new collection; an existing one must have been created with the same.
     """
 
@@ -53,9 +66,11 @@ class ServerLocation:
         self._connect = connect
         self._connection = connect()
         self._options = options
-        self._staging = Staging(folder)
         self.uri = self.address = str(self._connection.address)
-        self.folder = folder
+        self.name = self._connection.address.collection
+        self.dashboard = self._connection.address.dashboard
+        self.folder = self._folder_of_collection(folder)
+        self._staging = Staging(self.folder)
 
     def fingerprint(self) -> Fingerprint | None:
         """Read the fingerprint from the collection's metadata; None if there is no collection.
@@ -66,10 +81,21 @@ class ServerLocation:
         return stored_fingerprint(self._connection)
 
     def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
-        """Create a collection with its alias, and the directory."""
+        """Create a collection with its alias, and the directory.
+
+        If another machine has created the collection in the meantime, it is opened; one that has lost its
+        alias gets it again.
+
+        Raises:
+            IndexMismatch: The other machine has created it with other models.
+            SettingsError: The collection was created with other options than the settings ask for, or no page
+                has the tenant.
+        """
+        require_tenant(self._options.tenant, fingerprint)
         _make_folder(self.folder)
-        store = ServerStore.create(self._connection, layout, fingerprint, self._options)
-        return SharedStore.of(store, load_holder_name(self.folder))
+        options = replace(self._options, identity=uuid4().hex)
+        ServerStore.create(self._connection, layout, fingerprint, options)
+        return self.open(fingerprint, layout)
 
     def open(self, fingerprint: Fingerprint, layout: Layout) -> Store:
         """Open the collection; the directory is created if another machine filled the collection.
@@ -81,6 +107,7 @@ class ServerLocation:
         """
         _make_folder(self.folder)
         store = SharedStore.of(ServerStore.open(self._connection, layout), load_holder_name(self.folder))
+        self._note_identity(store.collection, self.folder)
         self._require_options(store.collection)
         stored = store.fingerprint()
         if stored is None:
@@ -92,12 +119,32 @@ class ServerLocation:
             store.set_fingerprint(fingerprint)
         return store
 
+    def detached(self) -> Fingerprint | None:
+        """Return what the one collection was built with that has lost its alias; None if there is none."""
+        fingerprints = list(alias.detached_collections(self._connection).values())
+        return fingerprints[0] if len(fingerprints) == 1 else None
+
+    def not_found(self) -> IndexNotFound:
+        """Return the error that says that there is no index here; it names collections without an alias."""
+        detached = list(alias.detached_collections(self._connection))
+        if not detached:
+            return no_index(self.uri)
+        url = f"{self._connection.address.url}/{detached[-1]}"
+        hint = f"--index {url} opens it"
+        if len(detached) == 1:
+            hint = f"docrag ingest FOLDER --index {self.uri} lets the name point to it again; {hint}"
+        return IndexNotFound(
+            f"there is no index at {self.uri}, but {_listed(detached)} there, to which no alias points", hint
+        )
+
     def staging(self) -> Location:
         """Return a collection with the next number, and the staging folder inside this index's directory.
 
         Raises:
             StoreError: The address is the name of a collection, not an alias that can be switched.
+            SettingsError: No page has the tenant.
         """
+        self._require_new_tenant()
         connection = self._connect()
         name = connection.address.collection
         info = connection.info(name)
@@ -111,7 +158,7 @@ class ServerLocation:
         return StagingCollection(
             connection,
             self._staging.folder,
-            self._options.with_defaults(existing),
+            self._options.with_defaults(replace(existing, identity=existing.identity or uuid4().hex)),
             load_holder_name(self.folder),
         )
 
@@ -122,11 +169,19 @@ class ServerLocation:
         directory of that name.
 
         Raises:
+            IndexReplaced: Another machine has migrated the index since this migration began.
             StoreError: Something else exists where the old files would go.
         """
         connection = self._connection
         name = connection.address.collection
         old = alias.collection_behind(connection, name) or name
+        new = _collection_in(self._staging.folder)
+        replaces = _recorded(self._staging.folder).get("replaces", old)
+        if old not in (new, replaces):
+            raise IndexReplaced(
+                f"{self.uri} was migrated elsewhere in the meantime: it is {old} now",
+                "drop what was built here: docrag migrate --abandon; then migrate again if that is needed",
+            )
         old_folder = self.folder.with_name(self.folder.name.removesuffix(name) + old)
         if keep_old and old_folder.exists():
             raise StoreError(
@@ -135,8 +190,9 @@ class ServerLocation:
         self._staging.decide(
             {
                 "old": old,
-                "new": _collection_in(self._staging.folder),
+                "new": new,
                 "kept": str(old_folder) if keep_old else "",
+                "kept_identity": uuid4().hex if keep_old else "",
             }
         )
         self._finish_switch()
@@ -157,7 +213,8 @@ class ServerLocation:
     def abandon(self) -> None:
         """Drop the staging collection and remove the staging folder."""
         collection = _collection_in(self._staging.folder)
-        if collection:
+        # Another machine that built the same collection may have switched to it.
+        if collection and collection != self._current():
             alias.drop_collection(self._connection, collection)
         self._staging.remove()
 
@@ -178,20 +235,66 @@ class ServerLocation:
                     f"leave {setting} out; it applies when docrag migrate builds a new collection",
                 )
 
+    def _current(self) -> str | None:
+        """Return the collection that answers at this address."""
+        return alias.collection_behind(self._connection, self._connection.address.collection)
+
+    def _require_new_tenant(self) -> None:
+        """Check the tenant that the settings ask for; one that the index has already is kept as it is."""
+        info = self._connection.info(self._connection.address.collection)
+        if info and self._options.tenant != read_options(info).tenant:
+            require_tenant(self._options.tenant, read_fingerprint(info, self.uri))
+
     def _finish_switch(self) -> None:
         """Take the remaining steps of a decided switch; each of them may be repeated.
 
         The alias comes first: searches are then answered by the new collection, whose page images follow
-        within a moment.
+        within a moment. If another machine has migrated the index since the switch was decided, its result
+        stays, and the files here still move in: the next ingest reads again what the collection lacks.
         """
         decision = self._staging.decision()
         if decision is None:
             return
-        alias.switch_alias(self._connection, self._connection.address.collection, decision["new"])
+        name, old, new = self._connection.address.collection, decision["old"], decision["new"]
+        try:
+            alias.switch_alias(self._connection, name, new, expected=old)
+        except IndexReplaced as error:
+            logger.warning("%s", error.message)
         self._staging.move_in()
-        if not decision["kept"] and decision["old"] != decision["new"]:
+        if not decision["kept"] and old not in (new, self._current()):
             alias.drop_collection(self._connection, decision["old"])
-        self._staging.finish(Path(decision["kept"]) if decision["kept"] else None)
+        kept = Path(decision["kept"]) if decision["kept"] else None
+        if kept:
+            self._rename_identity(old, decision.get("kept_identity", ""))
+        self._staging.finish(kept)
+        if kept:
+            self._note_identity(old, kept)
+
+    def _folder_of_collection(self, folder: Path) -> Path:
+        """Return the directory that belongs to the collection; the one for this address if none does yet."""
+        connection = self._connection
+        name = connection.address.collection
+        info = connection.info(name)
+        id = read_identity(info) if info else ""
+        noted = noted_identity(folder)
+        # An older docrag made directories in which nothing is noted.
+        is_older = noted is None and (folder / MANIFEST).exists()
+        if not id or is_older or (noted and noted.id == id):
+            return folder
+        identity = CollectionIdentity.of(alias.collection_behind(connection, name) or name, id)
+        return folder_of(identity, folder.parent) or folder
+
+    def _note_identity(self, collection: str, folder: Path) -> None:
+        """Note in a directory that it belongs to a collection, if that has an id."""
+        info = self._connection.info(collection)
+        if info and (id := read_identity(info)):
+            note_identity(folder, CollectionIdentity.of(collection, id))
+
+    def _rename_identity(self, collection: str, id: str) -> None:
+        """Give an old collection that is kept an id of its own; the new one has taken its id over."""
+        if id:
+            client, metadata = self._connection.client, identity_metadata(id)
+            self._connection.call(lambda: client.update_collection(collection, metadata=metadata))
 
 
 class StagingCollection:
@@ -206,6 +309,7 @@ class StagingCollection:
 
     def __init__(self, connection: Connection, folder: Path, options: CollectionOptions, holder: str) -> None:
         self.uri = self.address = str(connection.address)
+        self.name = connection.address.collection
         self.folder = folder
         self._connection = connection
         self._options = options
@@ -213,14 +317,16 @@ class StagingCollection:
 
     def fingerprint(self) -> Fingerprint | None:
         """Return what the collection is built with; None if none was begun."""
-        file = self.folder / _STAGING_FILE
-        return Fingerprint(json.loads(file.read_text())["fingerprint"]) if file.is_file() else None
+        recorded = _recorded(self.folder)
+        return Fingerprint(recorded["fingerprint"]) if recorded else None
 
     def make(self, fingerprint: Fingerprint, layout: Layout) -> Store:
         """Create the collection. Its name is recorded first, so that a kill leaves no unknown collection."""
         _make_folder(self.folder)
+        name = self._connection.address.collection
         content = {
             "collection": alias.next_collection_name(self._connection),
+            "replaces": alias.collection_behind(self._connection, name) or name,
             "fingerprint": dict(fingerprint.values),
         }
         write_atomically(self.folder / _STAGING_FILE, json.dumps(content))
@@ -239,8 +345,24 @@ class StagingCollection:
 
 def _collection_in(staging_folder: Path) -> str:
     """Return the name of the staging collection; empty if none was begun."""
+    return str(_recorded(staging_folder).get("collection", ""))
+
+
+def _recorded(staging_folder: Path) -> dict[str, Any]:
+    """Return what `StagingCollection.make` recorded; empty if no staging collection was begun."""
     file = staging_folder / _STAGING_FILE
-    return str(json.loads(file.read_text())["collection"]) if file.is_file() else ""
+    recorded: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return recorded
+
+
+def _listed(collections: Sequence[str]) -> str:
+    """Return names as the subject of a sentence.
+
+    >>> _listed(["reports--1"]), _listed(["reports--1", "reports--2"])
+    ('the collection reports--1 is', 'the collections reports--1, reports--2 are')
+    """
+    names = ", ".join(collections)
+    return f"the collection {names} is" if len(collections) == 1 else f"the collections {names} are"
 
 
 def _make_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docrag.caption.cache import FILE
-from docrag.errors import IndexInUse, IndexMismatch, SettingsError, StoreError
+from docrag.errors import IndexInUse, SettingsError, StoreError
 from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
 from docrag.index.opening import fingerprint_for, open_parts
 from docrag.ingest.manifest import FileRow, Manifest
@@ -24,7 +24,7 @@ from docrag.location.resolve import locate, require_index
 from docrag.read.files import sha256
 from docrag.settings import Settings, with_overrides
 from docrag.store.base import Shared, Store
-from docrag.store.layout import Fingerprint, require_equal
+from docrag.store.layout import Fingerprint, is_equal
 
 if TYPE_CHECKING:
     from docrag.encode.encoders import Encoders
@@ -108,7 +108,7 @@ def migrate_index(
     with _locked(settings, listener=listener) as (location, stored):
         with closing(_choose_encoders(settings, stored)) as encoders:
             target = fingerprint_for(encoders, settings.datatype, stored)
-            if _is_equal(stored, target):
+            if is_equal(stored, target):
                 return Migration(location.uri, switched=False)
             _require_captions(settings, location)
             base_url = _image_base_url(settings, stored)
@@ -178,14 +178,6 @@ def _choose_encoders(settings: Settings, stored: Fingerprint) -> Encoders:
     return choose_encoders(settings, stored)
 
 
-def _is_equal(stored: Fingerprint, target: Fingerprint) -> bool:
-    try:
-        require_equal(stored, target)
-    except IndexMismatch:
-        return False
-    return True
-
-
 def _require_captions(settings: Settings, location: IndexLocation) -> None:
     """Captions of a vision model are expensive, so they are not left out just because nobody mentioned them.
 
@@ -231,7 +223,7 @@ def _open_staging(location: IndexLocation, target: Fingerprint) -> Storage:
     """
     staging = location.staging()
     begun = staging.fingerprint()
-    if begun is not None and _is_equal(begun, target):
+    if begun is not None and is_equal(begun, target):
         logger.info("continuing the migration of %s", location.uri)
         return open_parts(staging, begun, target)
     staging.close()
@@ -255,7 +247,7 @@ def _read_again(
         closing(Manifest(location.folder / MANIFEST)) as old,
     ):
         options = SyncOptions(
-            make_pipeline=lambda base_url: make_pipeline(settings, encoders, captioner, base_url),
+            make_pipeline=lambda addresses: make_pipeline(settings, encoders, captioner, addresses),
             reading=make_read_options(settings, encoders.image_side, passwords),
             image_base_url=image_base_url,
             workers=settings.workers or None,
@@ -327,9 +319,12 @@ def lost_documents(old: Storage, staged: Storage, reports: Sequence[FileReport])
 def carry_claims(old: Store, staged: Store) -> None:
     """Let everybody who holds pages of a collection hold them in the staged collection as well."""
     if isinstance(old, Shared) and isinstance(staged, Shared):
+        documents: dict[frozenset[str], list[str]] = {}
         for document_id, holders in old.holders():
+            documents.setdefault(holders, []).append(document_id)
+        for holders, document_ids in documents.items():
             if holders - {staged.holder}:
-                staged.hold(document_id, holders)
+                staged.hold(document_ids, holders)
 
 
 def _pages_by_document(store: Store) -> dict[str, tuple[int, str]]:

@@ -26,7 +26,8 @@ from docrag.search import stages
 from docrag.settings import load_settings
 from docrag.store.archive import Archive, ArchivedPage, Contents, Part, page_state, state_of
 from docrag.store.layout import Fingerprint, Layout, require_equal, require_pages
-from docrag.store.payload import image_address, source_metadata
+from docrag.store.page_address import PageAddresses
+from docrag.store.payload import current_form, source_metadata
 from docrag.types import PageRecord, SparseVector
 
 if TYPE_CHECKING:
@@ -234,17 +235,19 @@ def import_archive(
         StoreError: A part is damaged; the parts before it are imported.
     """
     storage.settle()
+    storage.store.add_missing_indexes()
     documents = [DocumentRow(**row) for row in contents.documents]
     for document in documents:
         if storage.manifest.document(document.id) is None:
             storage.manifest.begin(document.id, document.source)
     transfer = Transfer()
     total_pages = sum(len(part.pages) for part in contents.parts)
-    base_url = image_base_url or storage.image_base_url() or contents.image_base_url
-    transfer.addressed = storage.update_image_urls(base_url)
+    if image_base_url:
+        transfer.addressed = storage.update_image_urls(image_base_url)
+    addresses = storage.addresses_for(image_base_url, contents.image_base_url)
     for number, part in enumerate(contents.parts):
         if _state(storage, part.pages) != part.state:
-            transfer.written += _write(storage, archive.read_part(number, part), base_url)
+            transfer.written += _write(storage, archive.read_part(number, part), addresses)
         transfer.parts += 1
         transfer.pages += len(part.pages)
         listener(Progress(transfer.pages, total_pages, archive.part_file(number).name))
@@ -361,7 +364,7 @@ def _state(storage: Storage, ids: Sequence[str]) -> str:
     return state_of(page_state(record, _image_size(storage.images, record)) for record in records)
 
 
-def _write(storage: Storage, pages: Iterable[ArchivedPage], base_url: str) -> int:
+def _write(storage: Storage, pages: Iterable[ArchivedPage], addresses: PageAddresses) -> int:
     """Write the pages of a part and return their number."""
     written = 0
     for chunk in _chunks(pages, BATCH):
@@ -369,22 +372,21 @@ def _write(storage: Storage, pages: Iterable[ArchivedPage], base_url: str) -> in
             metadata = record.payload["metadata"]
             if image:
                 storage.images.write(metadata["document_id"], int(metadata["page"]) + 1, image)
-        storage.store.upsert([_localised(page.record, storage.manifest, base_url) for page in chunk])
+        storage.store.upsert([_localised(page.record, storage.manifest, addresses) for page in chunk])
         written += len(chunk)
     storage.store.flush()
     return written
 
 
-def _localised(record: PageRecord, manifest: Manifest, base_url: str) -> PageRecord:
+def _localised(record: PageRecord, manifest: Manifest, addresses: PageAddresses) -> PageRecord:
     """The record with the URL of its image here, and with the files that hold it here, if any are known."""
     metadata = dict(record.payload["metadata"])
     payload = dict(record.payload)
-    if base_url:
-        payload["image_url"] = image_address(base_url, metadata["document_id"], metadata["page"] + 1)
+    payload["image_url"] = addresses.of(metadata["document_id"], metadata["page"] + 1)
     sources = manifest.sources(metadata["document_id"])
     if sources:
         metadata.update(source_metadata(sources))
-    return replace(record, payload={**payload, "metadata": metadata})
+    return replace(record, payload=current_form({**payload, "metadata": metadata}))
 
 
 def _finish(storage: Storage, documents: Sequence[DocumentRow], files: Sequence[FileRow]) -> None:

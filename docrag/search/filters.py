@@ -1,7 +1,9 @@
 """Filters on the metadata of pages: what users write, what it means, and how a store is asked.
 
 A filter is a mapping such as {"file_name": "report.pdf", "page": [3, 4]}, or a condition: `Is`, `Between`,
-`AllOf`, `AnyOf`, `Not`. Page numbers count from 1 here, and from 0 in the stored metadata.
+`AllOf`, `AnyOf`, `Not`. Page numbers count from 1 here, whether a filter calls them `page` or `page_number`.
+In the stored metadata `page_number` counts from 1 and `page` from 0; filters match `page`, since indexes of
+an older docrag have no other.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from docrag.errors import QueryError
+from docrag.store.layout import INTEGERS, KEYWORDS
+from docrag.store.payload import OLDER_TEXT_LAYER, TEXT_LAYER
 from docrag.store.requests import FieldIsEmpty, FieldMatch, FieldRange, PayloadFilter
 
 if TYPE_CHECKING:
@@ -225,15 +229,30 @@ def _field_match(key: str, values: Sequence[Value]) -> PayloadFilter | FieldMatc
     if _field_name(key) == "page":
         return FieldMatch(field, tuple(_page_number(value) - 1 for value in values))
     texts = [str(value) for value in values if not isinstance(value, float)]
-    # The command line gives everything as text, and metadata may hold integers.
-    integers = [int(text) for text in texts if re.fullmatch(r"-?\d{1,18}", text)]
     alternatives: list[FieldMatch | FieldRange] = []
     if texts:
-        alternatives.append(FieldMatch(field, (*texts, *integers)))
+        alternatives.append(FieldMatch(field, _stored_values(field, key, texts)))
     for value in values:
         if isinstance(value, float):
             alternatives.append(FieldRange(field, gte=float(value), lte=float(value)))
     return alternatives[0] if len(alternatives) == 1 else PayloadFilter(should=tuple(alternatives))
+
+
+def _stored_values(field: str, key: str, texts: Sequence[str]) -> tuple[str | int, ...]:
+    """Return the values that a field may hold for values of a filter; the command line gives them as text.
+
+    A field with an index is asked for values of its type only, since Qdrant's strict mode refuses others.
+    """
+    if field == "metadata.words_from" and {TEXT_LAYER, OLDER_TEXT_LAYER} & set(texts):
+        return tuple(dict.fromkeys((*texts, TEXT_LAYER, OLDER_TEXT_LAYER)))
+    if field in KEYWORDS:
+        return tuple(texts)
+    integers = [int(text) for text in texts if re.fullmatch(r"-?\d{1,18}", text)]
+    if field not in INTEGERS:
+        return (*texts, *integers)
+    if len(integers) < len(texts):
+        raise QueryError(f"filter {key}={', '.join(texts)}: not a whole number", f"such as {key}=12")
+    return tuple(integers)
 
 
 def _field_range(between: Between) -> FieldRange:

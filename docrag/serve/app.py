@@ -10,19 +10,21 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from docrag.errors import DocragError
+from docrag.index.following import following
 from docrag.index.index import Index
 from docrag.serve.document_list import DocumentList, max_age
 from docrag.serve.errors import add_error_handlers
 from docrag.serve.jobs import Jobs
-from docrag.serve.limits import BodyLimits
+from docrag.serve.limits import BodyLimits, ServerTimeLimit
 from docrag.serve.metrics import Metrics, RequestObserver
+from docrag.serve.page_images import ServedPages
 from docrag.serve.rendering import STATIC, not_found
 from docrag.serve.routes import api, health, images, ingest, login, pages
 from docrag.serve.searches import Searches
@@ -33,6 +35,8 @@ from docrag.settings import load_settings
 
 logger = logging.getLogger(__name__)
 
+MAX_READINESS_CHECKS = 4
+"""Threads that may wait for the index on behalf of /readyz."""
 OLD_NOTICE = "serve.json"
 """The file in which earlier versions said where the server of an index listens, with a token for it."""
 
@@ -40,6 +44,7 @@ OLD_NOTICE = "serve.json"
 def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     """Build a server over an open index, which it closes when its lifespan ends.
 
+    Once a migration has replaced the index, the server opens it anew.
     It only responds to its own host names, so tests use `TestClient(app, base_url="http://127.0.0.1:8000")`.
 
     Args:
@@ -57,6 +62,7 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     state = app.state
+    index = following(index)
     state.index = index
     state.settings = settings
     state.ready = False
@@ -64,12 +70,15 @@ def create_app(index: Index, settings: ServeSettings | None = None) -> FastAPI:
     state.run = secrets.token_hex(16)
     state.access = Access(settings.api_key)
     state.metrics = Metrics()
+    state.page_images = ServedPages(index, settings)
     state.documents = DocumentList(index, max_age(index.status().uri))
     state.searches = Searches(index, state.documents, settings, state.metrics)
     state.jobs = Jobs(index, state.documents, settings, state.metrics) if settings.allow_ingest else None
+    state.readiness_checks = CapacityLimiter(MAX_READINESS_CHECKS)
     add_error_handlers(app)
     app.add_exception_handler(404, not_found)
     _add_routes(app)
+    app.add_middleware(ServerTimeLimit, seconds=settings.server_timeout)
     app.add_middleware(BodyLimits, settings=settings)
     app.add_middleware(Security, settings=settings, access=state.access)
     app.add_middleware(RequestObserver, metrics=state.metrics)  # the last one added is the outermost

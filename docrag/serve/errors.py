@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +17,7 @@ from docrag.errors import (
     DocumentError,
     IndexInUse,
     IndexNotFound,
+    IndexReplaced,
     ModelError,
     NotFound,
     RemoteError,
@@ -23,6 +25,7 @@ from docrag.errors import (
     ServerUnreachable,
     SettingsError,
     StorageFull,
+    StoreError,
     UnsupportedFile,
 )
 
@@ -38,6 +41,7 @@ STATUS: Mapping[type[DocragError], int] = {
     UnsupportedFile: 415,
     IndexInUse: 503,
     IndexNotFound: 503,
+    IndexReplaced: 503,
     StorageFull: 507,
     ServerUnreachable: 503,
     ServerRefused: 502,
@@ -46,6 +50,10 @@ STATUS: Mapping[type[DocragError], int] = {
 
 INTERNAL_ERROR = "docrag failed"
 INTERNAL_ERROR_HINT = "see the server's log"
+RETRY_LATER: Mapping[str, str] = {"Retry-After": "10"}
+"""Headers of a response that says that the Qdrant server does not answer; in seconds."""
+SERVER_AWAY = "the Qdrant server that holds the index does not answer"
+SERVER_AWAY_HINT = "try again in a moment"
 FRAMEWORK_HINTS: Mapping[int, str] = {
     400: "see /openapi.json",
     405: "see /openapi.json",
@@ -86,6 +94,35 @@ def http_status(error: DocragError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
+class PublicError(NamedTuple):
+    """What clients may know of an error; the server's log has all of it."""
+
+    message: str
+    hint: str
+
+
+def for_clients(error: DocragError) -> PublicError:
+    """An error without the address of the Qdrant server, which is often inside a private network.
+
+    >>> from docrag.errors import ServerRefused
+    >>> for_clients(ServerRefused("http://10.0.0.3:6333 answered 403: forbidden")).message
+    'the Qdrant server answered 403: forbidden'
+    """
+    if isinstance(error, ServerUnreachable):
+        return PublicError(SERVER_AWAY, SERVER_AWAY_HINT)
+    if isinstance(error, StoreError):
+        return PublicError(*(_ADDRESS.sub("the Qdrant server", text) for text in (error.message, error.hint)))
+    return PublicError(error.message, error.hint)
+
+
+_ADDRESS = re.compile(r"https?://\S*[\w\]]")
+
+
+def error_headers(error: DocragError) -> Mapping[str, str]:
+    """The headers of a response that says an error."""
+    return RETRY_LATER if isinstance(error, ServerUnreachable) else {}
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Make an application report every error in the same shape."""
     app.add_exception_handler(DocragError, _handle_docrag_error)
@@ -116,7 +153,8 @@ def logged_status(request: Request, error: DocragError) -> int:
 
 
 def _handle_docrag_error(request: Request, error: Any) -> Response:
-    return error_response(logged_status(request, error), error.message, error.hint)
+    status = logged_status(request, error)
+    return error_response(status, *for_clients(error), error_headers(error))
 
 
 def _handle_http_exception(request: Request, error: Any) -> Response:

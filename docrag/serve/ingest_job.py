@@ -56,6 +56,10 @@ class IngestJob:
         self.state = "running"
         self.record(Progress(0, 0, str(self.paths[0])))
 
+    def wait_for_server(self) -> None:
+        """Say that the work goes on once the Qdrant server answers again."""
+        self._add("waiting", {"for": "the Qdrant server", "because": "does not answer"})
+
     def end(self, state: JobState, **details: Any) -> None:
         """Add the last event."""
         self._add("end", {"state": state, **details})

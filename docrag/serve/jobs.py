@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from docrag.common.timing import listening
-from docrag.errors import DocragError, DocumentError, IndexInUse, NotFound
+from docrag.errors import DocragError, DocumentError, IndexInUse, NotFound, ServerUnreachable
 from docrag.index.index import Index
-from docrag.ingest.report import FileReport, IngestEvent
+from docrag.ingest.removal import Removal
+from docrag.ingest.report import FileReport, IngestReport
 from docrag.serve.document_list import DocumentList
-from docrag.serve.errors import INTERNAL_ERROR, INTERNAL_ERROR_HINT, RequestRefused
+from docrag.serve.errors import INTERNAL_ERROR, INTERNAL_ERROR_HINT, RequestRefused, for_clients
+from docrag.serve.ingest_attempts import IngestAttempts
 from docrag.serve.ingest_job import ENDED, IngestJob, JobFiles
 from docrag.serve.metrics import Metrics
 from docrag.serve.peers import Peers
+from docrag.serve.searches import require_answer
 from docrag.serve.settings import ServeSettings
 from docrag.serve.tracing import PAGES, ingest_span
 from docrag.serve.upload_checks import check_documents
@@ -34,6 +37,15 @@ MAX_ENDED_JOBS = 200
 """Number of ended jobs that clients can still ask about."""
 REMOVAL_TIMEOUT = 5.0
 """Seconds that a removal waits for an ingest to end, and again for one by another process."""
+FIRST_WAIT = 2.0
+"""Seconds after which a Qdrant server that did not answer is asked again; the waits become longer."""
+LONGEST_WAIT = 30.0
+"""The longest wait in seconds between two such questions."""
+ANSWER_SECONDS = 2.0
+"""Seconds that the server has to answer one."""
+MAX_FRUITLESS = 3
+"""Attempts in a row that store no document, although the server answers before each of them, until a job
+fails."""
 _RETRY_LATER = {"Retry-After": "30"}
 
 
@@ -145,11 +157,11 @@ class Jobs:
             self._files.remove(job_id)
         self._peers.leave()
 
-    def remove_document(self, document_id: str) -> int:
+    def remove_document(self, document_id: str) -> Removal:
         """Remove a document from the index, and its file if it was uploaded; other files are left alone.
 
         Returns:
-            Number of pages that were removed.
+            The number of pages that were removed, and who holds those that were not.
 
         Raises:
             NotFound: The document is not in the index.
@@ -160,17 +172,17 @@ class Jobs:
             document = next((document for document in documents if document.id == document_id), None)
             if document is None:
                 raise NotFound("no such document in the index", "see /v1/documents")
-            pages = self._remove(document_id)
+            removal = self._remove(document_id)
             for file in document.files:
                 if self.uploads.contains(file):
                     self.uploads.finish(Path(file), keep=False)
-            logger.info("removed document %s: %d pages", document_id, pages)
-            return pages
+            logger.info("removed document %s: %d pages", document_id, removal.pages)
+            return removal
 
-    def _remove(self, document_id: str) -> int:
+    def _remove(self, document_id: str) -> Removal:
         end = time.monotonic() + REMOVAL_TIMEOUT
         try:
-            return self._index.remove(document_id, should_stop=lambda: time.monotonic() > end)
+            return self._index.remove_file(document_id, should_stop=lambda: time.monotonic() > end)
         except IndexInUse as error:
             logger.info("document %s is not removed: %s", document_id, error)
             raise _being_ingested() from None
@@ -208,7 +220,7 @@ class Jobs:
             logger.info("job %s stopped; the next start continues with it", job.id)
         except DocragError as error:
             logger.error("job %s failed: %s", job.id, error)
-            job.end("failed", error={"message": error.message, "hint": error.hint})
+            job.end("failed", error=for_clients(error)._asdict())
         except Exception:
             logger.exception("job %s failed", job.id)
             job.end("failed", error={"message": INTERNAL_ERROR, "hint": INTERNAL_ERROR_HINT})
@@ -218,32 +230,79 @@ class Jobs:
     def _ingest(self, job: IngestJob) -> dict[str, Any]:
         """Read, embed and store those files of a job that can be read.
 
+        While the Qdrant server does not answer, the job waits for it.
+
         Raises:
             IngestStopped: The server stops.
+            ServerUnreachable: The Qdrant server answers, and fails again and again to store a document.
         """
-
-        def record(event: IngestEvent) -> None:
-            if isinstance(event, FileReport):
-                self._finish_file(event)
-                event = self._for_clients(event)
-            job.record(event)
-
         job.start()
-        readable = []
+        attempts = IngestAttempts(job, self._finish_file, self._for_clients)
         for path, error in check_documents(job.paths, self._settings.max_pages):
             if self.stopping.is_set():
                 raise IngestStopped
             if error is None:
-                readable.append(path)
+                attempts.readable.append(path)
             else:
-                record(_failed(path, error))
+                attempts.refuse(_failed(path, error))
+        while True:
+            try:
+                report = self._attempt(attempts)
+            except ServerUnreachable as error:
+                if attempts.fruitless >= MAX_FRUITLESS:
+                    raise
+                logger.warning("job %s waits for the Qdrant server: %s", job.id, error)
+                self._wait_for_server(job)
+                attempts.begin_next()
+            else:
+                return attempts.summary(report)
+
+    def _attempt(self, attempts: IngestAttempts) -> IngestReport:
+        """Ingest the files that remain.
+
+        Raises:
+            IngestStopped: The server stops.
+            ServerUnreachable: The Qdrant server does not answer, or fails.
+        """
         try:
-            report = self._index.ingest(readable, listener=record, should_stop=self.stopping.is_set)
+            report = self._index.ingest(
+                attempts.remaining(), listener=attempts.record, should_stop=self.stopping.is_set
+            )
         finally:  # an ingest that fails or stops may have stored some documents
             self._documents.invalidate()
         if report.stopped:
             raise IngestStopped
-        return report.summary()
+        return report
+
+    def _wait_for_server(self, job: IngestJob) -> None:
+        """Return once the Qdrant server answers again; documents can be removed meanwhile.
+
+        Raises:
+            IngestStopped: The server stops.
+        """
+        job.wait_for_server()
+        self._write_lock.release()
+        try:
+            wait = FIRST_WAIT
+            while not self._answers(wait):
+                wait = min(2 * wait, LONGEST_WAIT)
+        finally:
+            self._write_lock.acquire()
+
+    def _answers(self, wait: float) -> bool:
+        """Whether the Qdrant server answers after some seconds.
+
+        Raises:
+            IngestStopped: The server stops.
+        """
+        if self.stopping.wait(wait):
+            raise IngestStopped
+        try:
+            require_answer(self._index, ANSWER_SECONDS)
+        except ServerUnreachable as error:
+            logger.debug("the Qdrant server still does not answer: %s", error)
+            return False
+        return True
 
     def _finish_file(self, report: FileReport) -> None:
         if report.error:

@@ -1,4 +1,4 @@
-"""Limits on request bodies: their size, the time they may take to arrive, and the charset of forms."""
+"""Limits on requests: the size, time and charset of bodies, and the time that a Qdrant server has."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import anyio
 from python_multipart.multipart import parse_options_header
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from docrag.common.time_limit import time_limit
 from docrag.serve.errors import RequestRefused
 from docrag.serve.settings import MIB, ServeSettings
 
@@ -48,6 +49,30 @@ class BodyLimits:
             await refusal.response()(scope, receive, send)
             return
         await self._app(scope, _limited(receive, max_bytes, timeout), send)
+
+
+class ServerTimeLimit:
+    """ASGI middleware that limits the time for which a GET request waits for a Qdrant server.
+
+    A request may need several answers of the server, which together take no longer. Requests with a body set
+    their limit when it has arrived.
+
+    Args:
+        app: The application behind it.
+        seconds: From the beginning of the request.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] == "http" and scope["method"] == "GET":
+            with time_limit(self._seconds):
+                await self._app(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _limited(receive: Receive, max_bytes: int, timeout: float) -> Receive:

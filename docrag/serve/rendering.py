@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from docrag.errors import DocragError, NotFound
 from docrag.serve import template_helpers
-from docrag.serve.errors import error_response, logged_status
+from docrag.serve.errors import error_headers, error_response, for_clients, logged_status
 from docrag.serve.search_form import ID_PREFIX, MAX_QUESTION, PAGE_COUNTS, SearchForm
 from docrag.serve.urls import heatmap_url, page_image_url
 from docrag.types import MODES
@@ -62,7 +62,9 @@ def error_page(request: Request, error: DocragError) -> HTMLResponse:
     status = logged_status(request, error)
     partial = "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
     template = "error.html" if partial else "error_page.html"
-    return render(template, status, error=error, form=SearchForm(), status=status)
+    page = render(template, status, error=for_clients(error), form=SearchForm(), status=status)
+    page.headers.update(error_headers(error))
+    return page
 
 
 def not_found(request: Request, error: Any) -> Response:

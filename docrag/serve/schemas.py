@@ -194,7 +194,11 @@ class JobResponse(BaseModel):
     )
     waiting_files: list[str]
     waiting_for: str | None = Field(
-        None, description="Who is changing the index, while this upload waits for its turn; else null."
+        None,
+        description=(
+            "Who is changing the index while this upload waits for its turn, or the Qdrant server while it "
+            "does not answer; else null."
+        ),
     )
     progress: dict[str, Any] | None
     end: dict[str, Any] | None

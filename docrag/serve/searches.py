@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from docrag.common.time_limit import time_limit
 from docrag.common.timing import listening
 from docrag.errors import IndexNotFound
 from docrag.index.index import Index
@@ -39,6 +40,23 @@ MAX_CONCURRENT = (os.cpu_count() or 1) + 2
 interpreter lock, also inside the engine (qdrant-edge 0.9.0), so more threads only wait for each other: with
 fifty clients on two cores, forty concurrent searches took a fifth more CPU time per search than four, and
 350 MiB more memory."""
+
+
+_NO_PAGE = "00000000-0000-0000-0000-000000000000"
+
+
+def require_answer(index: Index, seconds: float) -> None:
+    """Ask an index for a page that it does not have, once.
+
+    Args:
+        index: The index.
+        seconds: How long a Qdrant server may take to answer.
+
+    Raises:
+        StoreError: The index is closed, or does not answer.
+    """
+    with time_limit(seconds, only_one_try=True):
+        index.pages([_NO_PAGE])
 
 
 class SearchResult(NamedTuple):
@@ -71,12 +89,15 @@ class Searches:
         self._limiter = CapacityLimiter(MAX_CONCURRENT)
         has_folder = settings.folder is not None and settings.folder.is_dir()
         self._folder = settings.folder if has_folder else None
-        self._model: str = index.fingerprint["late"]["model"]
         self._cached_heatmap = lru_cache(maxsize=CACHED_HEATMAPS)(self._compute_heatmap)
 
     async def run_limited(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function that searches in a thread, once fewer than `MAX_CONCURRENT` others run."""
-        return await to_thread.run_sync(partial(function, *args, **kwargs), limiter=self._limiter)
+        """Run a function that searches in a thread, once fewer than `MAX_CONCURRENT` others run.
+
+        The wait for them counts in the time that a Qdrant server has to answer.
+        """
+        with time_limit(self._settings.server_timeout):
+            return await to_thread.run_sync(partial(function, *args, **kwargs), limiter=self._limiter)
 
     def search(
         self,
@@ -108,7 +129,7 @@ class Searches:
         started = time.perf_counter()
         version = self._documents.version()
         with (
-            retrieval_span(self._settings, headers, self._model, mode, k) as span,
+            retrieval_span(self._settings, headers, self._model(), mode, k) as span,
             listening(self._metrics.observe_stage),
         ):
             if image is None:
@@ -141,6 +162,11 @@ class Searches:
         if self._folder is not None and not self._folder.is_dir():
             hint = "put it back, or ingest the documents again, and start docrag serve again"
             raise IndexNotFound("the index is no longer where it was when the server started", hint)
+
+    def _model(self) -> str:
+        """Name of the late-interaction model; a migration may have changed it since the server started."""
+        model: str = self._index.fingerprint["late"]["model"]
+        return model
 
     def _search_cached(
         self, version: Hashable, query: str, k: int, mode: Mode, filter: Filter | None, regions: bool

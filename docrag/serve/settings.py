@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any, Self
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from docrag.errors import SettingsError
-from docrag.location.resolve import local_folder
+from docrag.errors import IndexNotFound, SettingsError
+from docrag.location.resolve import local_folder, name_of
 from docrag.settings import Settings
 
 MIB = 1024 * 1024
@@ -41,7 +42,9 @@ class ServeSettings:
     folder: Path | None = None
     """Folder for the files beside the index: uploaded documents are kept in folder/uploads."""
     source: str = "docrag"
-    """Name of the index in traces."""
+    """Name of the index in traces and in the addresses of its page images."""
+    other_pages: tuple[tuple[str, Path], ...] = ()
+    """Other indexes whose page images are shown too: the name of each, and its folder on this machine."""
     max_body_bytes: int = 24 * MIB
     """Size of a request that is not an upload; a search may bring an image."""
     max_upload_bytes: int = 512 * MIB
@@ -56,6 +59,8 @@ class ServeSettings:
     """Seconds within which the body of a request must arrive."""
     upload_timeout: float = 900.0
     """Seconds within which an upload must arrive."""
+    server_timeout: float = 30.0
+    """Seconds for which a request waits for a Qdrant server that holds the index."""
     trace_queries: bool = False
     """Whether traces hold the text of queries."""
 
@@ -70,18 +75,25 @@ class ServeSettings:
             raise SettingsError("there is no folder for uploads", "give ServeSettings a folder")
 
     @classmethod
-    def for_index(cls, settings: Settings, **values: Any) -> Self:
+    def for_index(cls, settings: Settings, pages_of: Sequence[str] = (), **values: Any) -> Self:
         """The settings of a server over the index that docrag's settings name.
 
         Args:
             settings: Say where the index is.
-            values: All fields but folder and source.
+            pages_of: Addresses of other indexes whose page images are shown too.
+            values: All fields but folder, source, server_timeout and other_pages.
 
         Raises:
-            SettingsError: As for the class, or the index has an address that is not valid.
+            SettingsError: As for the class, or an index has an address that is not valid.
+            IndexNotFound: Nothing of another index is on this machine.
         """
-        source = settings.index.rstrip("/").rpartition("/")[2]
-        return cls(folder=local_folder(settings), source=source, **values)
+        return cls(
+            folder=local_folder(settings),
+            source=name_of(settings),
+            server_timeout=settings.server_timeout,
+            other_pages=tuple(_other_pages(settings, uri) for uri in pages_of),
+            **values,
+        )
 
     @classmethod
     def from_environment(cls, settings: Settings) -> Self:
@@ -99,12 +111,12 @@ class ServeSettings:
             first = error.errors()[0]
             name = f"DOCRAG_SERVE_{str(first['loc'][0]).upper()}"
             raise SettingsError(f"{name}: {first['msg']}", f"correct {name}") from None
-        names = (name.strip() for name in variables.allow_host.split(","))
         return cls.for_index(
             settings,
+            pages_of=_parts(variables.pages_of),
             host=variables.host,
             api_key=variables.key.get_secret_value(),
-            allowed_hosts=tuple(name for name in names if name),
+            allowed_hosts=_parts(variables.allow_host),
             allow_ingest=variables.allow_ingest,
         )
 
@@ -130,6 +142,29 @@ class _ServeVariables(BaseSettings):
     allow_host: str = ""
     """Host names, separated by commas."""
     allow_ingest: bool = False
+    pages_of: str = ""
+    """Addresses of other indexes, separated by commas."""
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """The parts of a text with commas, without those that are empty."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _other_pages(settings: Settings, uri: str) -> tuple[str, Path]:
+    """The name of another index, and its folder on this machine.
+
+    Raises:
+        IndexNotFound: There is no such folder.
+    """
+    other = settings.model_copy(update={"index": uri})
+    folder = local_folder(other)
+    if not folder.is_dir():
+        raise IndexNotFound(
+            f"no page images of {uri} are on this machine: there is no {folder}",
+            "ingest its documents here, or start docrag serve on the machine that has done so",
+        )
+    return name_of(other), folder
 
 
 def is_loopback(host: str) -> bool:

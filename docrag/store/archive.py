@@ -38,7 +38,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from docrag.common.files import write_atomically
 from docrag.errors import IndexNotFound, StorageFull, StoreError
-from docrag.store.payload import source_metadata
+from docrag.store.payload import older_metadata, source_metadata
 from docrag.types import PageRecord, SparseVector, Vector
 
 logger = logging.getLogger(__name__)
@@ -284,8 +284,9 @@ def page_state(record: PageRecord, image_bytes: int) -> str:
         record: With `metadata` in its payload.
         image_bytes: The size of the page's image.
     """
-    metadata = {key: value for key, value in record.payload["metadata"].items() if key not in _SOURCE_KEYS}
-    text = json.dumps([record.id, metadata, image_bytes], sort_keys=True)
+    metadata = older_metadata(record.payload["metadata"])
+    content = {key: value for key, value in metadata.items() if key not in _SOURCE_KEYS}
+    text = json.dumps([record.id, content, image_bytes], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

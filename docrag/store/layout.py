@@ -31,10 +31,18 @@ LAYOUT_VERSION = 1
 TEXTS = "texts"
 """The layout that a fingerprint names if the records are texts of a vector store instead of pages."""
 
-KEYWORDS = ("metadata.document_id", "metadata.source", "metadata.sources", "metadata.file_name")
-"""Payload fields with a keyword index, which filters and facets need."""
-INTEGERS = ("metadata.page",)
-"""Payload fields with an index of numbers."""
+KEYWORDS = (
+    "metadata.document_id",
+    "metadata.source",
+    "metadata.sources",
+    "metadata.file_name",
+    "metadata.title",
+    "metadata.words_from",
+    "metadata.page_label",
+)
+"""Payload fields with a keyword index, which filters and facets need; their values are texts."""
+INTEGERS = ("metadata.page", "metadata.page_number", "metadata.total_pages")
+"""Payload fields with an index of whole numbers."""
 
 _NORM_TOLERANCE = 1e-2
 _MAX_TERM = 2**32
@@ -256,6 +264,15 @@ def require_equal(stored: Fingerprint, requested: Fingerprint) -> None:
                 f"index was built with {before}, asked for {after}",
                 "open it with the former, ingest into a new index, or rebuild it: docrag migrate",
             )
+
+
+def is_equal(stored: Fingerprint, requested: Fingerprint) -> bool:
+    """Whether an index with the one fingerprint can be opened with the other; see `require_equal`."""
+    try:
+        require_equal(stored, requested)
+    except IndexMismatch:
+        return False
+    return True
 
 
 def _without_path(encoder: Any) -> Any:

@@ -1,10 +1,12 @@
-"""The payload of a point: text, metadata and layout of its page, for langchain-qdrant and the dashboard."""
+"""The payload of a point: text, metadata and layout of its page.
+
+The dashboard shows keys in the order in which they are stored, so what a person looks for comes first, and
+what only a program reads comes last.
+"""
 
 from __future__ import annotations
 
-import base64
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,53 +15,118 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docrag.errors import StoreError
+from docrag.store.packing import BlockPosition, pack_blocks, pack_boxes, unpack_blocks, unpack_boxes
+from docrag.store.page_address import plain_image
 from docrag.types import Block, Page, PageRecord
 
+HELD_BY = "held_by"
+"""The payload field that lists the machines whose manifests hold a page; only a server's pages have it."""
+
+TEXT_LAYER = "text-layer"
+"""`words_from` of a page whose words come from the PDF. It has no blank, because the filter box of the
+dashboard cuts values at blanks."""
+OLDER_TEXT_LAYER = "text layer"
+"""The same in indexes of an older docrag."""
+
+_KEYS = ("image_url", "page_of", "metadata", "page_content")
+"""The first keys of a payload; `_LAST_KEYS` follow after all others."""
+_LAST_KEYS = (HELD_BY, "layout")
+_METADATA_KEYS = (
+    "file_name",
+    "page_number",
+    "title",
+    "caption",
+    "words_from",
+    "page_label",
+    "page",
+    "total_pages",
+    "source",
+    "sources",
+    "document_id",
+    "width",
+    "height",
+)
+"""The first keys of the metadata; a user's own fields follow."""
+
 _DOCUMENT_ID = re.compile(r"[0-9A-Za-z_-]{3,}")
-_SCALE = 65534
-"""Steps of a coordinate from 0 to 1."""
-_NO_BOX = 65535
-"""The coordinate of a row that has no box."""
-_COMPRESSED = "zlib:"
 
 
 def page_payload(
     page: Page, caption: str, boxes: NDArray[np.float32] | None, image_url: str
 ) -> dict[str, Any]:
-    """Return the payload of a page.
+    """Return the payload of a page, in the order in which people read it.
 
     Args:
         page: The page; its image is not part of the payload.
         caption: The page's caption; may be empty.
         boxes: (n, 4) boxes of the rows of `patches`, NaN for rows without one; None without such vectors.
-        image_url: Where the page image is served (`image_address`).
+        image_url: Where the page image is served (`PageAddresses`).
     """
     text = page.text if page.text.strip() else ""
     caption = caption.strip()
     separator = "\n\n" if caption and text else ""
+    blocks = _block_positions(page.blocks, len(caption) + len(separator)) if text else []
     return {
-        "page_content": f"{caption}{separator}{text}",
-        "metadata": _metadata(page, caption),
         "image_url": image_url,
+        "page_of": page_of(page.document.name, page.number, page.document.total_pages),
+        "metadata": _metadata(page, caption),
+        "page_content": f"{caption}{separator}{text}",
         "layout": {
-            "boxes": _pack(np.empty((0, 4), np.float32) if boxes is None else boxes),
-            "blocks": _block_rows(page.blocks, len(caption) + len(separator)) if text else [],
+            "boxes": pack_boxes(np.empty((0, 4), np.float32) if boxes is None else boxes),
+            "blocks": pack_blocks(blocks),
         },
     }
 
 
-def image_address(base_url: str, document_id: str, number: int) -> str:
-    """Return where the image of a page is served; the dashboard shows http URLs whose path ends in .jpg.
+def page_of(file_name: str, number: int, total_pages: int) -> str:
+    """Return the line that names a page to people.
 
-    >>> image_address("http://localhost:8000", "ab12", 3)
-    'http://localhost:8000/pages/ab12/3.jpg'
+    >>> page_of("PFIZER_2021_10K.pdf", 61, 143)
+    'PFIZER_2021_10K.pdf, page 61 of 143'
     """
-    return f"{base_url}/pages/{document_id}/{number}.jpg"
+    return f"{file_name}, page {number} of {total_pages}"
 
 
-def base_of(address: str) -> str:
-    """Return the base URL of an address that `image_address` made."""
-    return address.rpartition("/pages/")[0]
+def in_order(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a payload with its keys, and those of its metadata, in the order in which people read them.
+
+    Other keys keep their order: those of the payload before `held_by` and `layout`, those of the metadata
+    last. Values are not changed. The payloads of texts in a vector store may be passed too.
+    """
+    others = [key for key in payload if key not in _KEYS and key not in _LAST_KEYS]
+    ordered = {key: payload[key] for key in (*_KEYS, *others, *_LAST_KEYS) if key in payload}
+    metadata = ordered.get("metadata")
+    if isinstance(metadata, Mapping):
+        ordered["metadata"] = _metadata_in_order(metadata)
+    return ordered
+
+
+def current_form(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the whole payload of a page as this docrag writes it, whichever docrag wrote it.
+
+    The size of the page stays as it is: an export tells by the metadata whether a page has changed.
+    """
+    metadata = current_metadata(payload["metadata"])
+    layout = payload["layout"]
+    name = page_of(metadata["file_name"], metadata["page_number"], metadata["total_pages"])
+    packed = {**layout, "blocks": pack_blocks(unpack_blocks(layout["blocks"]))}
+    return in_order({**payload, "page_of": name, "metadata": metadata, "layout": packed})
+
+
+def current_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a page as this docrag writes it: indexes of an older one lack `page_number`."""
+    current = {**metadata, "page_number": metadata["page"] + 1}
+    if metadata.get("words_from") == OLDER_TEXT_LAYER:
+        current["words_from"] = TEXT_LAYER
+    return _metadata_in_order(current)
+
+
+def older_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a page in the oldest form, from which the digests of exports are made."""
+    older = {key: value for key, value in metadata.items() if key != "page_number"}
+    if metadata.get("words_from") == TEXT_LAYER:
+        older["words_from"] = OLDER_TEXT_LAYER
+    return older
 
 
 def image_file(root: Path, document_id: str, number: int) -> Path:
@@ -91,8 +158,8 @@ def page_fields(record: PageRecord, image_root: Path) -> dict[str, Any]:
         image_root: The folder of the page images.
     """
     payload = record.payload
-    metadata = payload["metadata"]
-    number = metadata["page"] + 1
+    metadata = current_metadata(payload["metadata"])
+    number = metadata["page_number"]
     return {
         "file": metadata["source"],
         "page": number,
@@ -101,25 +168,20 @@ def page_fields(record: PageRecord, image_root: Path) -> dict[str, Any]:
         "blocks": blocks_of(payload),
         "metadata": metadata,
         "image_path": image_file(image_root, metadata["document_id"], number),
-        "image_url": payload.get("image_url", ""),
+        "image_url": plain_image(payload.get("image_url", "")),
     }
 
 
 def boxes_of(payload: Mapping[str, Any]) -> NDArray[np.float32]:
     """Return the (n, 4) boxes of the rows of `patches`, exact to 1/65534, NaN for rows without a box."""
-    packed = _unpack(payload["layout"]["boxes"])
-    boxes: NDArray[np.float32] = packed.astype(np.float32) / np.float32(_SCALE)
-    boxes[packed[:, 0] == _NO_BOX] = np.nan
-    return boxes
+    return unpack_boxes(payload["layout"]["boxes"])
 
 
 def blocks_of(payload: Mapping[str, Any]) -> tuple[Block, ...]:
     """Return the page's blocks, with boxes exact to 4 decimals; their font size is not stored."""
     content = payload["page_content"]
-    return tuple(
-        Block(content[start:end], (x0, y0, x1, y1))
-        for x0, y0, x1, y1, start, end in payload["layout"]["blocks"]
-    )
+    positions = unpack_blocks(payload["layout"]["blocks"])
+    return tuple(Block(content[start:end], box) for box, start, end in positions)
 
 
 def source_metadata(sources: Sequence[str]) -> dict[str, Any]:
@@ -129,47 +191,36 @@ def source_metadata(sources: Sequence[str]) -> dict[str, Any]:
 
 def _metadata(page: Page, caption: str) -> dict[str, Any]:
     document = page.document
-    return {
+    metadata = {
         **source_metadata(document.sources),
-        "document_id": document.id,
-        # Counted from 0, like PyMuPDFLoader; people see page_label or the number from 1.
-        "page": page.number - 1,
-        "page_label": page.label,
-        "total_pages": document.total_pages,
+        "page_number": page.number,
         "title": document.title,
         "caption": caption,
-        "width": page.width,
-        "height": page.height,
         # Text instead of a boolean, because qdrant-edge cannot match booleans (it takes True for 1).
-        "words_from": "ocr" if page.ocr else "text layer" if page.words else "none",
+        "words_from": "ocr" if page.ocr else TEXT_LAYER if page.words else "none",
+        "page_label": page.label,
+        # Counted from 0, like PyMuPDFLoader; people see page_number or page_label.
+        "page": page.number - 1,
+        "total_pages": document.total_pages,
+        "document_id": document.id,
+        "width": round(float(page.width), 2),
+        "height": round(float(page.height), 2),
     }
+    return _metadata_in_order(metadata)
 
 
-def _block_rows(blocks: tuple[Block, ...], start: int) -> list[list[float]]:
-    """Return [x0, y0, x1, y1, start, end] for each block.
+def _metadata_in_order(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: metadata[key] for key in dict.fromkeys((*_METADATA_KEYS, *metadata)) if key in metadata}
 
-    `start` and `end` are positions in the page content: `Page.text` joins the texts of blocks by a line
-    break.
+
+def _block_positions(blocks: Sequence[Block], start: int) -> list[BlockPosition]:
+    """Return where each block stands on the page and in its content.
+
+    Positions in the page content begin at `start`: `Page.text` joins the texts of blocks by a line break.
     """
-    rows: list[list[float]] = []
+    positions: list[BlockPosition] = []
     for block in blocks:
         end = start + len(block.text)
-        rows.append([*(round(float(value), 4) for value in block.box), start, end])
+        positions.append(BlockPosition(block.box, start, end))
         start = end + 1
-    return rows
-
-
-def _pack(boxes: NDArray[np.float32]) -> str:
-    """Encode boxes, two bytes a coordinate, compressed by column: a grid of 1,030 takes 0.3 KB, not 11."""
-    no_box = np.isnan(boxes).any(axis=1, keepdims=True)
-    steps = np.rint(np.clip(np.where(no_box, 0, boxes), 0, 1) * _SCALE)
-    columns = np.where(no_box, _NO_BOX, steps).astype("<u2").T.tobytes()
-    return _COMPRESSED + base64.b64encode(zlib.compress(columns)).decode()
-
-
-def _unpack(text: str) -> NDArray[np.uint16]:
-    """Decode (n, 4) steps; older indexes were written row by row and without compression."""
-    if text.startswith(_COMPRESSED):
-        columns = zlib.decompress(base64.b64decode(text.removeprefix(_COMPRESSED)))
-        return np.frombuffer(columns, "<u2").reshape(4, -1).T
-    return np.frombuffer(base64.b64decode(text), "<u2").reshape(-1, 4)
+    return positions

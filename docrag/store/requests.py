@@ -93,8 +93,9 @@ PayloadCondition = FieldMatch | FieldRange | FieldIsEmpty | HasId | PayloadFilte
 class Prefetch:
     """The nearest pages by one vector, among which the query that has it, or another prefetch, searches."""
 
-    vector: Vector
-    """(n, dim) for a multi-vector, (dim,) for a dense vector, or a sparse vector."""
+    vector: Vector | None
+    """(n, dim) for a multi-vector, (dim,) for a dense vector, or a sparse vector. None compares nothing, and
+    gives pages in the order of their ids."""
     using: str
     """The name of the stored vector that it is compared with."""
     limit: int
@@ -121,3 +122,5 @@ class QueryRequest:
     """Whether every page is compared, without an approximate index."""
     ignore_quantization: bool = False
     """Whether the stored vectors are compared, and not their quantized copies."""
+    offset: int = 0
+    """How many of the nearest pages are left out at the beginning."""

@@ -5,7 +5,8 @@ python -m tests.benchmarks.server_ingest [--pages 100] [--turns 3] [--json]
 The server is another process on this machine that takes requests in whole, keeps their sizes and says that
 they are written, so that what is measured is what docrag and the way to the server cost, and not Qdrant. The
 straight ways give qdrant-client its own models with lists of floats, four pages a request by REST (10 MB) and
-sixteen by gRPC (8 MB).
+sixteen by gRPC (8 MB). What docrag sends by gRPC includes the payloads, which it sends again by REST so that
+their keys have an order.
 """
 
 from __future__ import annotations
@@ -130,7 +131,9 @@ def address(port: int) -> Address:
 def serve(pipe: Pipe) -> None:
     """Take requests by REST and gRPC until told to end; tell the bytes since the last time when asked."""
     sizes = [0]
-    done = json.dumps({"status": "ok", "time": 0, "result": {"operation_id": 1, "status": "completed"}})
+    result = {"operation_id": 1, "status": "completed"}
+    done = json.dumps({"status": "ok", "time": 0, "result": result})
+    all_done = json.dumps({"status": "ok", "time": 0, "result": [result]})
     root = json.dumps({"title": "qdrant - vector search engine", "version": "1.19.0"})
 
     class Handler(BaseHTTPRequestHandler):
@@ -138,13 +141,13 @@ def serve(pipe: Pipe) -> None:
 
         def answer(self) -> None:
             sizes[0] += len(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-            body = (root if self.command == "GET" else done).encode()
+            body = {"GET": root, "PUT": done, "POST": all_done}[self.command].encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_PUT = answer
+        do_GET = do_PUT = do_POST = answer
 
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing to tell."""

@@ -140,6 +140,10 @@ def test_a_renamed_file_is_found_under_its_new_name(index, folder):
     report = index.ingest(folder, prune=True)
     assert report.pages == 0
     assert found(index, "pruning") == ["orchard.pdf"]
+    pages = index._storage.store.scroll(payload=["page_of", "metadata.page_number"])
+    lines = [record.payload["page_of"] for record in pages]
+    assert sorted(line for line in lines if "orchard" in line) == ["orchard.pdf, page 1 of 1"]
+    assert not any("apple" in line for line in lines)
 
 
 def test_swapped_contents_stay_with_their_files(index, folder):

@@ -13,6 +13,7 @@ from docrag.search.filters import (
     metadata_filter,
 )
 from docrag.search.query import plan_queries
+from docrag.store.layout import KEYWORDS
 from docrag.store.requests import FieldMatch, FieldRange
 from docrag.types import BM25, CAPTION, PATCHES, POOLED, SparseVector
 
@@ -64,9 +65,34 @@ def test_pages_count_from_one_towards_people():
         metadata_filter({"page": "0"})
 
 
-def test_numbers_match_as_such_too():
-    [either] = metadata_filter({"total_pages": "12"}).must
-    assert either == FieldMatch("metadata.total_pages", ("12", 12))
+def test_page_number_is_page():
+    assert metadata_filter({"page_number": "3"}) == metadata_filter({"page": 3})
+    bounds = metadata_filter(Between(key="page_number", gte=2, lt=4)).must
+    assert bounds == (FieldRange("metadata.page", gte=1, lt=3),)
+
+
+def test_a_field_without_index_is_matched_as_a_number_too():
+    [either] = metadata_filter({"caption": "12"}).must
+    assert either == FieldMatch("metadata.caption", ("12", 12))
+
+
+def test_a_field_with_an_index_is_matched_in_its_type_alone():
+    """Qdrant's strict mode refuses a number for a keyword index, and a text for one of numbers."""
+    for field in KEYWORDS:
+        key = field.removeprefix("metadata.")
+        assert metadata_filter({key: 12}).must[0].values == ("12",)
+    assert metadata_filter({"total_pages": ["12", 13]}).must == (
+        FieldMatch("metadata.total_pages", (12, 13)),
+    )
+    with pytest.raises(QueryError, match="total_pages=12, many: not a whole number"):
+        metadata_filter({"total_pages": ["12", "many"]})
+
+
+@pytest.mark.parametrize("value", ["text-layer", "text layer"])
+def test_where_words_come_from_is_found_in_both_spellings(value: str):
+    [spellings] = metadata_filter({"words_from": value}).must
+    assert sorted(spellings.values) == ["text layer", "text-layer"]
+    assert metadata_filter({"words_from": "ocr"}).must[0].values == ("ocr",)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +122,8 @@ def test_a_list_means_any_of_its_values():
     assert names.values == ("a.pdf", "b.pdf")
     [pages] = metadata_filter({"page": [2, "3"]}).must
     assert pages.values == (1, 2)
-    [either] = metadata_filter({"title": ["2023", "Ferry"]}).must
-    assert either.values == ("2023", "Ferry", 2023)
+    [titles] = metadata_filter({"title": ["2023", "Ferry"]}).must
+    assert titles.values == ("2023", "Ferry")
     [mixed] = metadata_filter({"width": [612, 595.5]}).must
     assert mixed.should == (
         FieldMatch("metadata.width", ("612", 612)),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from docrag.store.layout import Layout
+from docrag.store.packing import pack_blocks
 from docrag.types import PageRecord, SparseVector
 
 LATE, IMAGE, TEXT = 16, 12, 8
@@ -33,16 +34,21 @@ def make_record(number: int) -> PageRecord:
             "bm25": SparseVector(tuple(int(t) for t in terms), tuple(float(v) for v in rng.uniform(1, 2, 6))),
         },
         payload={
-            "page_content": f"text of page {number}",
+            "image_url": f"http://localhost/{number}.jpg",
+            "page_of": f"{document}.pdf, page {page + 1} of 5",
             "metadata": {
-                "document_id": f"{document:064x}",
+                "file_name": f"{document}.pdf",
+                "page_number": page + 1,
+                "title": f"Title {document}",
+                "words_from": "ocr" if page == 4 else "text-layer",
+                "page": page,
+                "total_pages": 5,
                 "source": sources[0],
                 "sources": sources,
-                "file_name": f"{document}.pdf",
-                "page": page,
+                "document_id": f"{document:064x}",
             },
-            "image_url": f"http://localhost/{number}.jpg",
-            "layout": {"boxes": "", "blocks": []},
+            "page_content": f"text of page {number}",
+            "layout": {"boxes": "", "blocks": pack_blocks([])},
         },
     )
 

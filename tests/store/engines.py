@@ -18,6 +18,7 @@ from docrag.store.layout import KEYWORDS, Fingerprint, Layout
 from docrag.store.local.store import EdgeStore
 from docrag.store.server.address import Address
 from docrag.store.server.connection import connect
+from docrag.store.server.schema import HELD_BY
 from docrag.store.server.store import ServerStore
 from docrag.store.server.wire import GrpcWire, JsonWire
 from tests.store.fake_grpc import FakeGrpc
@@ -43,7 +44,7 @@ def local(folder: Path, layout: Layout) -> Iterator[Store]:
 
 @contextmanager
 def rest(folder: Path, layout: Layout) -> Iterator[Store]:
-    FakeQdrant.indexed = frozenset(KEYWORDS)
+    FakeQdrant.indexed = frozenset((*KEYWORDS, HELD_BY))
     with (
         FakeQdrant() as fake,
         ServerStore.create(connect(Address.parse(fake.uri)), layout, FINGERPRINT) as store,

@@ -18,6 +18,8 @@ from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as proto
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
+from tests.store.strict_mode import Forbidden, Rules
+
 GZIP_IF_ACCEPTED = ("grpc.default_compression_level", 1)
 """The lowest level is gzip if the client accepts it, and no compression if it does not."""
 
@@ -36,6 +38,7 @@ class FakeGrpc:
         tls: Key and certificates, each as PEM, which encrypt it.
         flat: Whether vectors are answered as Qdrant 1.16 does, all rows in one list. Later versions answer
             with a message for each row.
+        rules: What it refuses.
     """
 
     def __init__(
@@ -44,8 +47,12 @@ class FakeGrpc:
         *faults: grpc.StatusCode | None,
         tls: tuple[bytes, bytes] | None = None,
         flat: bool = False,
+        rules: Rules | None = None,
     ) -> None:
+        rules = rules or Rules()
         self.faults = list(faults)
+        self.words = "scripted"
+        """The details of the faults."""
         self.upserts: list[proto.UpsertPoints] = []
         self.metadata: dict[str, str] = {}
         self._server = grpc.server(ThreadPoolExecutor(4), options=[GZIP_IF_ACCEPTED])
@@ -62,10 +69,10 @@ class FakeGrpc:
                 try:
                     with lock, warnings.catch_warnings():
                         warnings.simplefilter("ignore")  # local mode says that it is no server
-                        answer = method(db, request)
-                        if flat:
-                            flatten_vectors(answer)
-                        return answer
+                        check_rules(rules, db, request)
+                        return as_told(method(db, request), rules, flat=flat)
+                except Forbidden as error:
+                    context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
                 except ValueError as error:
                     missing = str(error).endswith("not found")
                     code = grpc.StatusCode.NOT_FOUND if missing else grpc.StatusCode.INVALID_ARGUMENT
@@ -78,7 +85,14 @@ class FakeGrpc:
             points = [GrpcToRest.convert_point_struct(point) for point in request.points]
             for point in points:
                 point.payload = shuffled(point.payload)
-            db.upsert(request.collection_name, points)
+            conditions = GrpcToRest.convert_filter(request.update_filter)
+            mode = GrpcToRest.convert_update_mode(request.update_mode)
+            db.upsert(
+                request.collection_name,
+                points,
+                update_filter=conditions if request.HasField("update_filter") else None,
+                update_mode=mode if request.HasField("update_mode") else None,
+            )
             return COMPLETED
 
         def faulty(servicer: object, request: Any, context: grpc.ServicerContext) -> Any:
@@ -86,7 +100,7 @@ class FakeGrpc:
                 code = self.faults.pop(0)
                 if code is None:
                     guarded(upsert)(servicer, request, context)
-                context.abort(code or grpc.StatusCode.UNAVAILABLE, "scripted")
+                context.abort(code or grpc.StatusCode.UNAVAILABLE, self.words)
             return guarded(upsert)(servicer, request, context)
 
         points = type("Points", (proto.PointsServicer,), {n: guarded(m) for n, m in POINTS.items()})
@@ -105,6 +119,60 @@ class FakeGrpc:
 
     def __exit__(self, *_: object) -> None:
         self._server.stop(0).wait()
+
+
+def as_told(answer: Any, rules: Rules, flat: bool) -> Any:
+    """An answer as a server tells it."""
+    if isinstance(answer, models.CollectionInfo):
+        told = RestToGrpc.convert_collection_info(rules.describe(answer))
+        return proto.GetCollectionInfoResponse(result=told)
+    if flat:
+        flatten_vectors(answer)
+    return answer
+
+
+def check_rules(rules: Rules, db: QdrantClient, request: Any) -> None:
+    """Refuse a request that the rules do not allow.
+
+    Raises:
+        Forbidden: The key does not allow it.
+        ValueError: Strict mode does not.
+    """
+    operation, body = rest_of(request)
+    rules.check(db, operation, getattr(request, "collection_name", ""), body)
+
+
+def rest_of(request: Any) -> tuple[str, Any]:
+    """What a key must allow for a request, and the request as a model of the client; None for some."""
+    match request:
+        case proto.QueryBatchPoints():
+            searches = [GrpcToRest.convert_query_points(one) for one in request.query_points]
+            return "read", models.QueryRequestBatch(searches=searches)
+        case proto.ScrollPoints():
+            return "read", models.ScrollRequest(limit=request.limit, filter=filter_of(request))
+        case proto.CountPoints():
+            return "read", models.CountRequest(filter=filter_of(request), exact=request.exact)
+        case proto.FacetCounts():
+            told = {"key": request.key, "limit": request.limit, "exact": request.exact}
+            return "read", models.FacetRequest(filter=filter_of(request), **told)
+        case proto.UpsertPoints():
+            points = [GrpcToRest.convert_point_struct(point) for point in request.points]
+            return "write", models.PointsList(points=points)
+        case proto.SetPayloadPoints():
+            chosen = GrpcToRest.convert_points_selector(request.points_selector)
+            return "write", models.SetPayload(payload={}, filter=getattr(chosen, "filter", None))
+        case proto.DeletePoints():
+            return "write", GrpcToRest.convert_points_selector(request.points)
+        case proto.CreateFieldIndexCollection():
+            return "index", models.CreateFieldIndex(field_name=request.field_name)
+        case (
+            proto.CreateCollection()
+            | proto.UpdateCollection()
+            | proto.DeleteCollection()
+            | proto.ChangeAliases()
+        ):
+            return "manage", None
+    return "read", None
 
 
 def check(db: QdrantClient, request: Any) -> Any:
@@ -190,8 +258,7 @@ def update(db: QdrantClient, request: Any) -> Any:
 
 
 def get_info(db: QdrantClient, request: Any) -> Any:
-    info = db.get_collection(request.collection_name)
-    return proto.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
+    return db.get_collection(request.collection_name)
 
 
 def list_collections(db: QdrantClient, request: Any) -> Any:
@@ -253,6 +320,19 @@ def set_payload(db: QdrantClient, request: Any) -> Any:
     return COMPLETED
 
 
+def update_batch(db: QdrantClient, request: Any) -> Any:
+    for operation in request.operations:
+        kind = operation.WhichOneof("operation")
+        if kind != "set_payload":
+            raise ValueError(f"the stand-in knows no {kind}")
+        change = operation.set_payload
+        chosen = GrpcToRest.convert_points_selector(change.points_selector)
+        values = GrpcToRest.convert_payload(change.payload)
+        db.set_payload(request.collection_name, values, chosen, change.key or None)
+    done = proto.UpdateResult(operation_id=1, status=proto.UpdateStatus.Completed)
+    return proto.UpdateBatchResponse(result=[done] * len(request.operations))
+
+
 def delete(db: QdrantClient, request: Any) -> Any:
     db.delete(request.collection_name, GrpcToRest.convert_points_selector(request.points))
     return COMPLETED
@@ -267,7 +347,13 @@ def query_batch(db: QdrantClient, request: Any) -> Any:
 
 
 def facet(db: QdrantClient, request: Any) -> Any:
-    found = db.facet(request.collection_name, request.key, limit=request.limit, exact=request.exact)
+    found = db.facet(
+        request.collection_name,
+        request.key,
+        facet_filter=filter_of(request),
+        limit=request.limit,
+        exact=request.exact,
+    )
     return proto.FacetResponse(hits=[RestToGrpc.convert_facet_value_hit(hit) for hit in found.hits])
 
 
@@ -289,6 +375,7 @@ POINTS = {
     "Scroll": scroll,
     "Count": count,
     "SetPayload": set_payload,
+    "UpdateBatch": update_batch,
     "Delete": delete,
     "QueryBatch": query_batch,
     "Facet": facet,

@@ -25,7 +25,9 @@ from pydantic import TypeAdapter, ValidationError
 from qdrant_client import QdrantClient, models
 
 from docrag.store.layout import KEYWORDS
+from docrag.store.server.schema import HELD_BY
 from tests.store.openapi import fault_of
+from tests.store.strict_mode import Forbidden, Rules
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,18 @@ class Fault:
     the answer."""
     slow: float = 0
     """Seconds until the request is carried out."""
+    words: str = "scripted"
+    """The error, where there is a status."""
 
+
+ONE_SHARD = models.CollectionClusterInfo(
+    peer_id=1,
+    shard_count=1,
+    local_shards=[models.LocalShardInfo(shard_id=0, points_count=0, state=models.ReplicaState.ACTIVE)],
+    remote_shards=[],
+    shard_transfers=[],
+)
+"""What a server says that belongs to no cluster."""
 
 ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
     ("GET", r"/collections", None, lambda db: db.get_collections()),
@@ -62,6 +75,7 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
         lambda db, body: db.update_collection_aliases(body.actions),
     ),
     ("GET", r"/collections/([^/]+)", None, lambda db, name: db.get_collection(name)),
+    ("GET", r"/collections/([^/]+)/cluster", None, lambda db, name: ONE_SHARD),
     ("DELETE", r"/collections/([^/]+)", None, lambda db, name: db.delete_collection(name)),
     ("PUT", r"/collections/([^/]+)", models.CreateCollection, lambda db, name, body: create(db, name, body)),
     (
@@ -80,7 +94,9 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
         "PUT",
         r"/collections/([^/]+)/points",
         models.PointsList,
-        lambda db, name, body: db.upsert(name, body.points),
+        lambda db, name, body: db.upsert(
+            name, body.points, update_filter=body.update_filter, update_mode=body.update_mode
+        ),
     ),
     (
         "POST",
@@ -103,6 +119,12 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
     ),
     (
         "POST",
+        r"/collections/([^/]+)/points/batch",
+        models.UpdateOperations,
+        lambda db, name, body: db.batch_update_points(name, body.operations),
+    ),
+    (
+        "POST",
         r"/collections/([^/]+)/points/delete",
         models.PointsSelector,
         lambda db, name, body: db.delete(name, body),
@@ -119,7 +141,7 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
 
 def create(db: QdrantClient, name: str, body: models.CreateCollection) -> bool:
     if db.collection_exists(name):
-        raise FileExistsError(f"Collection `{name}` already exists!")
+        raise FileExistsError(f"Wrong input: Collection `{name}` already exists!")
     return db.create_collection(
         name,
         vectors_config=body.vectors,
@@ -158,7 +180,7 @@ class FakeQdrant:
         tls: Makes it a server of https.
     """
 
-    indexed: frozenset[str] = frozenset(KEYWORDS)
+    indexed: frozenset[str] = frozenset((*KEYWORDS, HELD_BY))
 
     def __init__(
         self,
@@ -169,12 +191,21 @@ class FakeQdrant:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.requests: list[Sent] = []
+        self.payload_schema: dict[str, Any] | None = None
+        """The payload indexes of its collections; None says that there are none, as local mode does."""
         self.db = QdrantClient(":memory:")
         self.faults = list(faults)
         self.faulty = r"/collections/[^/]+/points"
+        self.faulty_method = ""
+        """The method of the requests that have faults; empty for any."""
         self.most_bytes = most_bytes
         self.version = version
         self.key = key
+        self.rules = Rules()
+        self.states: dict[str, Any] = {}
+        """What replaces parts of the descriptions of collections, such as their status."""
+        self.cluster: dict[str, Any] | None = None
+        """How the shards of each collection are spread; None is a server that belongs to no cluster."""
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._scheme = "https" if tls else "http"
@@ -196,11 +227,11 @@ class FakeQdrant:
         self._server.server_close()
         self.db.close()
 
-    def fault_for(self, path: str) -> Fault:
+    def fault_for(self, method: str, path: str) -> Fault:
         """The next fault, where the request is one of those that have them."""
         with self.lock:
-            hit = self.faults and re.fullmatch(self.faulty, path)
-            return self.faults.pop(0) if hit else Fault()
+            hit = self.faulty_method in ("", method) and re.fullmatch(self.faulty, path)
+            return self.faults.pop(0) if self.faults and hit else Fault()
 
     def answer(self, sent: Sent) -> tuple[int, Any]:
         """Status and body."""
@@ -213,14 +244,18 @@ class FakeQdrant:
         if fault := fault_of(self.version, sent.method, sent.path, sent.query, sent.body):
             return 422, {"status": {"error": fault}}
         try:
-            return 200, {"status": "ok", "time": 0.0, "result": self._carry_out(sent)}
-        except FileExistsError as error:
-            return 409, {"status": {"error": f"Wrong input: {error}"}}
-        except ValidationError as error:
-            return 422, {"status": {"error": str(error)}}
-        except ValueError as error:
-            status = 404 if str(error).endswith("not found") else 400
-            return status, {"status": {"error": str(error)}}
+            result = self._in_its_state(sent, self._carry_out(sent))
+            return 200, {"status": "ok", "time": 0.0, "result": result}
+        except (Forbidden, FileExistsError, ValueError) as error:
+            return status_of(error), {"status": {"error": str(error)}}
+
+    def _in_its_state(self, sent: Sent, result: Any) -> Any:
+        """What is said of a collection and its shards, where a test wants them to be unwell."""
+        if self.cluster and re.fullmatch(r"/collections/[^/]+/cluster", sent.path):
+            return self.cluster
+        if sent.method == "GET" and re.fullmatch(r"/collections/[^/]+", sent.path):
+            return {**result, **self.states}
+        return result
 
     def _carry_out(self, sent: Sent) -> Any:
         method, path = sent.method, sent.path
@@ -229,8 +264,63 @@ class FakeQdrant:
                 given = [*match.groups(), *([TypeAdapter(kind).validate_json(sent.body)] if kind else [])]
                 with self.lock, warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # local mode says that it is no server
-                    return TypeAdapter(Any).dump_python(do(self.db, *given), mode="json")
+                    name, body = match.groups()[0] if match.groups() else "", given[-1] if kind else None
+                    self.rules.check(self.db, operation_of(method, path), name, body)
+                    answer = self._as_told(do(self.db, *given))
+                    result = TypeAdapter(Any).dump_python(answer, mode="json")
+                self._note_indexes(method, path, given, result)
+                return result
         raise ValueError(f"{method} {path} not found")
+
+    def _note_indexes(self, method: str, path: str, given: list[Any], result: Any) -> None:
+        """Keep the payload indexes that are made, and describe them with the collection."""
+        if self.payload_schema is None:
+            return
+        if method == "PUT" and path.endswith("/index"):
+            schema = given[-1].field_schema
+            kind = getattr(schema, "type", schema)
+            self.payload_schema[given[-1].field_name] = {"data_type": kind.value, "points": 0}
+        if method == "GET" and isinstance(result, dict) and "payload_schema" in result:
+            result["payload_schema"] = self.payload_schema
+
+    def _as_told(self, result: Any) -> Any:
+        """A result as its server tells it to whoever has the key."""
+        match result:
+            case models.CollectionInfo():
+                return self.rules.describe(result)
+            case models.CollectionsResponse(collections=collections):
+                shown = self.rules.shown([one.name for one in collections])
+                return models.CollectionsResponse(
+                    collections=[one for one in collections if one.name in shown]
+                )
+            case models.CollectionsAliasesResponse(aliases=aliases):
+                names = [name for one in aliases for name in (one.alias_name, one.collection_name)]
+                shown = self.rules.shown(names)
+                both = [one for one in aliases if {one.alias_name, one.collection_name} <= set(shown)]
+                return models.CollectionsAliasesResponse(aliases=both)
+        return result
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status for an error."""
+    match error:
+        case Forbidden():
+            return 403
+        case FileExistsError():
+            return 409
+        case ValidationError():
+            return 422
+    return 404 if str(error).endswith("not found") else 400
+
+
+def operation_of(method: str, path: str) -> str:
+    """What a key must allow for a request: read, write, index or manage."""
+    if method == "PUT" and path.endswith("/index"):
+        return "index"
+    if method != "GET" and re.fullmatch(r"/collections/[^/]+", path):  # /collections/aliases, too
+        return "manage"
+    writes = method == "PUT" or re.search(r"/points/(payload|delete|batch)$", path)
+    return "write" if writes else "read"
 
 
 class _Server(ThreadingHTTPServer):
@@ -246,7 +336,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def receive(self) -> None:
         parts = urlsplit(self.path)
-        fault = self.fake.fault_for(parts.path)
+        fault = self.fake.fault_for(self.command, parts.path)
         length = int(self.headers.get("Content-Length", 0))
         if fault.cut == "reading":
             self.rfile.read(length // 2)
@@ -260,7 +350,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.cut == "before":
             self.hang_up()
         elif fault.status:
-            self.say(fault.status, {"status": {"error": "scripted"}}, fault.headers)
+            self.say(fault.status, {"status": {"error": fault.words}}, fault.headers)
         else:
             self.say(*self.fake.answer(sent), fault.headers, fault.cut)
 

@@ -11,7 +11,8 @@ from docrag.store.requests import FieldMatch, PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.address import Address
 from docrag.store.server.connection import connect
-from docrag.store.server.schema import CollectionOptions
+from docrag.store.server.key_order import KeyOrder
+from docrag.store.server.schema import HELD_BY, CollectionOptions
 from docrag.store.server.store import ServerStore
 from docrag.types import MODES, Datatype, PageRecord, SparseVector
 from tests.store.fake_qdrant import FakeQdrant, Sent
@@ -35,13 +36,15 @@ def small_record() -> PageRecord:
 
 def requests_of_a_life(version: str, datatype: Datatype) -> list[Sent]:
     """What a server of a version is sent."""
-    FakeQdrant.indexed = frozenset(KEYWORDS)
+    FakeQdrant.indexed = frozenset((*KEYWORDS, HELD_BY))
     layout = Layout.for_dims(late=3, image=2, text=2, datatype=datatype)
     with FakeQdrant(version=version) as fake:
         connection = connect(Address.parse(fake.uri))
         options = CollectionOptions("metadata.customer", 2, 2, 1)
         with ServerStore.create(connection, layout, Fingerprint({"layout": 1}), options) as store:
             store.upsert([small_record()])
+            # What a store that is connected by gRPC sends by REST.
+            KeyOrder(connection.client, store._write).restore("reports", [small_record()])
             search(store)
             read(store)
             change(store)
@@ -71,10 +74,12 @@ def read(store: ServerStore) -> None:
     store.count(PAGE)
     store.count()
     store.facet("metadata.source")
+    store.health()
 
 
 def change(store: ServerStore) -> None:
     store.set_payload({"source": "/b.pdf"}, PAGE, key="metadata")
     store.set_payload({"image_url": "http://localhost/1.jpg"}, PAGE)
+    store.set_payloads({small_record().id: {"image_url": "http://localhost/2.jpg"}})
     store.delete(PAGE)
     store.set_fingerprint(Fingerprint({"layout": 1, "text": {}}))

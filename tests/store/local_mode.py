@@ -14,12 +14,14 @@ from docrag.store.server.address import Address
 from docrag.store.server.connection import Connection, parse_version
 from docrag.store.server.read import Selection, Step, record_from_json
 from docrag.store.server.translate import query_body, to_filter
-from docrag.store.server.wire import PackedPoint
+from docrag.store.server.wire import Condition, PackedPoint
 from docrag.types import PageRecord, ScoredId, SparseVector, Vector
 
 
 class ModelWire:
     """Passes points to the client as its own models."""
+
+    keeps_order = True
 
     def __init__(self, client: QdrantClient | None) -> None:
         self._client = client
@@ -32,8 +34,16 @@ class ModelWire:
         point = models.PointStruct(id=record.id, vector=vectors, payload=dict(record.payload))
         return PackedPoint(record, point, size)
 
-    def send(self, collection: str, batch: Sequence[PackedPoint]) -> models.UpdateStatus:
-        return self._client.upsert(collection, [point.point for point in batch]).status
+    def send(
+        self, collection: str, batch: Sequence[PackedPoint], condition: Condition | None = None
+    ) -> models.UpdateStatus:
+        points = [point.point for point in batch]
+        if condition is None:
+            return self._client.upsert(collection, points).status
+        mode = models.UpdateMode.UPDATE_ONLY if condition.update_only else None
+        return self._client.upsert(
+            collection, points, update_filter=condition.matches, update_mode=mode
+        ).status
 
 
 class ModelReader:

@@ -12,7 +12,7 @@ from typing import Any
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 
-from tests.store.qdrant_openapi import ENDPOINTS, VERSIONS, file_for
+from tests.store.qdrant_openapi import DASHBOARD_ENDPOINTS, ENDPOINTS, VERSIONS, file_for
 
 MOST_BYTES = 100_000
 """Of a body that is checked: jsonschema looks at 200,000 floats a second."""
@@ -26,7 +26,7 @@ def fault_of(version: str, method: str, path: str, query: Mapping[str, str], bod
     schema = published(version)
     if schema is None or len(body) > MOST_BYTES:
         return ""
-    endpoint = next((name for name in ENDPOINTS if _matches(name, method, path)), "")
+    endpoint = next((name for name in (*ENDPOINTS, *DASHBOARD_ENDPOINTS) if _matches(name, method, path)), "")
     if not endpoint:
         return f"{method} {path}: no such endpoint"
     asked: dict[str, Any] = {"query": {name: _value(value) for name, value in query.items()}}

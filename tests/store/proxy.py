@@ -27,21 +27,26 @@ class Proxy:
 
     Args:
         port: Of the server, on this machine.
+        delay: Seconds that everything takes each way, as on a long way to the server.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, delay: float = 0) -> None:
         self.breaks: list[Break] = []
         self.broken = 0
         """Breaks that took place."""
         self.returned = 0
         """Bytes that came from the server."""
         self._to = port
+        self._delay = delay
+        self._most = 2**20 if delay else 4096
         self._carried = 0
         self._lock = threading.Lock()
         self._links: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._port = 0
         self._door: socket.socket | None = None
+        self._going = threading.Event()
+        self._going.set()
 
     @property
     def uri(self) -> str:
@@ -59,6 +64,7 @@ class Proxy:
 
     def shut(self) -> None:
         """Refuse connections, and close those that are there: the server is gone."""
+        self._going.set()
         if self._door:
             with suppress(OSError):
                 self._door.shutdown(socket.SHUT_RDWR)
@@ -66,6 +72,14 @@ class Proxy:
             self._door = None
         _close(*self._links)
         self._links.clear()
+
+    def hang(self) -> None:
+        """Take connections and bytes, and pass nothing on: the server is stopped by SIGSTOP."""
+        self._going.clear()
+
+    def go_on(self) -> None:
+        """Pass on what came meanwhile, and go on."""
+        self._going.set()
 
     def plan(self, *breaks: Break) -> None:
         """Break connections in this order, counting bytes from now on."""
@@ -93,7 +107,9 @@ class Proxy:
 
     def _carry(self, source: socket.socket, target: socket.socket, way: str) -> None:
         try:
-            while data := source.recv(4096):
+            while data := source.recv(self._most):
+                time.sleep(self._delay)
+                self._going.wait()
                 while data:
                     arrives, stall = self._share(way, len(data))
                     target.sendall(data[:arrives])

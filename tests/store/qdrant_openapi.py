@@ -26,6 +26,7 @@ ENDPOINTS = (
     "GET /collections",
     "POST /collections/aliases",
     "GET /collections/{collection_name}",
+    "GET /collections/{collection_name}/cluster",
     "PUT /collections/{collection_name}",
     "PATCH /collections/{collection_name}",
     "DELETE /collections/{collection_name}",
@@ -34,12 +35,19 @@ ENDPOINTS = (
     "POST /collections/{collection_name}/points",
     "POST /collections/{collection_name}/points/scroll",
     "POST /collections/{collection_name}/points/count",
+    "POST /collections/{collection_name}/points/batch",
     "POST /collections/{collection_name}/points/payload",
     "POST /collections/{collection_name}/points/delete",
     "POST /collections/{collection_name}/points/query/batch",
     "POST /collections/{collection_name}/facet",
 )
 """What docrag uses, and nothing else."""
+
+DASHBOARD_ENDPOINTS = (
+    "POST /collections/{collection_name}/points/query",
+    "POST /collections/{collection_name}/points/search/matrix/pairs",
+)
+"""What a person uses beyond that, with the requests of docs/qdrant-dashboard.md."""
 
 INTEGERS = {"uint": 2**64 - 1, "uint64": 2**64 - 1, "uint32": 2**32 - 1, "uint8": 2**8 - 1}
 """The largest number of a format, which TypeScript knows only as a comment."""
@@ -90,7 +98,9 @@ def typescript(source: str) -> str:
     head, _, rest = source.partition("export interface paths {")
     schemas = block(rest, "    schemas: {", "    };")
     types = re.sub(r"^        (\w+): ", r"export type \1 = ", schemas, flags=re.M)
-    requests = "".join(f'    "{name}": {{ {request(name, rest)} }};\n' for name in ENDPOINTS)
+    requests = "".join(
+        f'    "{name}": {{ {request(name, rest)} }};\n' for name in (*ENDPOINTS, *DASHBOARD_ENDPOINTS)
+    )
     return f"{head}{integers}{types}\nexport interface Requests {{\n{requests}}}\n"
 
 

@@ -17,10 +17,10 @@ import pytest
 
 from docrag.errors import InvalidRecord, StoreError
 from docrag.search import query as query_module
-from docrag.search.filters import AllOf, AnyOf, Between, Is, Not, metadata_filter
+from docrag.search.filters import AllOf, AnyOf, Between, Filter, Is, Not, metadata_filter
 from docrag.search.stages import Stages
 from docrag.store.base import Store
-from docrag.store.layout import Layout
+from docrag.store.layout import KEYWORDS, Layout
 from docrag.store.local import store as edge
 from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import store as server
@@ -233,6 +233,23 @@ def test_payload_is_set_inside_the_named_object(store: Store, record: Make):
     assert store.count(field("source", "/docs/2.pdf")) == 5
 
 
+def test_payloads_of_single_pages_are_set_in_few_requests(
+    store: Store, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server, "_UPDATES_SIZE", 4)
+    before = {found.id: found.payload for found in store.scroll()}
+    urls = {
+        record.id: {"image_url": f"http://here/{number}.jpg"} for number, record in enumerate(records[:9])
+    }
+    gone = "00000000-0000-5000-8000-000000000000"
+    store.set_payloads({gone: {"image_url": "http://here/none.jpg"}, **urls})
+    store.flush()
+    assert {found.id: found.payload for found in store.scroll()} == {
+        id: {**payload, **urls.get(id, {})} for id, payload in before.items()
+    }
+    store.set_payloads({})
+
+
 def test_delete_and_facet(store: Store):
     store.delete(DOCUMENT_3)
     assert store.count() == 25
@@ -242,11 +259,47 @@ def test_delete_and_facet(store: Store):
     assert store.count() == 25
 
 
+@pytest.mark.parametrize("key", KEYWORDS[:-1])  # the pages of these tests have no labels
+def test_every_keyword_is_counted(read_only: Store, key: str):
+    assert sum(read_only.facet(key).values()) >= 30
+
+
+def test_missing_indexes_are_made_where_none_is_missing(store: Store):
+    store.add_missing_indexes()
+    store.add_missing_indexes()
+    assert store.facet("metadata.words_from") == {"text-layer": 24, "ocr": 6}
+
+
+@pytest.mark.parametrize(
+    ("filter", "pages"),
+    [
+        ({"page_number": 3}, 6),
+        ({"page": 3, "file_name": "3.pdf"}, 1),
+        ({"words_from": "text-layer"}, 24),
+        ({"words_from": "text layer"}, 24),
+        ({"words_from": "ocr"}, 6),
+        ({"total_pages": "5", "title": "Title 3"}, 5),
+    ],
+)
+def test_filters_find_what_an_older_docrag_wrote(store: Store, record: Make, filter: Filter, pages: int):
+    assert store.count(metadata_filter(filter)) == pages
+    store.upsert([older(record(number)) for number in range(15, 20)])
+    assert store.count(metadata_filter(filter)) == pages
+
+
+def older(record: PageRecord) -> PageRecord:
+    metadata = {key: value for key, value in record.payload["metadata"].items() if key != "page_number"}
+    if metadata["words_from"] == "text-layer":
+        metadata["words_from"] = "text layer"
+    return dataclasses.replace(record, payload={**record.payload, "metadata": metadata})
+
+
 def test_the_version_tells_of_every_write_or_is_not_known(store: Store, record: Make):
     """Another machine may change a collection on a server at any time, so nothing is known of that."""
     writes: list[Callable[[], object]] = [
         lambda: store.upsert([record(50)]),
         lambda: store.set_payload({"source": "/moved.pdf"}, DOCUMENT_3, key="metadata"),
+        lambda: store.set_payloads({record(0).id: {"image_url": "http://here/0.jpg"}}),
         lambda: store.delete(DOCUMENT_3),
     ]
     versions = [store.version()]

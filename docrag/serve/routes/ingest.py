@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Header, Request, Response, UploadFile
 from fastapi import Path as PathParameter
@@ -98,9 +98,14 @@ async def stream_job_events(
 
 
 @router.delete("/documents/{document_id}")
-def remove_document(request: Request, document_id: DocumentId) -> dict[str, int]:
-    """Remove a document from the index. Its file is deleted only if it was uploaded."""
-    return {"pages": request.app.state.jobs.remove_document(document_id)}
+def remove_document(request: Request, document_id: DocumentId) -> dict[str, Any]:
+    """Remove a document from the index. Its file is deleted only if it was uploaded.
+
+    Pages that other machines hold in the same collection stay; `held_by` then names these machines.
+    """
+    removal = request.app.state.jobs.remove_document(document_id)
+    held = {"held_by": removal.held_by, "error": removal.reason} if removal.held_by else {}
+    return {"pages": removal.pages, **held}
 
 
 @read_only_router.post("/ingest")

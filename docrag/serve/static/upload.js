@@ -36,7 +36,7 @@ function watch(job) {
     if (known) showProgress(`Reading ${file}: ${pages} of ${known} pages`, pages / known);
     else showProgress("Checking the files");
   });
-  on("waiting", (writer) => showProgress(`Waiting for ${writer.for}, which is changing the index`));
+  on("waiting", (other) => showProgress(`Waiting for ${other.for}, which ${other.because ?? "is changing the index"}`));
   on("file", (report) => find("#done").append(resultRow(report)));
   on("end", ({ state, summary, error }) => {
     events.close();
@@ -65,7 +65,9 @@ function showProgress(text, share) {
   else find("#meter").value = share;
 }
 
-const STATUS_TEXT = { added: "added", updated: "updated", unchanged: "already indexed", failed: "failed" };
+const STATUS_TEXT = {
+  added: "added", updated: "updated", adopted: "already indexed", unchanged: "already indexed", failed: "failed",
+};
 
 function resultRow({ file, status, pages, error, hint }) {
   const row = document.createElement("li");

@@ -6,7 +6,7 @@ import gc
 import os
 import shutil
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import starmap
 from pathlib import Path
@@ -23,7 +23,7 @@ from docrag.errors import (
     StorageFull,
     StoreError,
 )
-from docrag.store.layout import Layout, VectorSpec
+from docrag.store.layout import INTEGERS, KEYWORDS, Layout, VectorSpec
 from docrag.types import PATCHES, PageRecord, SparseVector, Vector
 
 RESERVE = 64 * 2**20
@@ -36,28 +36,31 @@ _NO_INDEXING_KB = 2**40
 """A segment size that is never reached, so that no HNSW index is built."""
 
 
-def create(path: Path, layout: Layout, keywords: Sequence[str], integers: Sequence[str]) -> None:
+PAYLOAD_INDEXES: Mapping[str, edge.PayloadSchemaType] = {
+    **dict.fromkeys(KEYWORDS, edge.PayloadSchemaType.Keyword),
+    **dict.fromkeys(INTEGERS, edge.PayloadSchemaType.Integer),
+}
+"""The payload fields with an index, and its kind."""
+
+
+def create(path: Path, layout: Layout) -> None:
     """Create an empty shard with payload indexes; the folder appears only once it is complete.
 
     Args:
         path: Where the shard is created.
         layout: Its vectors.
-        keywords: Payload fields with text to index.
-        integers: Payload fields with numbers to index.
 
     Raises:
         StorageFull: The disk is full.
     """
     require_space(path.parent, 0)
     temporary = path.with_name(f".{path.name}.draft")
-    indexes = [(key, edge.PayloadSchemaType.Keyword) for key in keywords]
-    indexes += [(key, edge.PayloadSchemaType.Integer) for key in integers]
     with docrag_errors(path):
         if temporary.exists():  # of a process that was killed here
             shutil.rmtree(temporary)
         temporary.mkdir()
         shard = edge.EdgeShard.create(str(temporary), config(layout))
-        for key, schema in indexes:
+        for key, schema in PAYLOAD_INDEXES.items():
             shard.update(edge.UpdateOperation.create_field_index(key, schema))
         shard.flush()
         shard.close()

@@ -67,6 +67,14 @@ class ReadOnlyStore(EdgeStore, ForkAware):
         """
         raise self._refusal()
 
+    def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuse to write.
+
+        Raises:
+            StoreError: Always.
+        """
+        raise self._refusal()
+
     def delete(self, filter: PayloadFilter) -> None:
         """Refuse to write.
 
@@ -76,6 +84,14 @@ class ReadOnlyStore(EdgeStore, ForkAware):
         raise self._refusal()
 
     def optimize(self) -> None:
+        """Refuse to write.
+
+        Raises:
+            StoreError: Always.
+        """
+        raise self._refusal()
+
+    def add_missing_indexes(self) -> None:
         """Refuse to write.
 
         Raises:

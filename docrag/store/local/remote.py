@@ -9,7 +9,7 @@ from typing import Any
 
 from docrag.common.rpc.client import Client, RpcConnection
 from docrag.common.rpc.codec import Json
-from docrag.errors import IndexMismatch, IndexNotFound, StoreError
+from docrag.errors import IndexMismatch, IndexNotFound, IndexReplaced, StoreError
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local.process import EngineProcess
 from docrag.store.local.scroll import scroll_in_steps
@@ -116,6 +116,11 @@ class RemoteStore:
         self._unflushed = True
         self._client.call("set_payload", Json(dict(values)), filter, key)
 
+    def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set payload values on single records, by page id."""
+        self._unflushed = True
+        self._client.call("set_payloads", Json({id: dict(payload) for id, payload in values.items()}))
+
     def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match."""
         self._unflushed = True
@@ -134,6 +139,10 @@ class RemoteStore:
     def optimize(self) -> None:
         """Free the space of removed and replaced pages, once they are a fifth of the index."""
         self._client.call("optimize")
+
+    def add_missing_indexes(self) -> None:
+        """Make the payload indexes that an older docrag did not make."""
+        self._client.call("add_missing_indexes")
 
     def version(self) -> Hashable:
         """Return a value that changes whenever any process may have changed the records."""
@@ -171,7 +180,7 @@ class RemoteStore:
             if not self._was_open:
                 raise
             hint = f"open it again; {error.message}"
-            raise IndexMismatch(f"{self.path} was migrated after it was opened", hint) from error
+            raise IndexReplaced(f"{self.path} was migrated after it was opened", hint) from error
         except BaseException:
             connection.close()
             raise

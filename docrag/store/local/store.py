@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,13 @@ import qdrant_edge as edge
 
 from docrag.common.files import FolderLock
 from docrag.errors import StoreError
-from docrag.store.layout import INTEGERS, KEYWORDS, Layout, validate_record
+from docrag.store.layout import Layout, validate_record
 from docrag.store.local import engine, translate
 from docrag.store.local.cache import PackedRecord, ReadKey, RecordCache
 from docrag.store.local.scroll import scroll_in_steps
 from docrag.store.local.snapshot import disk_bytes
 from docrag.store.local.wire import ids_in, with_records
-from docrag.store.requests import PayloadFilter, QueryRequest
+from docrag.store.requests import HasId, PayloadFilter, QueryRequest
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class EdgeStore:
             raise StoreError(f"{path} exists already", "open it, or choose another folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         with FolderLock(path):
-            engine.create(path, layout, KEYWORDS, INTEGERS)
+            engine.create(path, layout)
         logger.info("created an index in %s", path)
         return cls.open(path, layout)
 
@@ -218,6 +219,13 @@ class EdgeStore:
         condition = translate.to_filter(filter)
         self._update(edge.UpdateOperation.set_payload_by_filter(condition, dict(values), key))
 
+    def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set payload values on single records, by page id."""
+        for page_id, payload in values.items():
+            # By a filter, because the engine refuses ids that are not there.
+            page = translate.to_filter(PayloadFilter(must=(HasId((page_id,)),)))
+            self._update(edge.UpdateOperation.set_payload_by_filter(page, dict(payload)), [page_id])
+
     def delete(self, filter: PayloadFilter) -> None:
         """Remove the records that match; `optimize` frees their space."""
         self._update(edge.UpdateOperation.delete_points_by_filter(translate.to_filter(filter)))
@@ -265,6 +273,20 @@ class EdgeStore:
         if changed:
             logger.info("optimised %s, %d MiB before", self.path, size >> 20)
             self._renew()
+
+    def add_missing_indexes(self) -> None:
+        """Make the payload indexes that an older docrag did not make."""
+        with self._open_shard() as shard:
+            existing = shard.info().payload_schema
+        missing = {key: kind for key, kind in engine.PAYLOAD_INDEXES.items() if key not in existing}
+        if not missing:
+            return
+        started = time.perf_counter()
+        for key, kind in missing.items():
+            self._update(edge.UpdateOperation.create_field_index(key, kind), [])
+        self.flush()
+        seconds = time.perf_counter() - started
+        logger.info("made payload indexes in %s for %s in %.1f s", self.path, ", ".join(missing), seconds)
 
     def close(self) -> None:
         """Wait for running calls, then flush and close the index; closing twice is harmless.

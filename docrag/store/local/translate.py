@@ -30,6 +30,7 @@ def to_query(source: QueryRequest) -> edge.QueryRequest:
         filter=to_filter(source.filter),
         params=_to_params(source),
         limit=source.limit,
+        offset=source.offset,
         with_payload=False,
         with_vector=False,
     )
@@ -65,7 +66,7 @@ def to_filter(source: PayloadFilter | None) -> edge.Filter | None:
 def _to_prefetches(sources: Sequence[Prefetch]) -> list[edge.Prefetch]:
     return [
         edge.Prefetch(
-            query=_to_nearest(source.vector, source.using),
+            query=None if source.vector is None else _to_nearest(source.vector, source.using),
             prefetches=_to_prefetches(source.prefetch),
             filter=to_filter(source.filter),
             params=None,

@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc  # type: ignore[import-untyped]
@@ -16,15 +17,14 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential,
-    wait_random,
 )
 
 from docrag.common.http import checked_key
-from docrag.errors import ServerRefused, ServerUnreachable
+from docrag.common.time_limit import is_patient, may_try_again, seconds_left, time_limit
+from docrag.errors import ServerRefused, ServerUnreachable, StorageFull
 from docrag.store.server.address import GRPC_PORT, REST_PORT, Address
 from docrag.store.server.failures import CLIENT_ERRORS, NOT_FOUND, Failure, failure_of
+from docrag.store.server.nodes import Nodes, NodesChannel
 from docrag.store.server.schema import version_text
 from docrag.store.server.tls import TrustedCertificates
 from docrag.store.server.wire import GrpcWire, JsonWire, Wire
@@ -32,14 +32,21 @@ from docrag.store.server.wire import GrpcWire, JsonWire, Wire
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 60
-"""Seconds for one request; the client's default of 5 is too short for 8 MiB, or a query from a cold disk."""
-TRIES = 6
-"""How often a request is sent at most; the waits between are about 0.5, 1, 2, 4 and 8 seconds, which is
-enough for a restart of the server."""
+"""Seconds for one try; the client's default of 5 is too short for 8 MiB, or a query from a cold disk."""
+READ_TIMEOUT = 30.0
+"""Seconds for a request that changes nothing with all its tries; the default of `server_timeout`."""
+WRITE_TIMEOUT = 300.0
+"""Seconds for any other request with all its tries; the default of `server_write_timeout`."""
+TRIES = 8
+"""How often a request is sent at most that the server answers with an error; the waits between are about 0.5,
+1, 2, 4, 8, 16 and 30 seconds. A server that does not answer may be restarting, and is asked again until the
+time of the request is over."""
 FIRST_TRIES = 2
 """How often the first request of a connection is sent, so that a wrong address is reported soon."""
 MAX_RETRY_AFTER = 60.0
 """The longest wait in seconds that a server can ask for; a longer one is an error."""
+_LONGEST_WAIT = 30.0
+"""The longest wait in seconds between two tries, unless the server asks for another one."""
 GRPC_PROBE_TIMEOUT = 2.0
 """Seconds that gRPC may take to answer before REST is used instead."""
 
@@ -67,10 +74,12 @@ class _Temporary(Exception):
     Args:
         error: What to raise after the last try.
         retry_after: Seconds to wait, if the server named them.
+        is_away: Whether there was no answer.
     """
 
-    def __init__(self, error: ServerUnreachable, retry_after: float | None) -> None:
+    def __init__(self, error: ServerUnreachable, retry_after: float | None, *, is_away: bool) -> None:
         super().__init__(str(error))
+        self.is_away = is_away
         self.error = error
         self.retry_after = retry_after
 
@@ -85,6 +94,9 @@ class Connection:
         version: The server's version, major and minor.
         secret: The API key, which is removed from errors.
         sleep: How to wait between tries; tests pass another function.
+        nodes: The machines of the address, to which the client's requests are directed.
+        read_timeout: Seconds for `read`, all tries together.
+        write_timeout: Seconds for `call`, all tries together.
     """
 
     def __init__(
@@ -95,6 +107,10 @@ class Connection:
         version: Version = OLDEST,
         secret: str = "",
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        nodes: Nodes | None = None,
+        read_timeout: float = READ_TIMEOUT,
+        write_timeout: float = WRITE_TIMEOUT,
     ) -> None:
         self.address = address
         self.client = client
@@ -102,22 +118,55 @@ class Connection:
         self.version = version
         self._secret = secret
         self._sleep = sleep
+        self._nodes = nodes or Nodes(address)
+        self._read_timeout = read_timeout
+        self._write_timeout = write_timeout
 
-    def call(self, do: Callable[[], Result], *, tries: int = TRIES) -> Result:
-        """Return what `do` returns; try again after lost connections, timeouts, status 429 and 5xx.
+    def call(self, do: Callable[[], Result], *, tries: int | None = None) -> Result:
+        """Return what `do` returns; try again after lost connections, timeouts, status 408, 429 and 5xx.
+
+        All tries together take `write_timeout` at most, and less under a `time_limit`. If the address names
+        several machines, the others are tried at once.
 
         Args:
             do: Calls the client. It may be repeated although it succeeded, if the answer was lost.
-            tries: How often to call it at most.
+            tries: How often to call it at most, on each machine. By default `TRIES`, and without limit while
+                there is no answer.
 
         Raises:
             ServerUnreachable: No try succeeded.
             ServerRefused: The server refused the request.
+            StorageFull: The server's disk is full.
         """
+        with time_limit(self._write_timeout):
+            return self._call(do, tries)
+
+    def read(self, do: Callable[[], Result], *, tries: int | None = None) -> Result:
+        """Do the same as `call` for a request that changes nothing, within `read_timeout`.
+
+        Work that is marked by `patience` waits as long as for `call`.
+        """
+        with time_limit(self._write_timeout if is_patient() else self._read_timeout):
+            return self._call(do, tries)
+
+    def info(self, collection: str) -> models.CollectionInfo | None:
+        """Return the server's description of a collection or alias; None if there is none."""
+        try:
+            return self.read(lambda: self.client.get_collection(collection))
+        except ServerRefused as refused:
+            if refused.status == NOT_FOUND:
+                return None
+            raise
+
+    def close(self) -> None:
+        """Close the client's connections."""
+        self.client.close()
+
+    def _call(self, do: Callable[[], Result], tries: int | None) -> Result:
         retrying = Retrying(
             sleep=self._sleep,
-            stop=stop_after_attempt(tries),
-            wait=_wait_seconds,
+            stop=partial(self._should_give_up, tries),
+            wait=self._wait_seconds,
             before_sleep=_log_retry,
             retry=retry_if_exception_type(_Temporary),
             reraise=True,
@@ -128,24 +177,25 @@ class Connection:
             raise failed.error from failed.__cause__
         return result
 
-    def info(self, collection: str) -> models.CollectionInfo | None:
-        """Return the server's description of a collection or alias; None if there is none."""
-        try:
-            return self.call(lambda: self.client.get_collection(collection))
-        except ServerRefused as refused:
-            if refused.status == NOT_FOUND:
-                return None
-            raise
-
-    def close(self) -> None:
-        """Close the client's connections."""
-        self.client.close()
+    def _should_give_up(self, tries: int | None, state: RetryCallState) -> bool:
+        """Whether a request that failed is not made again."""
+        if not may_try_again(state.upcoming_sleep):
+            return True
+        if tries is None and _failure_in(state).is_away:
+            return state.idle_for + state.upcoming_sleep > self._write_timeout
+        return state.attempt_number >= (tries or TRIES) * len(self._nodes)
 
     def _once(self, do: Callable[[], Result]) -> Result:
+        if seconds_left() <= 0:
+            raise self._to_error(Failure.no_time())
+        node = self._nodes.number
         try:
             return do()
         except CLIENT_ERRORS as error:
-            raise self._to_error(failure_of(error)) from error
+            failure = failure_of(error)
+            if failure.machine_failed:
+                self._nodes.move_on(node)
+            raise self._to_error(failure) from error
 
     def _to_error(self, failure: Failure) -> Exception:
         detail = failure.message.replace(self._secret, "***") if self._secret else failure.message
@@ -153,12 +203,23 @@ class Connection:
         message = f"{self.address.url}{answered}: {detail}"
         if failure.tls_failed:
             return ServerUnreachable(message, failure.hint)
+        if failure.disk_full:
+            return StorageFull(message, failure.hint)
         if not failure.temporary:
             return ServerRefused(message, failure.hint, failure.status)
         if failure.retry_after is not None and failure.retry_after > MAX_RETRY_AFTER:
             hint = f"the server asks to wait {failure.retry_after:.0f} seconds before the next request"
             return ServerUnreachable(message, hint)
-        return _Temporary(ServerUnreachable(message, failure.hint), failure.retry_after)
+        is_away = not failure.answered
+        return _Temporary(ServerUnreachable(message, failure.hint), failure.retry_after, is_away=is_away)
+
+    def _wait_seconds(self, state: RetryCallState) -> float:
+        """Return the seconds until the next try: none while another machine has not been tried."""
+        retry_after = _failure_in(state).retry_after
+        if retry_after is not None:
+            return retry_after + random.uniform(0, 1)
+        rounds, machine = divmod(state.attempt_number, len(self._nodes))
+        return 0.0 if machine else min(0.5 * 2 ** (rounds - 1), _LONGEST_WAIT) + random.uniform(0, 0.5)
 
 
 def connect(
@@ -169,20 +230,25 @@ def connect(
     grpc_port: int | None = None,
     ca_file: str = "",
     timeout: int = TIMEOUT,
+    read_timeout: float = READ_TIMEOUT,
+    write_timeout: float = WRITE_TIMEOUT,
     sleep: Callable[[float], None] = time.sleep,
     **http: Any,
 ) -> Connection:
     """Connect to a server and ask for its version.
 
     Args:
-        address: The address of the collection, which need not exist.
+        address: The address of the collection, which need not exist. If it names several machines, the first
+            that answers is taken, and another one when that does not answer any more.
         api_key: The server's API key; empty if it needs none.
         prefer_grpc: Whether to use gRPC if it answers: it sends half the bytes, and no numbers as text.
-        grpc_port: The port of gRPC. By default it is 6334 if the address has port 6333; beside another port
-            gRPC is not tried, since a different server might answer.
+        grpc_port: The port of gRPC. By default it is 6334 if the address has port 6333; beside another port,
+            and behind a path, gRPC is not tried, since a different server might answer.
         ca_file: Certificates (PEM) to trust with https, for REST and gRPC; by default those in the file that
             SSL_CERT_FILE names, else those that httpx and gRPC trust by themselves.
-        timeout: Seconds for one request.
+        timeout: Seconds for one try.
+        read_timeout: Seconds for a request that changes nothing, all tries together.
+        write_timeout: Seconds for any other request, all tries together.
         sleep: How to wait between tries; tests pass another function.
         http: Arguments for httpx, such as `transport`.
 
@@ -193,41 +259,86 @@ def connect(
     """
     api_key = checked_key(api_key)
     certificates = TrustedCertificates.read(ca_file) if address.secure else TrustedCertificates()
-    default_grpc_port = GRPC_PORT if address.port == REST_PORT else 0
-    port = grpc_port or default_grpc_port
+    port = grpc_port or _usual_grpc_port(address)
+    nodes = Nodes(address)
+    grpc_options = {**CHANNEL_OPTIONS, **certificates.grpc_options}
 
     def make_client(with_grpc: bool) -> QdrantClient:
         return QdrantClient(
-            url=address.url,
+            url=address.nodes[0].url,
             grpc_port=port or GRPC_PORT,
             prefer_grpc=with_grpc,
             timeout=timeout,
             # Not as `api_key`: the client would then warn about http even on this machine.
             headers={"api-key": api_key} if api_key else None,
             check_compatibility=False,
-            grpc_options={**CHANNEL_OPTIONS, **certificates.grpc_options},
+            grpc_options=dict(grpc_options),  # the client adds to it
+            event_hooks={"request": [nodes.direct]},
             **{**certificates.rest_options, **http},
         )
 
     client = make_client(with_grpc=False)
-    connection = Connection(address, client, JsonWire(client), secret=api_key, sleep=sleep)
+    connection = Connection(
+        address,
+        client,
+        JsonWire(client),
+        secret=api_key,
+        sleep=sleep,
+        nodes=nodes,
+        read_timeout=read_timeout,
+        write_timeout=write_timeout,
+    )
     try:
         connection.version = _server_version(connection)
         # REST comes first: gRPC does not say what is wrong with an address or a certificate.
-        if prefer_grpc and port and _grpc_answers(address, api_key, port, certificates):
+        if prefer_grpc and port and _grpc_answers(nodes.current, api_key, port, certificates):
             connection.close()
             connection.client = make_client(with_grpc=True)
+            _use_channels(connection.client, nodes, address, port, api_key, grpc_options)
             connection.wire = GrpcWire(connection.client, timeout)
     except BaseException:
         connection.close()
         raise
     logger.info(
         "connected to %s by %s: Qdrant %s",
-        address.url,
+        nodes.current.url,
         "gRPC" if isinstance(connection.wire, GrpcWire) else "REST",
         version_text(connection.version),
     )
     return connection
+
+
+def _usual_grpc_port(address: Address) -> int:
+    """The port of gRPC where none is given; 0 if it is not to be tried."""
+    is_plain = not address.prefix and all(node.port == REST_PORT for node in address.nodes)
+    return GRPC_PORT if is_plain else 0
+
+
+def _use_channels(
+    client: QdrantClient,
+    nodes: Nodes,
+    address: Address,
+    port: int,
+    api_key: str,
+    options: dict[str, Any],
+) -> None:
+    """Let a client make its calls by gRPC on channels to all machines, within the time that is left.
+
+    The client offers no other way to set the time of a single call than an argument of each method.
+    """
+    remote: Any = client._client
+    metadata = [("api-key", api_key)] if api_key else []
+    remote._grpc_channel_pool = [
+        NodesChannel(
+            [get_channel(_grpc_host(node), port, node.secure, metadata, options) for node in address.nodes],
+            nodes,
+        )
+        for _ in range(remote._get_grpc_pool_size())
+    ]
+
+
+def _grpc_host(node: Address) -> str:
+    return f"[{node.host}]" if ":" in node.host else node.host
 
 
 def parse_version(version: str) -> Version:
@@ -242,7 +353,7 @@ def parse_version(version: str) -> Version:
 
 def _server_version(connection: Connection) -> Version:
     url = connection.address.url
-    server = connection.call(connection.client.http.service_api.root, tries=FIRST_TRIES)
+    server = connection.read(connection.client.http.service_api.root, tries=FIRST_TRIES)
     try:
         version = parse_version(server.version)
     except ValueError as error:
@@ -258,7 +369,7 @@ def _server_version(connection: Connection) -> Version:
 def _grpc_answers(address: Address, api_key: str, port: int, certificates: TrustedCertificates) -> bool:
     """Whether Qdrant answers by gRPC in time; firewalls and proxies often let only REST through."""
     metadata = [("api-key", api_key)] if api_key else []
-    host = f"[{address.host}]" if ":" in address.host else address.host
+    host = _grpc_host(address)
     options = {**CHANNEL_OPTIONS, **certificates.grpc_options}
     channel = get_channel(host, port, address.secure, metadata, options)
     try:
@@ -272,18 +383,10 @@ def _grpc_answers(address: Address, api_key: str, port: int, certificates: Trust
     return True
 
 
-_exponential = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 0.5)
-
-
 def _failure_in(state: RetryCallState) -> _Temporary:
     failed = state.outcome.exception() if state.outcome else None
     assert isinstance(failed, _Temporary)
     return failed
-
-
-def _wait_seconds(state: RetryCallState) -> float:
-    retry_after = _failure_in(state).retry_after
-    return _exponential(state) if retry_after is None else retry_after + random.uniform(0, 1)
 
 
 def _log_retry(state: RetryCallState) -> None:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc  # type: ignore[import-untyped]
 import httpx
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from docrag.store.server.refusals import REQUEST_OVER_RATE, TOO_OLD, refusal_hint
+
 Error = TypeVar("Error", bound=BaseException)
 
-BUSY = 429
-TOO_LARGE = 413
+BAD_REQUEST = 400
+FORBIDDEN = 403
 NOT_FOUND = 404
+NOT_SUPPORTED = 405
+TIMED_OUT = 408
+TOO_LARGE = 413
+BUSY = 429
+INSUFFICIENT_STORAGE = 507
 
 # Reasons that are no HTTP status: no answer, an answer that is not Qdrant's, and a certificate that is not
 # trusted, made for another host name or out of date, or a server that does not speak TLS.
@@ -39,15 +47,30 @@ HINTS: Mapping[int, str] = {
     WRONG_NAME: "write the address with the name that the certificate was made for",
     EXPIRED: "renew the server's certificate, or set the clock of this machine",
     NO_TLS: "if the server speaks plain http there, write http:// in the address",
-    400: "the server's version may be too old: docrag is tested with 1.19 and later",
+    BAD_REQUEST: "the server does not accept this request; its log may say more",
     401: "give the server's key as DOCRAG_API_KEY",
-    403: "the key does not allow this: give one that may write as DOCRAG_API_KEY",
+    FORBIDDEN: "the key does not allow this: give one that does as DOCRAG_API_KEY",
     NOT_FOUND: "check the address and the name of the collection",
-    TOO_LARGE: "raise service.max_request_size_mb of the server, or keep fewer patches",
+    NOT_SUPPORTED: TOO_OLD,
+    TOO_LARGE: "use gRPC, which has no such limit (DOCRAG_GRPC_PORT), or raise the limit: "
+    "service.max_request_size_mb of the server, or that of a proxy before it",
     BUSY: "the server is overloaded, or a limit of its own is reached: send fewer requests, or try later",
-    507: "the server's disk is full: free some space there",
+    INSUFFICIENT_STORAGE: "free some space on the server's disk, and run the same again",
 }
 """What to try, by HTTP status or reason."""
+
+_HINTS_BY_WORDS: Mapping[str, str] = {
+    "too many open files": "allow the server more open files, for example with ulimit -n 65535",
+    "out of memory": "give the server more memory, or close collections that nobody needs",
+    "recovery mode": "the server is in recovery mode: see its log, mend what it names and start it again",
+    "read-only": "the server's disk is mounted read-only, or failing: see the server's log",
+    "wal error": "the server cannot write its log of changes: see its own log, and check its disk",
+    "replica": "not enough replicas are active: docrag status tells which, start their machines again",
+}
+"""What to try when the server answers with 500 and these words, in lower case."""
+
+_FULL = re.compile(r"no space left on device|disk quota exceeded|os error 28\b", re.IGNORECASE)
+"""How Qdrant says, with status 500, that the disk is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +82,11 @@ class Failure:
     message: str
     retry_after: float | None = None
     """Seconds to wait before the next request, if the server named them."""
+
+    @classmethod
+    def no_time(cls) -> Self:
+        """The time for a request is over."""
+        return cls(NO_ANSWER, "no answer in time")
 
     @property
     def answered(self) -> bool:
@@ -73,13 +101,34 @@ class Failure:
     @property
     def temporary(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.status in (NO_ANSWER, BUSY) or self.status >= 500
+        if REQUEST_OVER_RATE in self.message:
+            return False
+        return self.status in (NO_ANSWER, BUSY) or self.machine_failed
+
+    @property
+    def machine_failed(self) -> bool:
+        """Whether another machine of the cluster might answer better."""
+        return self.status in (NO_ANSWER, TIMED_OUT) or self.status >= 500
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether the server's disk is full, which no retry changes."""
+        is_full = self.status >= 500 and _FULL.search(self.message) is not None
+        return is_full or self.status == INSUFFICIENT_STORAGE
 
     @property
     def hint(self) -> str:
         """What to try; empty if there is no advice."""
+        if self.disk_full:
+            return HINTS[INSUFFICIENT_STORAGE]
+        if self.status >= 500:
+            said = self.message.lower()
+            for words, hint in _HINTS_BY_WORDS.items():
+                if words in said:
+                    return hint
         default = "see the server's log, and try again later" if self.status >= 500 else ""
-        return HINTS.get(self.status, default)
+        known = refusal_hint(self.message) if self.answered else ""
+        return known or HINTS.get(self.status, default)
 
 
 def failure_of(error: Exception) -> Failure:
@@ -118,7 +167,7 @@ def _read_transport_error(error: ResponseHandlingException) -> Failure:
         return Failure(NO_ANSWER, "no connection")
     if isinstance(source, httpx.TimeoutException):
         return Failure(NO_ANSWER, "no answer in time")
-    message = shorten(str(source)) or type(source).__name__
+    message = _plain_words(shorten(str(source))) or type(source).__name__
     return Failure(NO_ANSWER if isinstance(source, httpx.TransportError) else NOT_QDRANT, message)
 
 
@@ -142,6 +191,37 @@ def _find_cause(error: BaseException | None, kind: type[Error]) -> Error | None:
     return error
 
 
+_PLAIN_WORDS: Mapping[str, str] = {
+    "connection refused": "the connection was refused",
+    "no route to host": "there is no way to the host",
+    "network is unreachable": "there is no way to the host",
+    "host is unreachable": "there is no way to the host",
+    "name or service not known": "the name of the host is not known",
+    "name resolution": "the name of the host is not known",
+    "dns resolution failed": "the name of the host is not known",
+    "domain name not found": "the name of the host is not known",
+    "connection timed out": "no connection",
+    "timeout occurred": "no connection",
+    "failed to connect": "no connection",
+    "handshak": "no encrypted connection",
+    "socket closed": "the connection was lost",
+    "connection reset": "the connection was lost",
+    "broken pipe": "the connection was lost",
+    "goaway": "the connection was lost",
+    "server disconnected": "the connection was lost",
+    "peer closed connection": "the connection was lost",
+    "keepalive": "the connection was lost",
+}
+"""What the libraries of gRPC and REST say about connections, in lower case, and plain words for it: their
+texts name inner addresses and numbers of system errors."""
+
+
+def _plain_words(text: str) -> str:
+    """Return what a library says about a connection in plain words; other texts are left as they are."""
+    lower = text.lower()
+    return next((plain for words, plain in _PLAIN_WORDS.items() if words in lower), text)
+
+
 _CODES: Mapping[Any, int] = {
     grpc.StatusCode.UNAVAILABLE: NO_ANSWER,
     grpc.StatusCode.DEADLINE_EXCEEDED: NO_ANSWER,
@@ -153,7 +233,7 @@ _CODES: Mapping[Any, int] = {
     grpc.StatusCode.ALREADY_EXISTS: 409,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.UNIMPLEMENTED: 400,
+    grpc.StatusCode.UNIMPLEMENTED: NOT_SUPPORTED,
 }
 
 
@@ -161,6 +241,12 @@ def _read_grpc_error(error: Any) -> Failure:
     message = shorten(error.details() or str(error.code()))
     if "larger than max" in message:  # from a proxy that speaks gRPC, as RESOURCE_EXHAUSTED
         return Failure(TOO_LARGE, message)
+    if message.startswith("Insufficient storage"):  # shares RESOURCE_EXHAUSTED with rate limits
+        return Failure(INSUFFICIENT_STORAGE, message)
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Failure.no_time()
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        message = _plain_words(message)
     return Failure(_CODES.get(error.code(), 500), message)
 
 

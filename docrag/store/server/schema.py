@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from qdrant_client import models
 
 from docrag.errors import IndexMismatch, ServerRefused, SettingsError, StoreError
-from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout, VectorSpec
+from docrag.store.layout import INTEGERS, KEYWORDS, TEXTS, Fingerprint, Layout, VectorSpec
+from docrag.store.payload import HELD_BY as HELD_BY
 from docrag.types import PATCHES, Datatype
 
-SINCE: Mapping[str, tuple[int, int]] = {"memory": (1, 19), "turbo4": (1, 19), "turbo8": (1, 20)}
+SINCE: Mapping[str, tuple[int, int]] = {
+    "update_mode": (1, 17),
+    "memory": (1, 19),
+    "turbo4": (1, 19),
+    "turbo8": (1, 20),
+}
 """The server version that introduced each feature."""
 
 METADATA = "docrag"
 """The key under which docrag writes into the collection's metadata."""
-HELD_BY = "held_by"
-"""The payload field that lists the machines whose manifests hold a page."""
+IDENTITY = "docrag_id"
+"""The key under which the collection's id is in its metadata; see `docrag.store.identity`."""
+_FINGERPRINT = "fingerprint"
+_NULLS = "fingerprint_nulls"
+"""The paths of the fingerprint's fields that are null."""
+TEXT = "page_content"
+"""The payload field with an index of words, so that `page_content:catering` finds pages in the dashboard."""
 _FOREIGN = "name another collection in --index; docrag creates it when something is ingested"
 
 
@@ -27,11 +38,13 @@ class CollectionOptions:
     """Options that a collection gets when it is created, and that cannot be changed afterwards."""
 
     tenant: str = ""
-    """A payload field, such as metadata.customer, that every query filters by; pages with the same value are
+    """A payload field, such as metadata.file_name, that every query filters by; pages with the same value are
     then stored and linked together."""
     shard_number: int | None = None
     replication_factor: int | None = None
     write_consistency_factor: int | None = None
+    identity: str = field(default="", compare=False)
+    """The id of the collection, which a migration carries over; none if it is empty."""
 
     def with_defaults(self, defaults: CollectionOptions) -> CollectionOptions:
         """Return these options, with those that are not set taken from others."""
@@ -80,31 +93,52 @@ def collection_settings(
         },
         # HNSW links across tenants would be of no use: every query stays within one tenant.
         "hnsw_config": models.HnswConfigDiff(m=0, payload_m=16) if options.tenant else None,
-        "shard_number": options.shard_number,
+        # By default a cluster makes one shard for each node. Qdrant counts how rare a term is within a shard,
+        # so the pages of a small collection would be ranked by where they happen to be stored.
+        "shard_number": options.shard_number or 1,
         "replication_factor": options.replication_factor,
         "write_consistency_factor": options.write_consistency_factor,
-        "metadata": fingerprint_metadata(fingerprint),
+        "metadata": {**fingerprint_metadata(fingerprint), **identity_metadata(options.identity)},
     }
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def require_tenant(tenant: str, fingerprint: Fingerprint) -> None:
+    """Refuse a tenant by which no search could ever filter.
+
+    Args:
+        tenant: The payload field; empty for none.
+        fingerprint: Of the collection. The texts of a vector store have any metadata, pages only their own.
+
+    Raises:
+        SettingsError: No page has the field, or it holds numbers.
+    """
+    if not tenant or tenant in KEYWORDS or fingerprint.values.get("layout") == TEXTS:
+        return
+    hint = f"choose one of {', '.join(KEYWORDS)}, or leave tenant out"
+    if tenant in (*INTEGERS, "metadata.width", "metadata.height"):
+        raise SettingsError(f"{tenant} is a number and cannot be the tenant", hint)
+    raise SettingsError(f"no page has a field {tenant}, so it cannot be the tenant", hint)
 
 
 def payload_indexes(options: CollectionOptions) -> Iterator[tuple[str, Any]]:
     """Yield the payload fields to index, and how.
 
-    The indexes are created before pages are written; a later one would have to read all pages again.
-
-    Raises:
-        SettingsError: The tenant is a field of numbers.
+    Filters and facets by these fields are quick, and are the only ones that a collection in strict mode
+    allows.
     """
     for key in (*KEYWORDS, HELD_BY):
         if key != options.tenant:
             yield key, models.PayloadSchemaType.KEYWORD
     for key in INTEGERS:
-        if key == options.tenant:
-            raise SettingsError(
-                f"{key} is a number and cannot be the tenant", "choose a field that holds text"
-            )
-        yield key, models.PayloadSchemaType.INTEGER
+        if key != options.tenant:
+            yield key, models.PayloadSchemaType.INTEGER
+    yield (
+        TEXT,
+        models.TextIndexParams(
+            type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WORD, lowercase=True
+        ),
+    )
     if options.tenant:
         kind = models.KeywordIndexType.KEYWORD
         yield options.tenant, models.KeywordIndexParams(type=kind, is_tenant=True)
@@ -115,13 +149,53 @@ def read_options(info: models.CollectionInfo) -> CollectionOptions:
     params = info.config.params
     tenants = (key for key, field in info.payload_schema.items() if getattr(field.params, "is_tenant", False))
     return CollectionOptions(
-        next(tenants, ""), params.shard_number, params.replication_factor, params.write_consistency_factor
+        next(tenants, ""),
+        params.shard_number,
+        params.replication_factor,
+        params.write_consistency_factor,
+        read_identity(info),
     )
 
 
-def fingerprint_metadata(fingerprint: Fingerprint) -> dict[str, Any]:
-    """Return the metadata of a collection. The fingerprint is text, because the client drops null values."""
-    return {METADATA: {"fingerprint": fingerprint.to_json()}}
+def identity_metadata(identity: str) -> dict[str, Any]:
+    """Return the part of a collection's metadata that holds its id; empty if it has none.
+
+    It has a key of its own, since the server replaces metadata key by key.
+    """
+    return {IDENTITY: identity} if identity else {}
+
+
+def read_identity(info: models.CollectionInfo) -> str:
+    """Return the id of a collection; empty if an older docrag created it, which gave none."""
+    return str((info.config.metadata or {}).get(IDENTITY, ""))
+
+
+def fingerprint_metadata(
+    fingerprint: Fingerprint, existing: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the metadata of a collection: the fingerprint as people read it in the dashboard.
+
+    The client drops null values, so the names of fields that are null are listed beside the fingerprint.
+
+    Args:
+        fingerprint: What the collection is built with.
+        existing: The metadata that it has already; what docrag keeps beside the fingerprint stays.
+    """
+    own = (existing or {}).get(METADATA)
+    kept = {key: value for key, value in own.items() if key != _NULLS} if isinstance(own, Mapping) else {}
+    values, nulls = _without_nulls(fingerprint.values)
+    return {METADATA: {**kept, _FINGERPRINT: values, **({_NULLS: nulls} if nulls else {})}}
+
+
+def find_fingerprint(info: models.CollectionInfo) -> Fingerprint | None:
+    """Return what a collection was built with; None if docrag did not create it."""
+    own = (info.config.metadata or {}).get(METADATA)
+    if not isinstance(own, Mapping):
+        return None
+    stored = own.get(_FINGERPRINT)
+    if isinstance(stored, str):  # as an older docrag wrote it
+        return Fingerprint.from_json(stored)
+    return Fingerprint(_with_nulls(stored, own.get(_NULLS, ()))) if isinstance(stored, Mapping) else None
 
 
 def read_fingerprint(info: models.CollectionInfo, where: str) -> Fingerprint:
@@ -134,10 +208,39 @@ def read_fingerprint(info: models.CollectionInfo, where: str) -> Fingerprint:
     Raises:
         StoreError: The collection was not created by docrag.
     """
-    metadata = (info.config.metadata or {}).get(METADATA)
-    if not isinstance(metadata, Mapping) or not isinstance(metadata.get("fingerprint"), str):
+    fingerprint = find_fingerprint(info)
+    if fingerprint is None:
         raise StoreError(f"the collection {where} was not made by docrag and is left unchanged", _FOREIGN)
-    return Fingerprint.from_json(metadata["fingerprint"])
+    return fingerprint
+
+
+def _without_nulls(values: Mapping[str, Any], path: str = "") -> tuple[dict[str, Any], list[str]]:
+    """Return nested values without those that are None, and the paths of these, with dots."""
+    present: dict[str, Any] = {}
+    nulls: list[str] = []
+    for key, value in values.items():
+        if value is None:
+            nulls.append(path + key)
+        elif isinstance(value, Mapping):
+            present[key], nested = _without_nulls(value, f"{path}{key}.")
+            nulls += nested
+        else:
+            present[key] = value
+    return present, nulls
+
+
+def _with_nulls(values: Mapping[str, Any], nulls: Iterable[str], path: str = "") -> dict[str, Any]:
+    """Return the nested values from which `_without_nulls` made these."""
+    nulls = list(nulls)
+    complete = {
+        key: _with_nulls(value, nulls, f"{path}{key}.") if isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }
+    for null in nulls:
+        parent, _, key = null.rpartition(".")
+        if parent == path.removesuffix("."):
+            complete[key] = None
+    return complete
 
 
 def require_layout(info: models.CollectionInfo, layout: Layout, where: str) -> None:

@@ -33,6 +33,8 @@ def query_body(source: QueryRequest) -> dict[str, Any]:
     params = _to_params(source)
     if params is not None:
         body["params"] = _as_json(params)
+    if source.offset:
+        body["offset"] = source.offset
     return body
 
 
@@ -48,6 +50,7 @@ def query_points(source: QueryRequest, collection: str, **selectors: Any) -> Any
     return proto.QueryPoints(
         collection_name=collection,
         params=None if params is None else RestToGrpc.convert_search_params(params),
+        offset=source.offset or None,
         **_stage_fields(source),
         **selectors,
     )
@@ -92,7 +95,9 @@ def to_filter(source: PayloadFilter | None) -> models.Filter | None:
 
 def _stage_body(source: QueryRequest | Prefetch) -> dict[str, Any]:
     """Translate what a query and a prefetch have in common to JSON."""
-    body = {"query": query_json(source.vector), "using": source.using, "limit": source.limit}
+    body: dict[str, Any] = {"limit": source.limit}
+    if source.vector is not None:
+        body |= {"query": query_json(source.vector), "using": source.using}
     if source.filter is not None:
         body["filter"] = filter_json(source.filter)
     if source.prefetch:
@@ -103,8 +108,8 @@ def _stage_body(source: QueryRequest | Prefetch) -> dict[str, Any]:
 def _stage_fields(source: QueryRequest | Prefetch) -> dict[str, Any]:
     """Translate what a query and a prefetch have in common to the fields of their protobuf messages."""
     return {
-        "query": query_message(source.vector),
-        "using": source.using,
+        "query": None if source.vector is None else query_message(source.vector),
+        "using": source.using or None,
         "limit": source.limit,
         "filter": None if source.filter is None else filter_message(source.filter),
         "prefetch": [proto.PrefetchQuery(**_stage_fields(prefetch)) for prefetch in source.prefetch],

@@ -12,6 +12,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as proto
 from qdrant_client.conversions.conversion import RestToGrpc
 
+from docrag.store.payload import in_order
 from docrag.store.server.read import GrpcReader, JsonReader, Reader
 from docrag.store.server.vectors import stored_json, stored_message
 from docrag.types import PageRecord
@@ -31,6 +32,16 @@ class PackedPoint:
     """In bytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the server checks for each point before it writes it; a point that fails is left as it is."""
+
+    matches: models.Filter
+    """What the payload of a point that exists must match; it does not apply to new points."""
+    update_only: bool = False
+    """Whether points that do not exist are left out, which servers before 1.17 cannot do."""
+
+
 class Wire(Protocol):
     """A way of sending points, with one of reading them."""
 
@@ -39,12 +50,17 @@ class Wire(Protocol):
         """How pages are read."""
         ...
 
+    keeps_order: bool
+    """Whether the keys of payloads are stored in the order in which they are sent."""
+
     def pack(self, record: PageRecord) -> PackedPoint:
         """Turn a page into the form in which it is sent."""
         ...
 
-    def send(self, collection: str, batch: Sequence[PackedPoint]) -> models.UpdateStatus:
-        """Write points and wait until they can be searched.
+    def send(
+        self, collection: str, batch: Sequence[PackedPoint], condition: Condition | None = None
+    ) -> models.UpdateStatus:
+        """Write points, or those that meet a condition, and wait until they can be searched.
 
         A batch that is only acknowledged could still fail when it is applied, without any error here.
         """
@@ -60,6 +76,8 @@ class _WriteResponse(BaseModel):
 class JsonWire:
     """Sends points by REST. The body is built here: the client's models would validate every single float."""
 
+    keeps_order = True
+
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
         self.reader: Reader = JsonReader(client)
@@ -67,19 +85,23 @@ class JsonWire:
     def pack(self, record: PageRecord) -> PackedPoint:
         """Turn a page into a point in JSON."""
         vectors = {name: stored_json(vector) for name, vector in record.vectors.items()}
-        point = {"id": record.id, "vector": vectors, "payload": dict(record.payload)}
+        point = {"id": record.id, "vector": vectors, "payload": in_order(record.payload)}
         content = orjson.dumps(point, option=orjson.OPT_SERIALIZE_NUMPY)
         return PackedPoint(record, content, len(content) + 1)  # and a comma
 
-    def send(self, collection: str, batch: Sequence[PackedPoint]) -> models.UpdateStatus:
-        """Write points and wait until they can be searched."""
-        body = b'{"points":[' + b",".join(packed.point for packed in batch) + b"]}"
+    def send(
+        self, collection: str, batch: Sequence[PackedPoint], condition: Condition | None = None
+    ) -> models.UpdateStatus:
+        """Write points, or those that meet a condition, and wait until they can be searched."""
+        body = (
+            b'{"points":[' + b",".join(packed.point for packed in batch) + b"]" + _json_condition(condition)
+        )
         response = self._client.http.client.request(
             type_=_WriteResponse,
             method="PUT",
             url="/collections/{collection_name}/points",
             path_params={"collection_name": collection},
-            params={"wait": "true"},
+            params={"wait": "true", **({"ordering": "medium"} if condition else {})},
             headers={"Content-Type": "application/json"},
             content=body,
         )
@@ -93,6 +115,8 @@ class GrpcWire:
         client: With gRPC enabled.
         timeout: Seconds for one request.
     """
+
+    keeps_order = False
 
     def __init__(self, client: QdrantClient, timeout: int) -> None:
         self._client = client
@@ -109,13 +133,33 @@ class GrpcWire:
         )
         return PackedPoint(record, point, point.ByteSize() + 8)  # and the header of the field
 
-    def send(self, collection: str, batch: Sequence[PackedPoint]) -> models.UpdateStatus:
-        """Write points and wait until they can be searched."""
+    def send(
+        self, collection: str, batch: Sequence[PackedPoint], condition: Condition | None = None
+    ) -> models.UpdateStatus:
+        """Write points, or those that meet a condition, and wait until they can be searched."""
         points = [packed.point for packed in batch]
         request = proto.UpsertPoints(collection_name=collection, wait=True, points=points)
+        if condition:
+            request.update_filter.CopyFrom(RestToGrpc.convert_filter(condition.matches))
+            # Every replica of a shard must decide about competing writes in the same order.
+            request.ordering.type = proto.WriteOrderingType.Medium
+            if condition.update_only:
+                request.update_mode = proto.UpdateMode.UpdateOnly
         response = self._client.grpc_points.Upsert(request, timeout=self._timeout)
         completed = response.result.status == proto.UpdateStatus.Completed
         return models.UpdateStatus.COMPLETED if completed else models.UpdateStatus.ACKNOWLEDGED
+
+
+def _json_condition(condition: Condition | None) -> bytes:
+    """Return the end of the body of a write in JSON."""
+    if condition is None:
+        return b"}"
+    fields: dict[str, Any] = {
+        "update_filter": condition.matches.model_dump(mode="json", by_alias=True, exclude_none=True)
+    }
+    if condition.update_only:
+        fields["update_mode"] = "update_only"
+    return b"," + orjson.dumps(fields)[1:]
 
 
 def batches(points: Iterable[PackedPoint], max_bytes: int) -> Iterator[list[PackedPoint]]:

@@ -194,6 +194,7 @@ def test_every_change_is_refused_with_what_to_do(read_only: Path, layout: Layout
         changes = [
             lambda: store.upsert([record(1)]),
             lambda: store.set_payload({"a": 1}, everything),
+            lambda: store.set_payloads({record(1).id: {"a": 1}}),
             lambda: store.delete(everything),
             store.optimize,
         ]

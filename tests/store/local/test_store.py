@@ -13,6 +13,7 @@ from qdrant_client import QdrantClient, models
 
 from docrag.errors import IndexMismatch, IndexNotFound, InvalidRecord, StoreError
 from docrag.store.layout import Layout
+from docrag.store.local import engine
 from docrag.store.local import store as edge
 from docrag.store.local.store import EdgeStore
 from docrag.store.requests import (
@@ -219,7 +220,7 @@ def test_delete_and_facet(store: EdgeStore):
 
 def test_a_facet_of_a_field_without_index_is_an_error(read_only: EdgeStore):
     with pytest.raises(StoreError, match="index"):
-        read_only.facet("metadata.title")
+        read_only.facet("metadata.caption")
 
 
 def test_a_query_that_does_not_fit_is_an_error_in_the_engines_words(read_only: EdgeStore):
@@ -326,6 +327,31 @@ def test_another_layout_is_a_mismatch(tmp_path: Path, layout: Layout):
     ):
         with pytest.raises(IndexMismatch, match="other vectors"):
             EdgeStore.open(tmp_path / "shard", other)
+
+
+def test_an_index_of_an_older_docrag_gets_the_indexes_that_it_lacks(
+    tmp_path: Path,
+    layout: Layout,
+    records: list[PageRecord],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    with monkeypatch.context() as older:
+        kept = {key: engine.PAYLOAD_INDEXES[key] for key in ("metadata.source", "metadata.page")}
+        older.setattr(engine, "PAYLOAD_INDEXES", kept)
+        with EdgeStore.create(tmp_path / "shard", layout) as store:
+            store.upsert(records)
+            with pytest.raises(StoreError):
+                store.facet("metadata.words_from")
+    with EdgeStore.open(tmp_path / "shard", layout) as store, caplog.at_level("INFO"):
+        store.add_missing_indexes()
+        assert store.facet("metadata.words_from") == {"text-layer": 24, "ocr": 6}
+        assert "made payload indexes" in caplog.text
+    with EdgeStore.open(tmp_path / "shard", layout) as store:
+        caplog.clear()
+        store.add_missing_indexes()
+        assert caplog.text == ""
+        assert sum(store.facet("metadata.title").values()) == 30
 
 
 def test_create_keeps_what_is_there(tmp_path: Path, layout: Layout):

@@ -201,7 +201,14 @@ def test_every_point_has_all_dense_vectors(client: QdrantClient, layout: Layout,
 
 def test_the_payload_is_readable(records: list[PageRecord]):
     for record in records:
-        assert {*record.payload} == {"page_content", "metadata", "image_url", "layout"}
+        assert [*record.payload] == ["image_url", "page_of", "metadata", "page_content", "layout"]
+        assert [*record.payload["metadata"]][:5] == [
+            "file_name",
+            "page_number",
+            "title",
+            "caption",
+            "words_from",
+        ]
         for key in ("title", "caption", "page_label", "source", "file_name"):
             assert isinstance(record.payload["metadata"][key], str)
         assert record.payload["metadata"]["caption"] or "picture" in record.payload["metadata"]["file_name"]

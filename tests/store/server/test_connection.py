@@ -34,6 +34,11 @@ def free_port() -> int:
         (" https://Qdrant.example/a.b-c_9/ ", "https://qdrant.example:6333", "a.b-c_9"),
         ("https://qdrant.example:443/Stra%C3%9Fen", "https://qdrant.example:443", "Straßen"),
         ("http://[::1]:7333/reports", "http://[::1]:7333", "reports"),
+        ("http://localhost:8080/qdrant/reports", "http://localhost:8080/qdrant", "reports"),
+        ("https://example.org/a/b/reports/", "https://example.org:443/a/b", "reports"),
+        ("http://example.org/qdrant/reports", "http://example.org:80/qdrant", "reports"),
+        ("http://a:6333,b/reports", "http://a:6333,b:6333", "reports"),
+        ("https://a,https://[::1]:7333/q/reports", "https://a:443,[::1]:7333/q", "reports"),
     ],
 )
 def test_an_address_is_a_server_and_a_collection(uri: str, url: str, collection: str):
@@ -43,12 +48,32 @@ def test_an_address_is_a_server_and_a_collection(uri: str, url: str, collection:
     assert is_address(uri.strip())
 
 
+def test_an_address_of_one_machine_is_written_as_ever():
+    """The folder of an index on this machine has this name."""
+    address = Address.parse("http://localhost/reports")
+    assert (str(address), [*address.nodes]) == ("http://localhost:6333/reports", [address])
+
+
+def test_each_machine_of_a_cluster_has_an_address_of_its_own():
+    address = Address.parse("https://a:1,b:2/qdrant/reports")
+    assert [str(node) for node in address.nodes] == [
+        "https://a:1/qdrant/reports",
+        "https://b:2/qdrant/reports",
+    ]
+    assert not Address.parse("http://localhost,b/reports").local
+    assert Address.parse("http://localhost,127.0.0.1:7333/reports").local
+
+
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
         ("http://localhost:6333", "name of a collection"),
         ("http://localhost:6333/", "name of a collection"),
-        ("http://localhost:6333/a/b", "name of a collection"),
+        ("http://localhost:6333/a//b", "name of a collection"),
+        ("http://localhost:6333/../b", "name of a collection"),
+        ("http://localhost:6333/collections/reports", "address of Qdrant's API"),
+        ("http://a:6333,/reports", "not an address"),
+        (f"http://a,:{KEY}@b/reports", "no user, password"),
         ("http://localhost:6333/..", "name of a collection"),
         ("http://localhost:6333/a%2Fb", "name of a collection"),
         ("http://localhost:6333/" + "a" * 201, "name of a collection"),

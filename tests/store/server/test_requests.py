@@ -37,7 +37,7 @@ def test_every_request_has_a_route_and_a_body_that_is_read_whole(sent: list[Sent
             continue
         body = json.loads(request.body)
         read = TypeAdapter(kind).validate_python(body)
-        understood = TypeAdapter(kind).dump_python(read, mode="json", exclude_unset=True)
+        understood = TypeAdapter(kind).dump_python(read, mode="json", by_alias=True, exclude_unset=True)
         assert understood == body, f"{request.method} {request.path}"
 
 

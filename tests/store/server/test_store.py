@@ -18,12 +18,18 @@ from docrag.errors import (
     SettingsError,
     StoreError,
 )
-from docrag.store.layout import KEYWORDS, Fingerprint, Layout
+from docrag.store.layout import INTEGERS, KEYWORDS, TEXTS, Fingerprint, Layout
+from docrag.store.payload import HELD_BY
 from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.address import Address
 from docrag.store.server.connection import Connection, connect
-from docrag.store.server.schema import HELD_BY, CollectionOptions, collection_settings, payload_indexes
+from docrag.store.server.schema import (
+    CollectionOptions,
+    collection_settings,
+    payload_indexes,
+    require_tenant,
+)
 from docrag.store.server.store import ServerStore, stored_fingerprint
 from docrag.types import MAX_FLOATS, PageRecord
 from tests.store.fake_qdrant import FakeQdrant
@@ -71,15 +77,21 @@ def test_the_collection_is_that_of_the_design(fake: FakeQdrant, store: ServerSto
             "caption": {"size": 8, "distance": "Cosine"},
         },
         "sparse_vectors": {"bm25": {"modifier": "idf"}},
-        "metadata": {"docrag": {"fingerprint": FINGERPRINT.to_json()}},
+        "shard_number": 1,
+        "metadata": {
+            "docrag": {
+                "fingerprint": {"layout": 1, "text": {"family": "minilm", "weight": 1.0}},
+                "fingerprint_nulls": ["late"],
+            }
+        },
     }
-    indexed = {
-        (body["field_name"], body["field_schema"])
-        for sent in fake.requests
-        if sent.path.endswith("/index")
-        for body in [json.loads(sent.body)]
+    bodies = [json.loads(sent.body) for sent in fake.requests if sent.path.endswith("/index")]
+    indexed = {body["field_name"]: body["field_schema"] for body in bodies}
+    assert indexed == {
+        **dict.fromkeys((*KEYWORDS, HELD_BY), "keyword"),
+        **dict.fromkeys(INTEGERS, "integer"),
+        "page_content": {"type": "text", "tokenizer": "word", "lowercase": True},
     }
-    assert indexed == {*((key, "keyword") for key in (*KEYWORDS, HELD_BY)), ("metadata.page", "integer")}
 
 
 def test_an_older_server_is_asked_for_nothing_that_it_lacks(layout: Layout):
@@ -114,9 +126,19 @@ def test_a_cluster_and_a_tenant_are_asked_for(fake: FakeQdrant, connection: Conn
 
 def test_a_tenant_that_is_indexed_anyway_is_indexed_once():
     keys = [key for key, _ in payload_indexes(CollectionOptions(tenant="metadata.source"))]
-    assert len(keys) == len(set(keys)) == len(KEYWORDS) + 2
-    with pytest.raises(SettingsError, match="cannot be the tenant"):
-        list(payload_indexes(CollectionOptions(tenant="metadata.page")))
+    assert len(keys) == len(set(keys)) == len([*KEYWORDS, *INTEGERS]) + 2
+
+
+def test_a_tenant_is_a_field_of_text_that_pages_have():
+    for key in (*KEYWORDS, ""):
+        require_tenant(key, FINGERPRINT)
+    require_tenant("metadata.customer", Fingerprint({"layout": TEXTS}))
+    for key in (*INTEGERS, "metadata.width"):
+        with pytest.raises(SettingsError, match=f"{key} is a number and cannot be the tenant"):
+            require_tenant(key, FINGERPRINT)
+    with pytest.raises(SettingsError, match=r"no page has a field metadata\.customer") as caught:
+        require_tenant("metadata.customer", FINGERPRINT)
+    assert "metadata.file_name" in caught.value.hint
 
 
 def test_the_fingerprint_stands_with_the_collection(connection: Connection, layout: Layout):
@@ -132,9 +154,15 @@ def test_there_must_be_an_index_to_open(connection: Connection, layout: Layout):
         ServerStore.open(connection, layout)
 
 
-def test_what_is_there_is_not_made_again(connection: Connection, layout: Layout, store: ServerStore):
-    with pytest.raises(StoreError, match="exists already"):
-        ServerStore.create(connection, layout, FINGERPRINT)
+def test_what_is_there_is_opened_and_not_made_again(
+    fake: FakeQdrant, connection: Connection, layout: Layout, store: ServerStore, records: list[PageRecord]
+):
+    store.upsert(records)
+    sent = len(fake.requests)
+    assert ServerStore.create(connection, layout, FINGERPRINT).count() == len(records)
+    with pytest.raises(IndexMismatch, match="was built with no late encoder, asked for colpali"):
+        ServerStore.create(connection, layout, OTHER)
+    assert not [one for one in fake.requests[sent:] if one.method == "PUT"]
 
 
 @pytest.mark.parametrize(
@@ -160,13 +188,12 @@ def test_a_collection_of_somebody_else_is_left_alone(
         lambda: stored_fingerprint(connection),
         lambda: ServerStore.open(connection, layout),
         lambda: alias.drop_collection(connection, "reports"),
+        lambda: ServerStore.create(connection, layout, FINGERPRINT),
     )
     for call in calls:
         with pytest.raises(StoreError, match=r"/reports was not made by docrag") as caught:
             call()
         assert "another collection" in caught.value.hint
-    with pytest.raises(StoreError, match="exists already"):
-        ServerStore.create(connection, layout, FINGERPRINT)
     assert not [sent for sent in fake.requests if sent.method not in ("GET",)]
 
 
@@ -234,7 +261,7 @@ def test_foreign_collections_with_such_names_are_passed_by(
 def test_requests_are_cut_by_bytes(
     fake: FakeQdrant, store: ServerStore, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(store, "_max_bytes", 10_000)
+    monkeypatch.setattr(store._uploader, "max_bytes", 10_000)
     store.upsert(records)
     sizes = [len(sent.body) for sent in fake.requests if sent.path.endswith("/points")]
     assert len(sizes) > 3
@@ -256,7 +283,7 @@ def test_a_page_of_too_many_floats_is_refused_before_anything_is_sent(
 
 def test_a_field_without_index_has_no_facets(store: ServerStore):
     with pytest.raises(ServerRefused, match="No appropriate index") as caught:
-        store.facet("metadata.title")
+        store.facet("metadata.caption")
     assert caught.value.status == 400
 
 
@@ -267,7 +294,7 @@ def test_writes_wait_until_they_are_applied(fake: FakeQdrant, store: ServerStore
     writes = [
         sent for sent in fake.requests if sent.path.endswith(("/points", "/payload", "/delete", "/index"))
     ]
-    assert len(writes) == 3 + len(KEYWORDS) + 2
+    assert len(writes) == 3 + len(list(payload_indexes(CollectionOptions())))
     assert {sent.query["wait"] for sent in writes} == {"true"}
 
 

@@ -113,10 +113,23 @@ def _refusals(
             yield from _over(body.limit or 10, config.max_query_limit, "limit")
             yield from _filter(config, indexed, body.filter, config.unindexed_filtering_retrieve)
             yield from _exact(config, bool(body.exact))
+        case _:
+            yield from _refused_changes(config, info, indexed, body)
+
+
+def _refused_changes(
+    config: models.StrictModeConfig, info: models.CollectionInfo, indexed: Any, body: Any
+) -> Iterator[str]:
+    unindexed = config.unindexed_filtering_update
+    match body:
         case models.PointsList(points=points):
             yield from _upsert(config, info, points)
         case models.SetPayload() | models.FilterSelector():
-            yield from _filter(config, indexed, body.filter, config.unindexed_filtering_update)
+            yield from _filter(config, indexed, body.filter, unindexed)
+        case models.UpdateOperations(operations=operations):
+            for operation in operations:
+                change = next(iter(dict(operation).values()))
+                yield from _filter(config, indexed, getattr(change, "filter", None), unindexed)
         case models.CreateFieldIndex():
             most = config.max_payload_index_count
             if most is not None and len(indexed) >= most:

@@ -73,8 +73,7 @@ class Settings(BaseSettings):
     """Directory for what a Qdrant server does not keep: the manifest, page images, captions. Default: docrag
     in the user's data directory ($XDG_DATA_HOME or ~/.local/share)."""
     shards: int | None = Field(default=None, ge=1, le=10_000)
-    """Number of shards of a new collection on a server, 1 to 10,000. Default: one for each machine of the
-    cluster."""
+    """Number of shards of a new collection on a server, 1 to 10,000. Default: one."""
     replicas: int | None = Field(default=None, ge=1, le=1000)
     """Number of copies of each shard, 1 to 1000. Default: as the server is configured."""
     write_consistency: int | None = Field(default=None, ge=1, le=1000)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 _end: ContextVar[float] = ContextVar("docrag_time_limit", default=math.inf)
 _once: ContextVar[bool] = ContextVar("docrag_only_one_try", default=False)
 _patient: ContextVar[bool] = ContextVar("docrag_patient", default=False)
+_should_stop: ContextVar[Callable[[], bool] | None] = ContextVar("docrag_should_stop", default=None)
 
 
 @contextmanager
@@ -34,13 +35,19 @@ def time_limit(seconds: float, *, only_one_try: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def patience() -> Iterator[None]:
-    """Mark work that waits longer for other machines, since hours of it would be lost if it gave up."""
-    before = _patient.set(True)
+def patience(should_stop: Callable[[], bool] | None = None) -> Iterator[None]:
+    """Mark work that waits longer for other machines, since hours of it would be lost if it gave up.
+
+    Args:
+        should_stop: Once it returns true, no failed request is made again. None keeps what holds already.
+    """
+    patient = _patient.set(True)
+    stop = _should_stop.set(should_stop or _should_stop.get())
     try:
         yield
     finally:
-        _patient.reset(before)
+        _patient.reset(patient)
+        _should_stop.reset(stop)
 
 
 def is_patient() -> bool:
@@ -55,4 +62,6 @@ def seconds_left() -> float:
 
 def may_try_again(wait: float) -> bool:
     """Whether there is still time for a request that begins in `wait` seconds."""
-    return not _once.get() and wait < seconds_left()
+    should_stop = _should_stop.get()
+    is_stopped = should_stop is not None and should_stop()
+    return not _once.get() and not is_stopped and wait < seconds_left()

@@ -261,7 +261,7 @@ class Index:
         named = [paths] if isinstance(paths, str) or not isinstance(paths, Sequence) else paths
         with (
             self._page_count.changing(),
-            patience(),
+            patience(should_stop),
             closing(make_captioner(settings, self._location.folder)) as captioner,
         ):
             options = SyncOptions(
@@ -396,6 +396,11 @@ class Index:
     def dashboard(self) -> str:
         """The address of the collection in Qdrant's dashboard; empty for a directory."""
         return self._location.dashboard
+
+    @property
+    def image_base_url(self) -> str | None:
+        """The base URL under which the pages name their images; None if there are no pages."""
+        return self._storage.image_base_url()
 
     def status(self) -> Status:
         """What the index holds."""

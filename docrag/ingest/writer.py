@@ -11,9 +11,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
-from typing import ParamSpec, Self
+from typing import Self
 
 from docrag.common.time_limit import patience
 from docrag.errors import InvalidRecord
@@ -22,8 +24,6 @@ from docrag.ingest.report import FileReport, FileStatus, Losses, describe_losses
 from docrag.ingest.storage import Storage
 from docrag.store.layout import page_name
 from docrag.types import Document, Page, PageRecord
-
-P = ParamSpec("P")
 
 logger = logging.getLogger(__name__)
 
@@ -85,15 +85,19 @@ class Writer:
         Raises:
             StoreError: An earlier batch could not be written. Everything reported before is safe.
         """
-        self._pending.append(self._thread.submit(_patiently, self._write, batch))
+        self._submit(partial(self._write, batch))
         while self._pending and (len(self._pending) > MOST_WAITING or self._pending[0].done()):
             yield from self._pending.pop(0).result()
 
     def finish(self) -> Iterator[FileReport]:
         """Wait until everything is written and flushed, and yield the remaining reports."""
-        self._pending.append(self._thread.submit(_patiently, self._commit))
+        self._submit(self._commit)
         while self._pending:
             yield from self._pending.pop(0).result()
+
+    def _submit(self, do: Callable[[], list[FileReport]]) -> None:
+        context = copy_context()  # what limits this thread limits the writing one
+        self._pending.append(self._thread.submit(lambda: context.run(_patiently, do)))
 
     def _write(self, batch: WriteBatch) -> list[FileReport]:
         for document in batch.begun:
@@ -162,7 +166,7 @@ class Writer:
         return "added" if self._storage.manifest.file(file.path) is None else "updated"
 
 
-def _patiently(do: Callable[P, list[FileReport]], *args: P.args, **kwargs: P.kwargs) -> list[FileReport]:
+def _patiently(do: Callable[[], list[FileReport]]) -> list[FileReport]:
     """Call a function that waits for a server that restarts, also where it reads."""
     with patience():
-        return do(*args, **kwargs)
+        return do()

@@ -52,6 +52,15 @@ def test_patience_is_marked_within():
     assert not is_patient()
 
 
+def test_patient_work_that_is_to_stop_tries_nothing_again():
+    stopped = False
+    with patience(lambda: stopped), patience():
+        assert may_try_again(1)
+        stopped = True
+        assert not may_try_again(0)
+    assert may_try_again(1)
+
+
 def test_threads_of_anyio_have_the_limit_and_others_do_not():
     left: list[float] = []
 

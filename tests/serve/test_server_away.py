@@ -176,6 +176,17 @@ def test_an_upload_waits_for_a_server_that_is_away(client: TestClient, way: Prox
     assert client.post("/v1/search", json={"query": "apple", "mode": "text"}).json()["hits"]
 
 
+def test_a_stop_does_not_wait_for_a_server_that_is_away(client: TestClient, way: Proxy, tmp_path: Path):
+    write_pdf(tmp_path / "later.pdf", "The next start ingests this page.")
+    way.shut()
+    job = upload(client, tmp_path / "later.pdf")
+    wait_for(client, job, lambda state: state["waiting_for"] is not None)
+    client.app.state.jobs.stop()
+    state = wait_for(client, job, lambda state: state["end"] is not None)
+    assert state["state"] == "stopped"
+    assert list(client.app.state.jobs.uploads.folder.glob(".later*.waiting"))
+
+
 @pytest.mark.slow
 def test_a_server_that_answers_and_never_stores_a_document_ends_the_job(
     client: TestClient, way: Proxy, server: FakeQdrant, tmp_path: Path

@@ -244,16 +244,17 @@ class FakeQdrant:
         if fault := fault_of(self.version, sent.method, sent.path, sent.query, sent.body):
             return 422, {"status": {"error": fault}}
         try:
-            return 200, {"status": "ok", "time": 0.0, "result": self._result(sent)}
+            result = self._in_its_state(sent, self._carry_out(sent))
+            return 200, {"status": "ok", "time": 0.0, "result": result}
         except (Forbidden, FileExistsError, ValueError) as error:
             return status_of(error), {"status": {"error": str(error)}}
 
-    def _result(self, sent: Sent) -> Any:
+    def _in_its_state(self, sent: Sent, result: Any) -> Any:
+        """What is said of a collection and its shards, where a test wants them to be unwell."""
         if self.cluster and re.fullmatch(r"/collections/[^/]+/cluster", sent.path):
             return self.cluster
-        result = self._carry_out(sent)
         if sent.method == "GET" and re.fullmatch(r"/collections/[^/]+", sent.path):
-            result.update(self.states)
+            return {**result, **self.states}
         return result
 
     def _carry_out(self, sent: Sent) -> Any:

@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc  # type: ignore[import-untyped]
@@ -16,8 +17,6 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception_type,
-    stop_after_attempt,
-    stop_any,
 )
 
 from docrag.common.http import checked_key
@@ -39,8 +38,9 @@ READ_TIMEOUT = 30.0
 WRITE_TIMEOUT = 300.0
 """Seconds for any other request with all its tries; the default of `server_write_timeout`."""
 TRIES = 8
-"""How often a request is sent at most; the waits between are about 0.5, 1, 2, 4, 8, 16 and 30 seconds, which
-is enough for a restart of the server."""
+"""How often a request is sent at most that the server answers with an error; the waits between are about 0.5,
+1, 2, 4, 8, 16 and 30 seconds. A server that does not answer may be restarting, and is asked again until the
+time of the request is over."""
 FIRST_TRIES = 2
 """How often the first request of a connection is sent, so that a wrong address is reported soon."""
 MAX_RETRY_AFTER = 60.0
@@ -74,10 +74,12 @@ class _Temporary(Exception):
     Args:
         error: What to raise after the last try.
         retry_after: Seconds to wait, if the server named them.
+        is_away: Whether there was no answer.
     """
 
-    def __init__(self, error: ServerUnreachable, retry_after: float | None) -> None:
+    def __init__(self, error: ServerUnreachable, retry_after: float | None, *, is_away: bool) -> None:
         super().__init__(str(error))
+        self.is_away = is_away
         self.error = error
         self.retry_after = retry_after
 
@@ -120,7 +122,7 @@ class Connection:
         self._read_timeout = read_timeout
         self._write_timeout = write_timeout
 
-    def call(self, do: Callable[[], Result], *, tries: int = TRIES) -> Result:
+    def call(self, do: Callable[[], Result], *, tries: int | None = None) -> Result:
         """Return what `do` returns; try again after lost connections, timeouts, status 408, 429 and 5xx.
 
         All tries together take `write_timeout` at most, and less under a `time_limit`. If the address names
@@ -128,7 +130,8 @@ class Connection:
 
         Args:
             do: Calls the client. It may be repeated although it succeeded, if the answer was lost.
-            tries: How often to call it at most, on each machine.
+            tries: How often to call it at most, on each machine. By default `TRIES`, and without limit while
+                there is no answer.
 
         Raises:
             ServerUnreachable: No try succeeded.
@@ -138,7 +141,7 @@ class Connection:
         with time_limit(self._write_timeout):
             return self._call(do, tries)
 
-    def read(self, do: Callable[[], Result], *, tries: int = TRIES) -> Result:
+    def read(self, do: Callable[[], Result], *, tries: int | None = None) -> Result:
         """Do the same as `call` for a request that changes nothing, within `read_timeout`.
 
         Work that is marked by `patience` waits as long as for `call`.
@@ -159,10 +162,10 @@ class Connection:
         """Close the client's connections."""
         self.client.close()
 
-    def _call(self, do: Callable[[], Result], tries: int) -> Result:
+    def _call(self, do: Callable[[], Result], tries: int | None) -> Result:
         retrying = Retrying(
             sleep=self._sleep,
-            stop=stop_any(stop_after_attempt(tries * len(self._nodes)), _is_too_late),
+            stop=partial(self._should_give_up, tries),
             wait=self._wait_seconds,
             before_sleep=_log_retry,
             retry=retry_if_exception_type(_Temporary),
@@ -173,6 +176,14 @@ class Connection:
         except _Temporary as failed:
             raise failed.error from failed.__cause__
         return result
+
+    def _should_give_up(self, tries: int | None, state: RetryCallState) -> bool:
+        """Whether a request that failed is not made again."""
+        if not may_try_again(state.upcoming_sleep):
+            return True
+        if tries is None and _failure_in(state).is_away:
+            return state.idle_for + state.upcoming_sleep > self._write_timeout
+        return state.attempt_number >= (tries or TRIES) * len(self._nodes)
 
     def _once(self, do: Callable[[], Result]) -> Result:
         if seconds_left() <= 0:
@@ -199,7 +210,8 @@ class Connection:
         if failure.retry_after is not None and failure.retry_after > MAX_RETRY_AFTER:
             hint = f"the server asks to wait {failure.retry_after:.0f} seconds before the next request"
             return ServerUnreachable(message, hint)
-        return _Temporary(ServerUnreachable(message, failure.hint), failure.retry_after)
+        is_away = not failure.answered
+        return _Temporary(ServerUnreachable(message, failure.hint), failure.retry_after, is_away=is_away)
 
     def _wait_seconds(self, state: RetryCallState) -> float:
         """Return the seconds until the next try: none while another machine has not been tried."""
@@ -314,7 +326,7 @@ def _use_channels(
 
     The client offers no other way to set the time of a single call than an argument of each method.
     """
-    remote = client._client
+    remote: Any = client._client
     metadata = [("api-key", api_key)] if api_key else []
     remote._grpc_channel_pool = [
         NodesChannel(
@@ -375,10 +387,6 @@ def _failure_in(state: RetryCallState) -> _Temporary:
     failed = state.outcome.exception() if state.outcome else None
     assert isinstance(failed, _Temporary)
     return failed
-
-
-def _is_too_late(state: RetryCallState) -> bool:
-    return not may_try_again(state.upcoming_sleep)
 
 
 def _log_retry(state: RetryCallState) -> None:

@@ -48,7 +48,9 @@ def _inactive_replicas(connection: Connection, collection: str) -> Iterator[Repl
         return
     if cluster is None:
         return
-    peers = [(shard, cluster.peer_id) for shard in cluster.local_shards]
+    peers: list[tuple[models.LocalShardInfo | models.RemoteShardInfo, int]] = [
+        (shard, cluster.peer_id) for shard in cluster.local_shards
+    ]
     peers += [(shard, shard.peer_id) for shard in cluster.remote_shards]
     for shard, peer in peers:
         if shard.state is not models.ReplicaState.ACTIVE:

@@ -17,6 +17,8 @@ from tests.store.server.test_faults import FINGERPRINT, assert_whole
 
 FULL = "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
 """Qdrant 1.19's own words."""
+MANY = 50
+"""Requests that fail, more than are ever sent."""
 OTHER_WORDS_FOR_FULL = "Service internal error: IO Error: No space left on device (os error 28)"
 
 
@@ -24,14 +26,14 @@ def upsert_by_rest(layout: Layout, records: list[PageRecord], fault: Fault, wait
     with FakeQdrant() as server:
         connection = connect(Address.parse(server.uri), sleep=waits.append)
         with ServerStore.create(connection, layout, FINGERPRINT) as store:
-            server.faults += [fault] * TRIES
+            server.faults += [fault] * MANY
             store.upsert(records[:3])
 
 
 def upsert_by_grpc(
     layout: Layout, records: list[PageRecord], code: grpc.StatusCode, words: str, waits: list[float]
 ) -> None:
-    with FakeQdrant() as server, FakeGrpc(server.db, *[code] * TRIES) as service:
+    with FakeQdrant() as server, FakeGrpc(server.db, *[code] * MANY) as service:
         service.words = words
         connection = connect(Address.parse(server.uri), grpc_port=service.port, sleep=waits.append)
         with ServerStore.create(connection, layout, FINGERPRINT) as store:

@@ -112,13 +112,15 @@ def test_a_slow_answer_is_waited_for(start: Start, records: list[PageRecord], wa
 def test_what_does_not_pass_is_an_error_that_names_the_address(
     start: Start, records: list[PageRecord], fault: str
 ):
-    store, server = start(*[PASSING[fault]] * TRIES)
+    store, server = start(*[PASSING[fault]] * 50)
     with pytest.raises(ServerUnreachable) as caught:
         store.upsert(records)
     assert server.uri.rpartition("/")[0] in caught.value.message
     assert caught.value.hint
     assert KEY not in str(caught.value)
-    assert len(written(server)) == TRIES
+    is_away = fault.startswith("cut")  # a server that may be restarting is asked for minutes
+    assert (len(written(server)) > TRIES) is is_away
+    server.faults.clear()
     store.upsert(records)  # whatever became of the first call, the second one makes it whole
     assert_whole(store, records)
 

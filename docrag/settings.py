@@ -73,16 +73,15 @@ class Settings(BaseSettings):
     """Directory for what a Qdrant server does not keep: the manifest, page images, captions. Default: docrag
     in the user's data directory ($XDG_DATA_HOME or ~/.local/share)."""
     shards: int | None = Field(default=None, ge=1, le=10_000)
-    """Number of shards of a new collection on a server, 1 to 10,000. Default: one for each machine of the
-    cluster."""
+    """Number of shards of a new collection on a server, 1 to 10,000. Default: one."""
     replicas: int | None = Field(default=None, ge=1, le=1000)
     """Number of copies of each shard, 1 to 1000. Default: as the server is configured."""
     write_consistency: int | None = Field(default=None, ge=1, le=1000)
     """Number of copies that must confirm a write before it counts, 1 to 1000. Default: as the server is
     configured."""
     tenant: str | None = Field(default=None, pattern=r"^metadata\.[\w-]+$")
-    """A metadata field, such as metadata.customer, that every search will filter by. A new collection on a
-    server stores the pages of each value together. Default: none."""
+    """A metadata field of text, such as metadata.file_name, that every search will filter by. A new
+    collection on a server stores the pages of each value together. Default: none."""
     late: str | None = None
     """The late-interaction encoder. Default: the one that the index was built with, minilm for a new
     index."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -46,6 +46,7 @@ def mcp(
     ] = False,
 ) -> None:
     """Let an assistant search an index and look at its pages (MCP: Claude, Cursor, VS Code and others)."""
+    from docrag.index.following import following
     from docrag.index.index import Index
 
     if not http:
@@ -71,8 +72,8 @@ def mcp(
             "MCP on stdin and stdout, for a client that starts this command: see docrag mcp --config"
         )
     with redirect_stdout(sys.stderr):  # stdout belongs to the protocol
-        opened = Index.open(settings=settings, create=False)
-    with opened:
+        opened = following(Index.open(settings=settings, create=False))
+    with closing(opened):
         protocol = server.make_server(opened)
         ended_by = (
             server.serve_http(protocol, host, port, _announce) if http else server.serve_stdio(protocol)

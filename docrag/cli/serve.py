@@ -95,8 +95,8 @@ def run(settings: Settings, serve_settings: ServeSettings, *, as_json: bool) -> 
     with server.listen(serve_settings.host, serve_settings.port) as listening:
         url = server.url_of(listening)
         with _open(settings, url, create=serve_settings.allow_ingest) as opened:
-            base_url = opened.status().image_base_url
-            notice = other_address_notice(settings.index, base_url, url, serve_settings)
+            named_url = opened.image_base_url or ""
+            notice = other_address_notice(settings.index, named_url, url, serve_settings)
             app = create_app(opened, serve_settings)
             return server.run(app, listening, lambda: _announce(url, notice, as_json=as_json))
 
@@ -112,7 +112,7 @@ def _open(settings: Settings, url: str, *, create: bool) -> Index:
     from docrag.index.index import Index
 
     opened = Index.open(settings=settings, create=create)
-    if settings.image_base_url or opened.status().image_base_url:
+    if settings.image_base_url or opened.image_base_url is not None:
         return opened
     opened.close()
     return Index.open(settings=settings.model_copy(update={"image_base_url": url}), create=create)

@@ -397,6 +397,11 @@ class Index:
         """The address of the collection in Qdrant's dashboard; empty for a directory."""
         return self._location.dashboard
 
+    @property
+    def image_base_url(self) -> str | None:
+        """The base URL under which the pages name their images; None if there are no pages."""
+        return self._storage.image_base_url()
+
     def status(self) -> Status:
         """What the index holds."""
         from docrag.index.status import status_of

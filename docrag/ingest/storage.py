@@ -214,14 +214,19 @@ class Storage:
         self.manifest.dropped(document_id)
 
     def page_addresses(self) -> PageAddresses | None:
-        """Where page images are served, as the points say; None if there are no points."""
-        first = next(iter(self.store.scroll(payload=["image_url"])), None)
-        return None if first is None else PageAddresses.read(first.payload.get("image_url", ""))
+        """Where page images are served, as the points say; None if they do not, or if there are none."""
+        return PageAddresses.read(self._first_image_url() or "")
 
     def image_base_url(self) -> str | None:
-        """The base URL of the page images that the points name, or None if there are no points."""
-        addresses = self.page_addresses()
-        return addresses.base_url if addresses else None
+        """The base URL of the page images that the points name.
+
+        It is empty if what they name is not the address of a page image, and None if there are no points.
+        """
+        image_url = self._first_image_url()
+        if image_url is None:
+            return None
+        addresses = PageAddresses.read(image_url)
+        return addresses.base_url if addresses else ""
 
     def addresses_for(self, base_url: str | None, otherwise: str = "") -> PageAddresses:
         """Where the images of pages that are about to be written are served.
@@ -234,6 +239,11 @@ class Storage:
             return PageAddresses(base_url, self.name)
         default = PageAddresses(otherwise or DEFAULT_IMAGE_BASE_URL, self.name)
         return self.page_addresses() or default
+
+    def _first_image_url(self) -> str | None:
+        """What the first point names as its image; None if there are no points."""
+        first = next(iter(self.store.scroll(payload=["image_url"])), None)
+        return None if first is None else str(first.payload.get("image_url", ""))
 
     def update_image_urls(self, base_url: str) -> int:
         """Make every point name its page image under a base URL. Nothing is encoded.

@@ -23,8 +23,10 @@ from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
     identity_metadata,
+    read_fingerprint,
     read_identity,
     read_options,
+    require_tenant,
 )
 from docrag.store.server.shared import SharedStore, load_holder_name
 from docrag.store.server.store import ServerStore, stored_fingerprint
@@ -86,8 +88,10 @@ class ServerLocation:
 
         Raises:
             IndexMismatch: The other machine has created it with other models.
-            SettingsError: The collection was created with other options than the settings ask for.
+            SettingsError: The collection was created with other options than the settings ask for, or no page
+                has the tenant.
         """
+        require_tenant(self._options.tenant, fingerprint)
         _make_folder(self.folder)
         options = replace(self._options, identity=uuid4().hex)
         ServerStore.create(self._connection, layout, fingerprint, options)
@@ -138,7 +142,9 @@ class ServerLocation:
 
         Raises:
             StoreError: The address is the name of a collection, not an alias that can be switched.
+            SettingsError: No page has the tenant.
         """
+        self._require_new_tenant()
         connection = self._connect()
         name = connection.address.collection
         info = connection.info(name)
@@ -232,6 +238,12 @@ class ServerLocation:
     def _current(self) -> str | None:
         """Return the collection that answers at this address."""
         return alias.collection_behind(self._connection, self._connection.address.collection)
+
+    def _require_new_tenant(self) -> None:
+        """Check the tenant that the settings ask for; one that the index has already is kept as it is."""
+        info = self._connection.info(self._connection.address.collection)
+        if info and self._options.tenant != read_options(info).tenant:
+            require_tenant(self._options.tenant, read_fingerprint(info, self.uri))
 
     def _finish_switch(self) -> None:
         """Take the remaining steps of a decided switch; each of them may be repeated.

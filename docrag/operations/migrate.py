@@ -319,9 +319,12 @@ def lost_documents(old: Storage, staged: Storage, reports: Sequence[FileReport])
 def carry_claims(old: Store, staged: Store) -> None:
     """Let everybody who holds pages of a collection hold them in the staged collection as well."""
     if isinstance(old, Shared) and isinstance(staged, Shared):
+        documents: dict[frozenset[str], list[str]] = {}
         for document_id, holders in old.holders():
+            documents.setdefault(holders, []).append(document_id)
+        for holders, document_ids in documents.items():
             if holders - {staged.holder}:
-                staged.hold([document_id], holders)
+                staged.hold(document_ids, holders)
 
 
 def _pages_by_document(store: Store) -> dict[str, tuple[int, str]]:

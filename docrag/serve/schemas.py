@@ -66,6 +66,9 @@ class SearchRequest(BaseModel):
             "The index needs an encoder that takes images."
         ),
     )
+    regions: bool = Field(
+        True, description="Whether hits say which parts of their pages match; without, less is read."
+    )
 
 
 class PageRegion(BaseModel):

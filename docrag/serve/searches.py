@@ -108,6 +108,7 @@ class Searches:
         filter: Filter | None = None,
         *,
         image: Image | None = None,
+        regions: bool = True,
     ) -> SearchResult:
         """Search the index as `Index.search` does.
 
@@ -118,6 +119,7 @@ class Searches:
             mode: Which signals rank them.
             filter: Metadata that a page must match.
             image: An image that the pages should look like.
+            regions: Whether hits say which parts of their pages match.
 
         Raises:
             QueryError: The query or the filter cannot be used.
@@ -131,9 +133,9 @@ class Searches:
             listening(self._metrics.observe_stage),
         ):
             if image is None:
-                hits = self._search_cached(version, query, k, mode, filter)
+                hits = self._search_cached(version, query, k, mode, filter, regions)
             else:
-                hits = self._index.search(query, k, mode, filter, image=image)
+                hits = self._index.search(query, k, mode, filter, image=image, regions=regions)
             span.record(query, hits)
         seconds = time.perf_counter() - started
         self._metrics.search_seconds.labels("all").observe(seconds)
@@ -167,15 +169,15 @@ class Searches:
         return model
 
     def _search_cached(
-        self, version: Hashable, query: str, k: int, mode: Mode, filter: Filter | None
+        self, version: Hashable, query: str, k: int, mode: Mode, filter: Filter | None, regions: bool
     ) -> Sequence[Hit]:
         """Search, or take the hits from the cache if the documents have not changed since."""
-        key: Hashable = (query, k, mode, repr(filter))
+        key: Hashable = (query, k, mode, repr(filter), regions)
         hits = self._cache.get(key, version)
         if hits is not None:
             logger.debug("search cache hit")
             return hits
-        hits = self._index.search(query, k, mode, filter)
+        hits = self._index.search(query, k, mode, filter, regions=regions)
         self._cache.put(key, version, hits)
         return hits
 

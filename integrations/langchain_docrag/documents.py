@@ -26,8 +26,9 @@ def page_document(page: IndexedPage, *, neighbour_of: str = "", include_image: b
 
     Returns:
         The metadata has the keys of PyMuPDFLoader (source, file_path, page from 0, total_pages, title), those
-        of the index (page_number from 1, page_label, file_name, document_id, width and height in points...), `image_path` and
-        `image_url`. A hit also has `rank`, `score`, `scores` and `regions`; a neighbour has `neighbour_of`.
+        of the index (page_number from 1, page_label, file_name, document_id, width and height in points...),
+        `image_path` and `image_url`. A hit also has `rank`, `score`, `scores` and `regions`; a neighbour has
+        `neighbour_of`.
 
     Raises:
         DocumentError: The image is asked for, and its file no longer exists.

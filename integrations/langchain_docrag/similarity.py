@@ -110,11 +110,10 @@ def _search(
             f"{backend.uri} holds vectors of {backend.dim} numbers, the query's has {len(vector)}",
             "search with the embeddings that the store was filled with",
         )
-    [ranked] = store.query([QueryRequest(np.array(vector, np.float32), CAPTION, k, condition)])
-    ids = [point.id for point in ranked]
-    records = {record.id: record for record in store.retrieve(ids, vectors=vectors, payload=backend.payload)}
-    # A point that was deleted between the two requests has no record.
-    return [(records[point.id], point.score) for point in ranked if point.id in records]
+    request = QueryRequest(np.array(vector, np.float32), CAPTION, k, condition)
+    [ranked] = store.query([request], vectors=vectors, payload=backend.payload)
+    # A point that was deleted meanwhile may have no record.
+    return [(point.record, point.score) for point in ranked if point.record]
 
 
 def _require_positive(k: int) -> None:

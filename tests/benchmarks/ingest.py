@@ -25,6 +25,7 @@ from docrag import Index
 from docrag.caption import TextLayerCaptioner
 from docrag.ingest.pipeline import Pipeline
 from docrag.read import ReaderPool, ReadJob, ReadOptions, find_files, sha256
+from docrag.store.page_address import PageAddresses
 from docrag.types import Page
 from tests.benchmarks.data import data
 
@@ -126,7 +127,7 @@ def encode_alone(folder: Path, index: Path) -> float:
     """Pages per second of encoding, in an ingest's batches, once pages are read and models loaded."""
     with Index.open(index, create=False) as opened:
         encoders, side = opened._encoders, opened._settings.render_side
-    pipeline = Pipeline(encoders, TextLayerCaptioner(), "http://localhost")
+    pipeline = Pipeline(encoders, TextLayerCaptioner(), PageAddresses("http://localhost"))
     options = ReadOptions(image_side=max(side, encoders.image_side))
     batches = read(folder, pipeline, options)
     pipeline._encode(batches[0][:1])

@@ -194,3 +194,37 @@ def test_names_with_brackets_are_printed_as_they_are(docrag, tmp_path):
     assert docrag("ingest", path, "--index", index).code == 0
     assert "a[b] [x].pdf" in docrag("search", "ferry", "--index", index).out
     assert "a[b] [x].pdf" in docrag("remove", path, "--index", index).out
+
+
+@pytest.mark.slow
+def test_a_second_machine_adopts_what_is_stored_and_remove_names_the_other(
+    docrag, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    file = write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, APPLE)
+
+    def run(machine: str, *arguments: object):
+        monkeypatch.setenv("DOCRAG_FILES", str(tmp_path / machine))
+        return docrag(*arguments, "--index", server.uri)
+
+    with FakeQdrant() as server:
+        assert "1 added, 0 updated, 0 unchanged" in run("a", "ingest", file).out
+        outcome = run("b", "ingest", file, "--json")
+        added, last = outcome.lines
+        assert (outcome.code, added["status"], added["pages"]) == (0, "adopted", 2)
+        assert (last["summary"]["adopted"], last["summary"]["pages"]) == (1, 0)
+        [status] = run("b", "status", "--json").lines
+        assert (status["documents"], status["stored_documents"], status["pages"]) == (1, 1, 2)
+        printed = run("c", "status").out
+        assert "documents  1, 2 pages in the collection" in printed
+        assert "here       0 in 0 files, 0 pages held as " in printed
+        assert f"held by    {status['holder']}: 2 pages" in printed
+        kept = run("a", "remove", file)
+        assert (kept.code, kept.out) == (3, "")
+        assert f"stays in the index: other machines hold its pages: {status['holder']}" in kept.err
+        [held] = run("a", "remove", file, "--json").lines
+        assert (held["status"], held["pages"], held["held_by"]) == ("held", 0, [status["holder"]])
+        [released] = run("a", "remove", "--release", status["holder"], "--json").lines
+        assert (released["status"], released["pages"]) == ("released", 2)
+        gone = run("a", "remove", file)
+        assert (gone.code, "not in the index" in gone.err) == (1, True)
+        assert run("a", "remove").code == 2

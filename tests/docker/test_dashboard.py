@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from docrag import Index
-from docrag.store.payload import image_address
+from docrag.store.page_address import PageAddresses
 from tests.docker.compose import KEYS
 from tests.samples import FERRY, write_pdf
 from tests.serve.browser.visitor import CHROMIUM, serving
@@ -64,7 +64,7 @@ def test_the_dashboard_shows_page_images_after_a_login(tmp_path: Path):
     [document] = index.documents()
     with (
         serving(index, host="0.0.0.0", api_key=KEYS["DOCRAG_SERVE_KEY"]) as docrag,
-        dashboard(image_address(docrag, document.id, 1)) as port,
+        dashboard(PageAddresses(docrag, "index").of(document.id, 1)) as port,
         playwright.sync_playwright() as started,
     ):
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

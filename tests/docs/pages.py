@@ -15,6 +15,7 @@ LANGUAGES = {
     "output": "what the block before it prints; ... stands for anything",
     "toml": "read as docrag.toml or pyproject.toml",
     "json": "parsed",
+    "http": "a request to a Qdrant server, which local mode answers",
     "text": "not run: maps, sketches and lines that show a form",
 }
 """Every language that a block may have, and what the tests do with it."""

@@ -106,14 +106,22 @@ def test_a_directory_is_a_place_too(tmp_path):
 
 
 def test_a_new_collection_is_given_its_options(settings, server):
-    wanted = {"shards": 3, "replicas": 2, "write_consistency": 1, "tenant": "metadata.customer"}
+    wanted = {"shards": 3, "replicas": 2, "write_consistency": 1, "tenant": "metadata.title"}
     with Index.open(settings=settings.model_copy(update=wanted)):
         pass
     made = json.loads(next(sent.body for sent in server.requests if sent.method == "PUT"))
     assert (made["shard_number"], made["replication_factor"], made["write_consistency_factor"]) == (3, 2, 1)
     fields = [json.loads(sent.body) for sent in server.requests if sent.path.endswith("/index")]
     tenant = {"type": "keyword", "is_tenant": True}
-    assert {"field_name": "metadata.customer", "field_schema": tenant} in fields
+    assert {"field_name": "metadata.title", "field_schema": tenant} in fields
+
+
+@pytest.mark.parametrize("tenant", ["metadata.customer", "metadata.page"])
+def test_a_tenant_that_no_page_can_have_is_refused_before_anything_is_made(settings, server, tenant):
+    with pytest.raises(SettingsError, match=f"{tenant} .*cannot be the tenant|{tenant}, so it cannot be"):
+        Index.open(settings=settings.model_copy(update={"tenant": tenant}))
+    assert not any(sent.method == "PUT" for sent in server.requests)
+    assert server.db.get_collections().collections == []
 
 
 def test_options_that_a_collection_was_not_made_with_are_refused(settings, server, monkeypatch):

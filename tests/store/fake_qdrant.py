@@ -141,7 +141,7 @@ ROUTES: list[tuple[str, str, Any, Callable[..., Any]]] = [
 
 def create(db: QdrantClient, name: str, body: models.CreateCollection) -> bool:
     if db.collection_exists(name):
-        raise FileExistsError(f"Collection `{name}` already exists!")
+        raise FileExistsError(f"Wrong input: Collection `{name}` already exists!")
     return db.create_collection(
         name,
         vectors_config=body.vectors,
@@ -244,20 +244,10 @@ class FakeQdrant:
         if fault := fault_of(self.version, sent.method, sent.path, sent.query, sent.body):
             return 422, {"status": {"error": fault}}
         try:
-            return 200, {
-                "status": "ok",
-                "time": 0.0,
-                "result": self._in_its_state(sent, self._carry_out(sent)),
-            }
-        except Forbidden as error:
-            return 403, {"status": {"error": str(error)}}
-        except FileExistsError as error:
-            return 409, {"status": {"error": f"Wrong input: {error}"}}
-        except ValidationError as error:
-            return 422, {"status": {"error": str(error)}}
-        except ValueError as error:
-            status = 404 if str(error).endswith("not found") else 400
-            return status, {"status": {"error": str(error)}}
+            result = self._in_its_state(sent, self._carry_out(sent))
+            return 200, {"status": "ok", "time": 0.0, "result": result}
+        except (Forbidden, FileExistsError, ValueError) as error:
+            return status_of(error), {"status": {"error": str(error)}}
 
     def _in_its_state(self, sent: Sent, result: Any) -> Any:
         """What is said of a collection and its shards, where a test wants them to be unwell."""
@@ -309,6 +299,18 @@ class FakeQdrant:
                 both = [one for one in aliases if {one.alias_name, one.collection_name} <= set(shown)]
                 return models.CollectionsAliasesResponse(aliases=both)
         return result
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status for an error."""
+    match error:
+        case Forbidden():
+            return 403
+        case FileExistsError():
+            return 409
+        case ValidationError():
+            return 422
+    return 404 if str(error).endswith("not found") else 400
 
 
 def operation_of(method: str, path: str) -> str:

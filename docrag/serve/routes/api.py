@@ -107,7 +107,9 @@ def get_heatmap_image(
 def _search(searches: Searches, request: Request, body: SearchRequest) -> Response:
     """The response as bytes: to check it against its description would cost a sixth of the whole request."""
     image = decode_base64_image(body.image) if body.image is not None else None
-    result = searches.search(request.headers, body.query, body.k, body.mode, body.filter, image=image)
+    result = searches.search(
+        request.headers, body.query, body.k, body.mode, body.filter, image=image, regions=body.regions
+    )
     response = {
         "query": body.query,
         "mode": body.mode,

@@ -276,7 +276,10 @@ def _attach(
         return
     if detached:
         collection = _choose(connection, detached, fingerprint)
-        logger.warning("no alias %s: it is set to the collection %s", connection.address, collection)
+        info = connection.info(collection)
+        # An empty one is most likely being made by another machine at the moment.
+        level = logging.WARNING if info and info.points_count else logging.INFO
+        logger.log(level, "no alias %s: it is set to the collection %s", connection.address, collection)
     else:
         # From the same list: whoever else makes this index at the moment comes to the same name.
         collection = _next_name(connection, names)

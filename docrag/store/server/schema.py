@@ -9,7 +9,7 @@ from typing import Any
 from qdrant_client import models
 
 from docrag.errors import IndexMismatch, ServerRefused, SettingsError, StoreError
-from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout, VectorSpec
+from docrag.store.layout import INTEGERS, KEYWORDS, TEXTS, Fingerprint, Layout, VectorSpec
 from docrag.store.payload import HELD_BY as HELD_BY
 from docrag.types import PATCHES, Datatype
 
@@ -38,7 +38,7 @@ class CollectionOptions:
     """Options that a collection gets when it is created, and that cannot be changed afterwards."""
 
     tenant: str = ""
-    """A payload field, such as metadata.customer, that every query filters by; pages with the same value are
+    """A payload field, such as metadata.file_name, that every query filters by; pages with the same value are
     then stored and linked together."""
     shard_number: int | None = None
     replication_factor: int | None = None
@@ -103,24 +103,36 @@ def collection_settings(
     return {name: value for name, value in settings.items() if value is not None}
 
 
+def require_tenant(tenant: str, fingerprint: Fingerprint) -> None:
+    """Refuse a tenant by which no search could ever filter.
+
+    Args:
+        tenant: The payload field; empty for none.
+        fingerprint: Of the collection. The texts of a vector store have any metadata, pages only their own.
+
+    Raises:
+        SettingsError: No page has the field, or it holds numbers.
+    """
+    if not tenant or tenant in KEYWORDS or fingerprint.values.get("layout") == TEXTS:
+        return
+    hint = f"choose one of {', '.join(KEYWORDS)}, or leave tenant out"
+    if tenant in (*INTEGERS, "metadata.width", "metadata.height"):
+        raise SettingsError(f"{tenant} is a number and cannot be the tenant", hint)
+    raise SettingsError(f"no page has a field {tenant}, so it cannot be the tenant", hint)
+
+
 def payload_indexes(options: CollectionOptions) -> Iterator[tuple[str, Any]]:
     """Yield the payload fields to index, and how.
 
     Filters and facets by these fields are quick, and are the only ones that a collection in strict mode
     allows.
-
-    Raises:
-        SettingsError: The tenant is a field of numbers.
     """
     for key in (*KEYWORDS, HELD_BY):
         if key != options.tenant:
             yield key, models.PayloadSchemaType.KEYWORD
     for key in INTEGERS:
-        if key == options.tenant:
-            raise SettingsError(
-                f"{key} is a number and cannot be the tenant", "choose a field that holds text"
-            )
-        yield key, models.PayloadSchemaType.INTEGER
+        if key != options.tenant:
+            yield key, models.PayloadSchemaType.INTEGER
     yield (
         TEXT,
         models.TextIndexParams(

@@ -11,6 +11,7 @@ which the server checks, that it is still the one that was read; otherwise it is
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,8 +22,9 @@ from uuid import uuid4
 
 from qdrant_client import models
 
+from docrag.common.files import write_atomically
 from docrag.errors import IndexNotFound, IndexReplaced, ServerRefused, ServerUnreachable
-from docrag.store.payload import source_metadata
+from docrag.store.payload import page_of, source_metadata
 from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.failures import NOT_FOUND
@@ -39,6 +41,8 @@ Result = TypeVar("Result")
 
 _DOCUMENT_ID = "metadata.document_id"
 _SOURCES = "metadata.sources"
+_NAME_POLLS = 100
+_NAME_POLL_SECONDS = 0.01
 _ATTEMPTS = 20
 """How often a list is read and written again because another machine changed it in between."""
 _ORDERING = models.WriteOrdering.MEDIUM
@@ -70,6 +74,11 @@ def load_holder_name(folder: Path) -> str:
     file = folder / "holder"
     with suppress(FileExistsError), file.open("x") as new_file:
         new_file.write(f"{gethostname()}-{uuid4().hex[:8]}")
+    for _ in range(_NAME_POLLS):
+        if name := file.read_text():
+            return name
+        time.sleep(_NAME_POLL_SECONDS)  # another process has created the file and not written it yet
+    write_atomically(file, f"{gethostname()}-{uuid4().hex[:8]}")  # that process was killed
     return file.read_text()
 
 
@@ -279,7 +288,12 @@ class SharedStore(ServerStore):
         metadata = record.payload.get("metadata", {})
         if stored.holders - {self.holder} and "sources" in metadata:
             sources = self._merged_sources(stored.sources, metadata["sources"], stored.holders)
-            payload["metadata"] = {**metadata, **source_metadata(sources)}
+            metadata = {**metadata, **source_metadata(sources)}
+            payload["metadata"] = metadata
+            if "page_of" in payload:
+                payload["page_of"] = page_of(
+                    metadata["file_name"], metadata["page"] + 1, metadata["total_pages"]
+                )
         return replace(record, payload=payload)
 
     def _unless_changed(self, holders: frozenset[str]) -> Condition:
@@ -322,7 +336,7 @@ class SharedStore(ServerStore):
                 )
             )
 
-        self._within_limits(set_within)
+        self._limits.within(set_within)
 
     def _too_busy(self, pages: int) -> ServerUnreachable:
         return ServerUnreachable(

@@ -5,25 +5,24 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from qdrant_client import models
 
-from docrag.errors import IndexNotFound, InvalidRecord, ServerRefused, ServerUnreachable, StoreError
+from docrag.errors import IndexNotFound, ServerRefused, ServerUnreachable, StoreError
 from docrag.store.base import CollectionHealth
 from docrag.store.identity import CollectionIdentity
-from docrag.store.layout import Fingerprint, Layout, page_name, validate_record
+from docrag.store.layout import Fingerprint, Layout, validate_record
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.connection import Connection
-from docrag.store.server.failures import BAD_REQUEST, BUSY, FORBIDDEN, TOO_LARGE
+from docrag.store.server.failures import FORBIDDEN
 from docrag.store.server.health import collection_health
 from docrag.store.server.key_order import KeyOrder
-from docrag.store.server.limits import NO_LIMITS, CollectionLimits, chunks, read_limits
+from docrag.store.server.known_limits import KnownLimits
+from docrag.store.server.limits import CollectionLimits, chunks
 from docrag.store.server.payload_indexes import add_missing_indexes
 from docrag.store.server.read import Selection, Step
 from docrag.store.server.schema import (
@@ -37,7 +36,8 @@ from docrag.store.server.schema import (
     require_layout,
 )
 from docrag.store.server.translate import to_filter
-from docrag.store.server.wire import MAX_REQUEST_BYTES, Condition, PackedPoint, batches
+from docrag.store.server.upload import Uploader
+from docrag.store.server.wire import Condition
 from docrag.types import PageRecord, ScoredId
 
 logger = logging.getLogger(__name__)
@@ -78,9 +78,9 @@ class ServerStore:
         self.collection = collection
         """The name that requests use: an alias or a collection."""
         self.layout = layout
-        self._max_bytes = MAX_REQUEST_BYTES
-        self._key_order = None if connection.wire.keeps_order else KeyOrder(connection.client, self._write)
-        self._limits = NO_LIMITS
+        self._limits = KnownLimits(lambda: connection.info(collection))
+        key_order = None if connection.wire.keeps_order else KeyOrder(connection.client, self._write)
+        self._uploader = Uploader(connection, self._write, self._limits, key_order)
         self._closed = False
 
     @classmethod
@@ -219,7 +219,7 @@ class ServerStore:
             For each query a list of pages, best first.
         """
         selection = _selection(vectors, payload)
-        return self._within_limits(lambda limits: self._query(requests, selection, limits))
+        return self._limits.within(lambda limits: self._query(requests, selection, limits))
 
     def retrieve(
         self, ids: Sequence[str], *, vectors: Sequence[str] = (), payload: Sequence[str] | None = None
@@ -262,7 +262,7 @@ class ServerStore:
             condition = to_filter(limits.fit_filter(filter))
             self._write(lambda: client.set_payload(self.collection, payload, condition, key, wait=True))
 
-        self._within_limits(set_within)
+        self._limits.within(set_within)
 
     def set_payloads(self, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Set payload values on single records, by page id: _UPDATES_SIZE of them in a request.
@@ -279,7 +279,7 @@ class ServerStore:
 
     def count(self, filter: PayloadFilter | None = None) -> int:
         """Return exactly how many records match."""
-        return self._within_limits(lambda limits: self._count(filter, limits))
+        return self._limits.within(lambda limits: self._count(filter, limits))
 
     def facet(self, key: str) -> dict[str, int]:
         """Return how many records have each value of an indexed keyword field."""
@@ -325,7 +325,7 @@ class ServerStore:
         """
         for record in records:
             validate_record(record, self.layout)
-            self._limits.require_record(record)
+            self._limits.current.require_record(record)
 
     def _delete(
         self,
@@ -343,55 +343,11 @@ class ServerStore:
             client = self.connection.client
             self._write(lambda: client.delete(self.collection, selector, wait=True, ordering=ordering))
 
-        self._within_limits(delete_within)
+        self._limits.within(delete_within)
 
     def _write_records(self, records: Sequence[PageRecord], condition: Condition | None = None) -> None:
         """Write records that were validated, or those of them that meet a condition."""
-        for batch in batches(map(self.connection.wire.pack, records), self._max_bytes):
-            self._send(batch, condition)
-
-    def _send(self, batch: Sequence[PackedPoint], condition: Condition | None = None) -> None:
-        """Write a batch, split as often as the server, or a proxy before it, finds it too large."""
-        waiting = [batch]
-        while waiting:
-            points = waiting.pop()
-            size = sum(point.size for point in points)
-            middle = len(points) // 2
-            most = self._limits.upsert_batch or len(points)
-            if middle and (size > self._max_bytes or len(points) > most):
-                logger.info("splitting a batch of %d pages, %d bytes", len(points), size)
-                waiting += [points[middle:], points[:middle]]
-                continue
-            try:
-                self._write(partial(self.connection.wire.send, self.collection, points, condition))
-            except ServerRefused as refused:
-                self._learn_from(refused, points, size)
-                waiting.append(points)
-            else:
-                if self._key_order:
-                    self._key_order.restore(self.collection, [point.record for point in points])
-
-    def _learn_from(self, refused: ServerRefused, points: Sequence[PackedPoint], size: int) -> None:
-        """Note a limit that a batch exceeded, so that it can be sent again in parts.
-
-        Raises:
-            InvalidRecord: A single page exceeds a limit.
-            ServerRefused: No limit explains the refusal.
-        """
-        if refused.status == TOO_LARGE:
-            if len(points) == 1:
-                name = page_name(points[0].record)
-                raise InvalidRecord(f"{name}: {size} bytes, {refused.message}", refused.hint) from refused
-            # A little more than half, since the two parts are not equally large.
-            self._max_bytes = min(self._max_bytes, size * 6 // 10)
-            logger.info("the server refused %d bytes: sending at most %d", size, self._max_bytes)
-        elif refused.status == BUSY and len(points) > 1:  # more than the server's rate allows in a minute
-            self._limits = replace(self._limits, upsert_batch=len(points) // 2)
-            logger.info("the server refused %d pages at once: sending half of them", len(points))
-        else:
-            self._relearn_limits(refused)
-            for point in points:
-                self._limits.require_record(point.record)
+        self._uploader.send(self.collection, records, condition)
 
     def _update_batch(self, changes: Sequence[models.UpdateOperation]) -> None:
         """Make one request of several changes, which the server applies in their order."""
@@ -418,7 +374,7 @@ class ServerStore:
     def _read_next(self, filter: PayloadFilter | None, selection: Selection, offset: Any) -> Step:
         """Read the next records of a scroll."""
         reader, size = self.connection.wire.reader, _COUNT_SIZE if selection.is_empty else _SCROLL_SIZE
-        return self._within_limits(
+        return self._limits.within(
             lambda limits: self._call(
                 lambda: reader.scroll(
                     self.collection, limits.fit_filter(filter), selection, limits.cap(size), offset
@@ -455,7 +411,7 @@ class ServerStore:
 
     def _facet(self, key: str, filter: PayloadFilter | None = None) -> dict[str, int]:
         """Return how many of the records that match have each value of an indexed keyword field."""
-        return self._within_limits(lambda limits: self._count_values(key, filter, limits))
+        return self._limits.within(lambda limits: self._count_values(key, filter, limits))
 
     def _count_values(
         self, key: str, filter: PayloadFilter | None, limits: CollectionLimits
@@ -474,37 +430,6 @@ class ServerStore:
         for record in self.scroll(filter, payload=[key]):
             counts.update(_values_of(record.payload, key))
         return dict(counts)
-
-    def _within_limits(self, do: Callable[[CollectionLimits], Result]) -> Result:
-        """Return what `do` returns; if the server refuses it, read the collection's limits and do it again.
-
-        Args:
-            do: Makes requests that keep to the limits; it is called again if they were not known yet.
-        """
-        try:
-            return do(self._limits)
-        except ServerRefused as refused:
-            self._relearn_limits(refused)
-        return do(self._limits)
-
-    def _relearn_limits(self, refused: ServerRefused) -> None:
-        """Read the limits of the collection after a refusal.
-
-        Raises:
-            ServerRefused: They were known, or they have nothing to do with it.
-        """
-        if refused.status == BUSY and self._limits.search_batch != 1:
-            logger.info("the searches of one request cost more than a minute allows: sending them singly")
-            self._limits = replace(self._limits, search_batch=1)
-            return
-        if refused.status != BAD_REQUEST:
-            raise refused
-        info = self.connection.info(self.collection)
-        limits = read_limits(info) if info else NO_LIMITS
-        if limits in (self._limits, NO_LIMITS):
-            raise refused
-        logger.info("%s is in strict mode: requests keep to %s from now on", self.collection, limits)
-        self._limits = limits
 
     def _call(self, do: Callable[[], Result]) -> Result:
         """Make a request that changes nothing."""

@@ -10,10 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from docrag import Index, Settings
-from docrag.errors import IndexNotFound
+from docrag.errors import DocumentError, IndexNotFound
 from docrag.serve.app import create_app
 from docrag.serve.settings import ServeSettings
-from docrag.types import Hit
+from docrag.types import Hit, IndexedPage
 from tests.samples import CLOCK, copy_index, write_pdf
 from tests.serve.conftest import HERE
 
@@ -106,12 +106,22 @@ def test_the_name_in_an_address_may_be_that_before_a_snapshot_was_restored(two_i
     assert client.get(f"/pages/before/{own.document_id}/{own.page}.jpg").status_code == 200
 
 
-def test_a_page_whose_image_is_on_another_machine_says_so(two_indexes: tuple[Index, Path, Hit]):
+def test_a_page_whose_image_is_on_another_machine_says_so(
+    two_indexes: tuple[Index, Path, Hit], monkeypatch: pytest.MonkeyPatch
+):
     index, other, _ = two_indexes
     own = index.search("ferry", k=1)[0]
-    own.image_path.unlink()
-    error = client_of(index, other.with_name("reports")).get(payload_address(own)).json()["error"]
-    assert error["message"] == f"there is no image of {own.file}, page {own.page}, on this machine"
+
+    def image_file(page: IndexedPage) -> Path:
+        raise DocumentError(f"there is no image of {page.file}", "use the machine that has it")
+
+    monkeypatch.setattr(IndexedPage, "image_file", image_file)
+    response = client_of(index, other.with_name("reports")).get(payload_address(own))
+    assert response.status_code == 404
+    assert response.json()["error"] == {
+        "message": f"there is no image of {own.file}",
+        "hint": "use the machine that has it",
+    }
 
 
 def test_another_index_must_be_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -208,7 +208,7 @@ def test_of_several_collections_without_alias_none_is_guessed(layout: Layout):
         alias.make_staging(connection, layout, FINGERPRINT, name=name)
     with pytest.raises(StoreError, match="several collections may be meant: reports--1, reports--4") as told:
         make(layout)(connection)
-    assert "--index memory://memory:0/reports--4" in told.value.hint
+    assert "such as memory://memory:0/reports--4" in told.value.hint
     assert names(connection.client) == {"reports--1", "reports--4"}
 
 

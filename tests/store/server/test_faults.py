@@ -84,7 +84,7 @@ def test_what_passes_is_tried_again_and_nothing_is_lost_or_double(
     start: Start, records: list[PageRecord], waits: list[float], fault: str
 ):
     store, server = start(PASSING[fault], PASSING[fault])
-    store._max_bytes = 20_000
+    store._uploader.max_bytes = 20_000
     store.upsert(records)
     store.flush()
     assert_whole(store, records)

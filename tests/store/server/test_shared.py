@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from docrag.operations.migrate import migrate_index
 from docrag.store.server.shared import load_holder_name
 from tests.samples import APPLE, CLOCK, FERRY, later, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
+from tests.store.proxy import Proxy
 
 
 @pytest.fixture
@@ -130,6 +134,8 @@ def test_each_folder_has_a_name_of_its_own(tmp_path: Path):
         (tmp_path / name).mkdir()
     first = load_holder_name(tmp_path / "a")
     assert load_holder_name(tmp_path / "a") == first != load_holder_name(tmp_path / "b")
+    (tmp_path / "a" / "holder").write_text("")  # whoever created it was killed
+    assert load_holder_name(tmp_path / "a") == load_holder_name(tmp_path / "a") not in ("", first)
     shutil.rmtree(tmp_path / "a")
     (tmp_path / "a").mkdir()
     assert load_holder_name(tmp_path / "a") != first
@@ -155,6 +161,37 @@ def test_a_migration_on_one_machine_loses_no_page_of_the_other(server: FakeQdran
     with Index.open(settings=its) as index:
         assert status(index, tmp_path / "b" / "docs") == {"both.pdf": "unchanged", "its.pdf": "updated"}
     assert held(server) == {"both.pdf": 2, "its.pdf": 1}
+
+
+@pytest.mark.slow
+def test_of_two_that_ingest_the_same_files_at_once_one_removes_its_own(server: FakeQdrant, tmp_path: Path):
+    docs = tmp_path / "docs"
+    for name in ("ferry", "clock", "apple"):
+        write_pdf(docs / f"{name}.pdf", name, FERRY, CLOCK)
+    with Index.open(settings=Settings(index=server.uri, files=str(tmp_path / "first"), workers=1)):
+        pass
+    start = threading.Barrier(2)
+    with ExitStack() as stack:
+        proxy = stack.enter_context(Proxy(int(server.uri.split(":")[2].split("/")[0]), 0.015))
+        one, other = (
+            stack.enter_context(
+                Index.open(settings=Settings(index=proxy.uri, files=str(tmp_path / name), workers=1))
+            )
+            for name in "ab"
+        )
+
+        def ingest(index: Index) -> dict[str, str]:
+            start.wait()
+            return status(index, docs)
+
+        with ThreadPoolExecutor(2) as pool:
+            reports = list(pool.map(ingest, (one, other)))
+        assert {each for report in reports for each in report.values()} <= {"added", "adopted"}
+        assert one.status().held_by == {one.status().holder: 9, other.status().holder: 9}
+        for file in docs.iterdir():
+            assert one.remove(file) == 0
+        assert other.status().held_by == {other.status().holder: 9}
+        assert status(other, docs) == dict.fromkeys(("ferry.pdf", "clock.pdf", "apple.pdf"), "unchanged")
 
 
 def test_stored_documents_are_adopted_without_being_read(

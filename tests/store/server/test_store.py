@@ -18,14 +18,18 @@ from docrag.errors import (
     SettingsError,
     StoreError,
 )
-from docrag.store.layout import INTEGERS, KEYWORDS, Fingerprint, Layout
+from docrag.store.layout import INTEGERS, KEYWORDS, TEXTS, Fingerprint, Layout
 from docrag.store.payload import HELD_BY
 from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.address import Address
 from docrag.store.server.connection import Connection, connect
-from docrag.store.server.payload_indexes import payload_indexes
-from docrag.store.server.schema import CollectionOptions, collection_settings
+from docrag.store.server.schema import (
+    CollectionOptions,
+    collection_settings,
+    payload_indexes,
+    require_tenant,
+)
 from docrag.store.server.store import ServerStore, stored_fingerprint
 from docrag.types import MAX_FLOATS, PageRecord
 from tests.store.fake_qdrant import FakeQdrant
@@ -123,8 +127,18 @@ def test_a_cluster_and_a_tenant_are_asked_for(fake: FakeQdrant, connection: Conn
 def test_a_tenant_that_is_indexed_anyway_is_indexed_once():
     keys = [key for key, _ in payload_indexes(CollectionOptions(tenant="metadata.source"))]
     assert len(keys) == len(set(keys)) == len([*KEYWORDS, *INTEGERS]) + 2
-    with pytest.raises(SettingsError, match="cannot be the tenant"):
-        list(payload_indexes(CollectionOptions(tenant="metadata.page")))
+
+
+def test_a_tenant_is_a_field_of_text_that_pages_have():
+    for key in (*KEYWORDS, ""):
+        require_tenant(key, FINGERPRINT)
+    require_tenant("metadata.customer", Fingerprint({"layout": TEXTS}))
+    for key in (*INTEGERS, "metadata.width"):
+        with pytest.raises(SettingsError, match=f"{key} is a number and cannot be the tenant"):
+            require_tenant(key, FINGERPRINT)
+    with pytest.raises(SettingsError, match=r"no page has a field metadata\.customer") as caught:
+        require_tenant("metadata.customer", FINGERPRINT)
+    assert "metadata.file_name" in caught.value.hint
 
 
 def test_the_fingerprint_stands_with_the_collection(connection: Connection, layout: Layout):
@@ -247,7 +261,7 @@ def test_foreign_collections_with_such_names_are_passed_by(
 def test_requests_are_cut_by_bytes(
     fake: FakeQdrant, store: ServerStore, records: list[PageRecord], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(store, "_max_bytes", 10_000)
+    monkeypatch.setattr(store._uploader, "max_bytes", 10_000)
     store.upsert(records)
     sizes = [len(sent.body) for sent in fake.requests if sent.path.endswith("/points")]
     assert len(sizes) > 3

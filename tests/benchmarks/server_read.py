@@ -186,15 +186,23 @@ def fetch_with(client: QdrantClient, ids: Sequence[str]) -> Callable[[], Any]:
 
 
 def serve(pipe: Pipe) -> None:
-    """Keep points by gRPC until told to end; REST only tells the version."""
-    root = json.dumps({"title": "qdrant - vector search engine", "version": "1.19.0"}).encode()
+    """Keep points by gRPC until told to end. REST tells the version, and takes the order of payload keys."""
+    root = json.dumps({"title": "qdrant - vector search engine", "version": "1.19.0"})
+    result = [{"operation_id": 1, "status": "completed"}]
+    done = json.dumps({"status": "ok", "time": 0, "result": result})
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = (root if self.command == "GET" else done).encode()
             self.send_response(200)
-            self.send_header("Content-Length", str(len(root)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(root)
+            self.wfile.write(body)
+
+        do_GET = do_POST = answer
 
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing to tell."""
@@ -204,6 +212,7 @@ def serve(pipe: Pipe) -> None:
     service = grpc.server(ThreadPoolExecutor(4), options=[unlimited, GZIP_IF_ACCEPTED])
     proto.add_PointsServicer_to_server(Points(), service)
     proto.add_QdrantServicer_to_server(Health(), service)
+    proto.add_CollectionsServicer_to_server(Collections(), service)
     port = service.add_insecure_port("127.0.0.1:0")
     service.start()
     with ThreadPoolExecutor(1) as pool:
@@ -226,6 +235,13 @@ class Health(proto.QdrantServicer):
 
     def HealthCheck(self, request: Any, context: Any) -> Any:
         return proto.HealthCheckReply(title="qdrant", version="1.19.0")
+
+
+class Collections(proto.CollectionsServicer):
+    """Collections that nothing describes."""
+
+    def Get(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.NOT_FOUND, f"{request.collection_name} not found")
 
 
 class Points(proto.PointsServicer):

@@ -38,20 +38,20 @@ def adopt(storage: Storage, document_ids: Collection[str]) -> dict[str, int]:
     return complete
 
 
-def unlisted_documents(storage: Storage) -> dict[str, str]:
-    """The documents that are stored and that no file here belongs to, by id, each with a path that it names.
+def unlisted_documents(storage: Storage) -> dict[str, tuple[str, ...]]:
+    """The documents that are stored and that no file here belongs to, by id, with the paths that they name.
 
     Documents of other machines do not count.
     """
     store = storage.store
     stored = store.held() if isinstance(store, Shared) else store.facet(DOCUMENT_ID)
     unlisted = stored.keys() - {row.id for row in storage.manifest.documents()}
-    names = {}
+    sources = {}
     for document_id in sorted(unlisted):
-        page = next(store.scroll(document_filter(document_id), payload=["metadata.source"]), None)
+        page = next(store.scroll(document_filter(document_id), payload=["metadata.sources"]), None)
         if page is not None:
-            names[document_id] = page.payload["metadata"]["source"]
-    return names
+            sources[document_id] = tuple(page.payload["metadata"]["sources"])
+    return sources
 
 
 def _complete(storage: Storage, document_ids: Collection[str], stored: Mapping[str, int]) -> dict[str, int]:

@@ -110,7 +110,7 @@ def sync(storage: Storage, paths: Sequence[Path], options: SyncOptions) -> Inges
         plan = make_plan(paths, files, storage.manifest, sha256, again=options.again, unreadable=unreadable)
         report = apply_plan(storage, plan, options)
         if not report.stopped:
-            report.unlisted = sorted(unlisted_documents(storage).values())
+            _settle_unlisted(storage, paths, options, report)
     report.seconds = time.perf_counter() - started
     return report
 
@@ -203,6 +203,28 @@ def _drop_unfinished(storage: Storage, plan: IngestPlan) -> None:
     for row in storage.manifest.documents("writing"):
         if row.id not in plan.contents:
             storage.drop(row.id)
+
+
+def _settle_unlisted(
+    storage: Storage, paths: Sequence[Path], options: SyncOptions, report: IngestReport
+) -> None:
+    """Report the documents that no file here belongs to, or remove those whose files were to be pruned."""
+    folders = _prefixes(path for path in paths if path.is_dir())
+    for document_id, sources in unlisted_documents(storage).items():
+        if not options.prune or not all(_is_gone(source, folders) for source in sources):
+            report.unlisted.append(sources[0])
+            continue
+        removed = FileReport(sources[0], "removed", storage.count(document_id))
+        storage.drop(document_id)
+        report.files.append(removed)
+        options.listener(removed)
+    report.unlisted.sort()
+
+
+def _is_gone(source: str, folders: tuple[str, ...]) -> bool:
+    """Whether a path, as it was ingested, lies in one of some folders and does not exist any more."""
+    absolute = os.path.abspath(source)  # noqa: PTH100 (a link counts as a file of its own)
+    return absolute.startswith(folders) and not os.path.lexists(absolute)
 
 
 def _adopt_stored(storage: Storage, plan: IngestPlan) -> Iterator[FileReport]:

@@ -67,6 +67,18 @@ def test_what_no_file_belongs_to_is_told_until_it_is_removed(index: Index, docs:
         index.remove(docs / "ferry.pdf")
 
 
+def test_prune_removes_what_no_file_belongs_to_any_more(index: Index, docs: Path, tmp_path: Path):
+    (docs / "ferry.pdf").unlink()
+    elsewhere = write_pdf(tmp_path / "elsewhere" / "clock.pdf", CLOCK).parent
+    assert index.ingest(elsewhere, prune=True).unlisted == [str(docs / "apple.pdf"), str(docs / "ferry.pdf")]
+    report = index.ingest(docs, prune=True)
+    assert {(Path(file.file).name, file.status, file.pages) for file in report.files} == {
+        ("apple.pdf", "adopted", 1),
+        ("ferry.pdf", "removed", 2),
+    }
+    assert (report.unlisted, index.status().pages) == ([], 2)
+
+
 def test_a_directory_is_held_by_nobody_else(index: Index, docs: Path):
     with pytest.raises(SettingsError, match="in a collection on a server only"):
         index.remove_file(docs / "ferry.pdf", release=["elsewhere"])

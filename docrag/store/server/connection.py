@@ -41,6 +41,9 @@ TRIES = 8
 """How often a request is sent at most that the server answers with an error; the waits between are about 0.5,
 1, 2, 4, 8, 16 and 30 seconds. A server that does not answer may be restarting, and is asked again until the
 time of the request is over."""
+TRIES_WHEN_AWAY = 3
+"""How often a request is sent at most after another one was given up since the server did not answer: for
+about two seconds, in which gRPC connects again if the server is back."""
 FIRST_TRIES = 2
 """How often the first request of a connection is sent, so that a wrong address is reported soon."""
 MAX_RETRY_AFTER = 60.0
@@ -121,6 +124,8 @@ class Connection:
         self._nodes = nodes or Nodes(address)
         self._read_timeout = read_timeout
         self._write_timeout = write_timeout
+        self._gave_up = False
+        """Whether a request was given up since the server did not answer, and none was answered since."""
 
     def call(self, do: Callable[[], Result], *, tries: int | None = None) -> Result:
         """Return what `do` returns; try again after lost connections, timeouts, status 408, 429 and 5xx.
@@ -174,13 +179,18 @@ class Connection:
         try:
             result: Result = retrying(self._once, do)
         except _Temporary as failed:
+            was_repeated = retrying.statistics["attempt_number"] > len(self._nodes)
+            self._gave_up = self._gave_up or (failed.is_away and was_repeated)
             raise failed.error from failed.__cause__
+        self._gave_up = False
         return result
 
     def _should_give_up(self, tries: int | None, state: RetryCallState) -> bool:
         """Whether a request that failed is not made again."""
         if not may_try_again(state.upcoming_sleep):
             return True
+        if self._gave_up and not is_patient():  # others have waited in vain: who asks now is told so soon
+            return state.attempt_number >= TRIES_WHEN_AWAY * len(self._nodes)
         if tries is None and _failure_in(state).is_away:
             return state.idle_for + state.upcoming_sleep > self._write_timeout
         return state.attempt_number >= (tries or TRIES) * len(self._nodes)

@@ -12,7 +12,7 @@ from docrag.common.time_limit import patience, time_limit
 from docrag.errors import ServerUnreachable
 from docrag.store.layout import Layout
 from docrag.store.server.address import Address
-from docrag.store.server.connection import connect
+from docrag.store.server.connection import TRIES_WHEN_AWAY, connect
 from docrag.store.server.store import ServerStore
 from docrag.store.server.wire import GrpcWire, JsonWire
 from docrag.types import PageRecord
@@ -131,3 +131,28 @@ def test_tries_end_when_the_next_one_would_be_too_late(
         with time_limit(3, only_one_try=True), pytest.raises(ServerUnreachable):
             store.count()
         assert not waits
+
+
+def test_once_a_server_was_waited_for_in_vain_nobody_waits_long_until_it_is_back(
+    way: tuple[FakeQdrant, Proxy, Proxy, FakeGrpc], layout: Layout
+):
+    _, rest, _, _ = way
+    waits: list[float] = []
+    connection = connect(Address.parse(rest.uri), sleep=waits.append)
+
+    def tries() -> int:
+        waits.clear()
+        with pytest.raises(ServerUnreachable):
+            store.count()
+        return len(waits) + 1
+
+    with ServerStore.create(connection, layout, FINGERPRINT) as store:
+        rest.shut()
+        assert tries() > TRIES_WHEN_AWAY
+        assert tries() == TRIES_WHEN_AWAY
+        with patience():  # an ingest waits all the same
+            assert tries() > TRIES_WHEN_AWAY
+        rest.open()
+        assert store.count() == 0
+        rest.shut()
+        assert tries() > TRIES_WHEN_AWAY

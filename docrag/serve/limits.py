@@ -52,7 +52,7 @@ class BodyLimits:
 
 
 class ServerTimeLimit:
-    """ASGI middleware that limits the time for which a GET request waits for a Qdrant server.
+    """ASGI middleware that limits the time for which a request without a body waits for a Qdrant server.
 
     A request may need several answers of the server, which together take no longer. Requests with a body set
     their limit when it has arrived.
@@ -68,7 +68,7 @@ class ServerTimeLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        if scope["type"] == "http" and scope["method"] == "GET":
+        if scope["type"] == "http" and scope["method"] in ("GET", "DELETE"):
             with time_limit(self._seconds):
                 await self._app(scope, receive, send)
         else:

@@ -78,6 +78,7 @@ def test_errors_have_hints(folder: Path):
             (["--index", folder / "nowhere"], "there is no index", "docrag ingest"),
             (["--index", folder / "fingerprint.json"], "there is no index", "docrag ingest"),
             (["--index", folder / "manifest.sqlite", "--allow-ingest"], "is not an index", "does not exist"),
+            (["--pages-of", folder / "nowhere"], "no page images of", "ingest its documents here"),
             (["--host", "0.0.0.0"], "others could read", "DOCRAG_SERVE_KEY"),
             (["--host", "192.0.2.1", "--api-key", KEY], "cannot listen", "an address of this machine"),
         ):

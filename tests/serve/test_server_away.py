@@ -94,6 +94,9 @@ def test_a_hung_server_holds_no_request_longer_than_its_limit(client: TestClient
     response, seconds = timed(lambda: client.get(f"/v1/pages/{'0' * 8}-0000-0000-0000-{'0' * 12}"))
     require_plain_words(response)
     assert seconds < LIMIT + 1
+    response, seconds = timed(lambda: client.delete(f"/v1/documents/{'ab' * 32}"))
+    require_plain_words(response)
+    assert seconds < LIMIT + 1
     assert client.get("/healthz").status_code == 200
     way.go_on()
     assert client.post("/v1/search", json=SEARCH).json()["hits"]

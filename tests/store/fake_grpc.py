@@ -164,7 +164,8 @@ def rest_of(request: Any) -> tuple[str, Any]:
         case proto.DeletePoints():
             return "write", GrpcToRest.convert_points_selector(request.points)
         case proto.CreateFieldIndexCollection():
-            return "index", models.CreateFieldIndex(field_name=request.field_name)
+            kind = proto.FieldType.Name(request.field_type).removeprefix("FieldType").lower()
+            return "index", models.CreateFieldIndex(field_name=request.field_name, field_schema=kind)
         case (
             proto.CreateCollection()
             | proto.UpdateCollection()

@@ -57,8 +57,8 @@ class Rules:
     strict: models.StrictModeConfig | None = None
     """Of all its collections."""
     key: Key = field(default_factory=Key)
-    indexed: set[str] = field(default_factory=set)
-    """The payload fields for which an index was made."""
+    indexed: dict[str, str] = field(default_factory=dict)
+    """The kind of the index of each payload field that has one, such as keyword."""
 
     def check(self, db: QdrantClient, operation: str, collection: str, body: Any) -> None:
         """Refuse a request.
@@ -81,7 +81,8 @@ class Rules:
             for reason in _refusals(self.strict, info, self.indexed, body):
                 raise ValueError(f"Bad request: {reason}")
         if isinstance(body, models.CreateFieldIndex):
-            self.indexed.add(body.field_name)
+            schema = body.field_schema
+            self.indexed[body.field_name] = str(getattr(schema, "type", schema).value)
 
     def describe(self, info: models.CollectionInfo) -> models.CollectionInfo:
         """What a server tells of a collection."""
@@ -113,10 +114,23 @@ def _refusals(
             yield from _over(body.limit or 10, config.max_query_limit, "limit")
             yield from _filter(config, indexed, body.filter, config.unindexed_filtering_retrieve)
             yield from _exact(config, bool(body.exact))
+        case _:
+            yield from _refused_changes(config, info, indexed, body)
+
+
+def _refused_changes(
+    config: models.StrictModeConfig, info: models.CollectionInfo, indexed: Any, body: Any
+) -> Iterator[str]:
+    unindexed = config.unindexed_filtering_update
+    match body:
         case models.PointsList(points=points):
             yield from _upsert(config, info, points)
         case models.SetPayload() | models.FilterSelector():
-            yield from _filter(config, indexed, body.filter, config.unindexed_filtering_update)
+            yield from _filter(config, indexed, body.filter, unindexed)
+        case models.UpdateOperations(operations=operations):
+            for operation in operations:
+                change = next(iter(dict(operation).values()))
+                yield from _filter(config, indexed, getattr(change, "filter", None), unindexed)
         case models.CreateFieldIndex():
             most = config.max_payload_index_count
             if most is not None and len(indexed) >= most:
@@ -182,10 +196,11 @@ def _filter(
     if filter is None:
         return
     if unindexed is False:
-        for key in _keys(filter):
-            if key not in indexed:
+        for key, kinds in _indexes_needed(filter):
+            if indexed.get(key) not in (kinds or indexed.values()):
+                listed = ", ".join(sorted(kinds))
                 yield _help(
-                    f'Index required but not found for "{key}" of one of the following types: [keyword]',
+                    f'Index required but not found for "{key}" of one of the following types: [{listed}]',
                     "Create an index for this key or use a different filter.",
                 )
     most, count = config.filter_max_conditions, _count(filter)
@@ -203,14 +218,20 @@ def _conditions(filter: models.Filter) -> list[Any]:
     return [*(filter.must or []), *(filter.must_not or []), *(filter.should or [])]
 
 
-def _keys(filter: models.Filter) -> Iterator[str]:
+def _indexes_needed(filter: models.Filter) -> Iterator[tuple[str, frozenset[str]]]:
+    """The fields of a filter with the kinds of index of which each needs one; none means any kind."""
     for condition in _conditions(filter):
-        if isinstance(condition, models.Filter):
-            yield from _keys(condition)
-        elif isinstance(condition, models.IsEmptyCondition):
-            yield condition.is_empty.key
-        elif isinstance(condition, models.FieldCondition):
-            yield condition.key
+        match condition:
+            case models.Filter():
+                yield from _indexes_needed(condition)
+            case models.IsEmptyCondition():
+                yield condition.is_empty.key, frozenset()
+            case models.FieldCondition(match=None):
+                yield condition.key, frozenset({"integer", "float"})
+            case models.FieldCondition(match=match):
+                values = dict(match).get("any") or dict(match).get("except_") or [dict(match).get("value")]
+                kind = "integer" if isinstance(values[0], int) else "keyword"
+                yield condition.key, frozenset({kind})
 
 
 def _count(filter: models.Filter) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from docrag.search.stages import Stages
 from docrag.store.base import Store
 from docrag.store.layout import KEYWORDS, Layout
 from docrag.store.local import store as edge
-from docrag.store.requests import FieldMatch, PayloadFilter
+from docrag.store.requests import FieldMatch, PayloadFilter, Prefetch, QueryRequest
 from docrag.store.server import store as server
 from docrag.types import MODES, PageRecord, ScoredId, SparseVector, Vector
 from tests.store.engines import OPENERS
@@ -109,6 +110,26 @@ def test_every_mode_and_filter_answers_as_numpy_does(
         answers = read_only.query(list(asked.values()))
         for request, found in zip(asked.values(), answers, strict=True):
             assert_same(found, oracle.answer(request))
+
+
+def test_a_prefetch_without_a_vector_gives_every_page(read_only: Store):
+    """Where strict mode refuses to compare all pages without an index, a server is asked so."""
+    vector = query_vectors(1)["patches"]
+    plain = QueryRequest(vector, "patches", 5, exact=True)
+    of_every_page = replace(plain, exact=False, prefetch=(Prefetch(None, "", 100),))
+    in_file = PayloadFilter(must=(FieldMatch("metadata.file_name", ("2.pdf",)),))
+    filtered = [replace(request, filter=in_file) for request in (plain, of_every_page)]
+    expected, found, expected_in_file, found_in_file = read_only.query([plain, of_every_page, *filtered])
+    assert_same(found, expected)
+    assert_same(found_in_file, expected_in_file)
+    assert len(found_in_file) == 5
+
+
+@pytest.mark.parametrize("using", ["patches", "caption", "bm25"])
+def test_an_offset_leaves_out_the_nearest_pages(read_only: Store, using: str):
+    whole = QueryRequest(query_vectors(1)[using], using, 9, exact=True)
+    pages, rest = read_only.query([whole, replace(whole, limit=5, offset=4)])
+    assert_same(rest, pages[4:])
 
 
 SELECTIONS = {

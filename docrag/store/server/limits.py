@@ -98,7 +98,7 @@ class CollectionLimits:
 
         Args:
             request: The query.
-            pages: The number of pages in the collection; it counts only if vectors are `unindexed`.
+            pages: About how many pages the collection has; it counts only if vectors are `unindexed`.
         """
         indexed = self._with_indexed(request, pages)
         fitted = replace(
@@ -127,8 +127,9 @@ class CollectionLimits:
         searches_unindexed = not request.prefetch and request.using in self.unindexed
         if len(indexed) == len(request.prefetch) and not searches_unindexed:
             return request
-        if pages <= self.cap(MAX_SCANNED):
-            every_page = Prefetch(None, "", max(pages, 1), request.filter)
+        most = self.cap(MAX_SCANNED)
+        if pages <= most:
+            every_page = Prefetch(None, "", most, request.filter)
             return replace(request, prefetch=(every_page,))
         return replace(request, prefetch=indexed) if indexed else request
 

@@ -386,7 +386,7 @@ class ServerStore:
         self, requests: Sequence[QueryRequest], selection: Selection, limits: CollectionLimits
     ) -> list[list[ScoredId]]:
         """Answer queries in as few requests as the limits allow."""
-        pages = self.count() if limits.unindexed else 0
+        pages = self._estimate_pages() if limits.unindexed else 0
         fitted = [limits.fit_query(request, pages) for request in requests]
         parts = [(place, part) for place, fitting in enumerate(fitted) for part in fitting]
         # By id, since a page may move to the next part while others write.
@@ -397,6 +397,11 @@ class ServerStore:
                 for page in ranking:
                     found[place].setdefault(page.id, page)
         return [list(pages.values()) for pages in found]
+
+    def _estimate_pages(self) -> int:
+        """Return about how many pages there are."""
+        info = self.connection.info(self.collection)
+        return (info.points_count or 0) if info else 0
 
     def _query_batch(self, requests: Sequence[QueryRequest], selection: Selection) -> list[list[ScoredId]]:
         """Answer queries in one request."""

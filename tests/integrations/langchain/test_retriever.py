@@ -91,6 +91,13 @@ def test_images_are_included_as_base64_only_on_request(retriever, demo_index):
     assert jpeg == Path(doc.metadata["image_path"]).read_bytes()
 
 
+def test_regions_can_be_left_out(retriever):
+    [whole] = retriever.invoke(CATERING.text, k=1)
+    [lean] = retriever.invoke(CATERING.text, k=1, regions=False)
+    assert whole.metadata["regions"]
+    assert lean.metadata == {**whole.metadata, "regions": []}
+
+
 @pytest.mark.parametrize("mode", ["late", "cosine", "text", "hybrid"])
 def test_modes_are_those_of_the_index(retriever, demo_index, mode):
     docs = retriever.invoke(CATERING.text, mode=mode)

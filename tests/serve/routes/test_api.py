@@ -33,6 +33,15 @@ def test_a_search_returns_what_the_command_line_prints(client: TestClient, demo_
     assert client.get(first["image_url"]).content == hits[0].image_path.read_bytes()
 
 
+def test_regions_can_be_left_out_and_are_not_taken_from_the_cache(client: TestClient):
+    request = {"query": QUESTION, "k": 3}
+    whole = client.post("/v1/search", json=request).json()["hits"]
+    lean = client.post("/v1/search", json={**request, "regions": False}).json()["hits"]
+    assert all(hit["regions"] for hit in whole)
+    assert lean == [{**hit, "regions": []} for hit in whole]
+    assert client.post("/v1/search", json=request).json()["hits"] == whole
+
+
 def test_a_search_has_the_form_that_the_description_shows(client: TestClient):
     response = client.post("/v1/search", json={"query": QUESTION})
     assert response.headers["content-type"] == "application/json"

@@ -20,7 +20,6 @@ import pytest
 from langchain_core.embeddings import Embeddings
 from qdrant_client import QdrantClient, models
 
-import docrag
 from docrag import Index, Settings
 from docrag.encode.models.bm25 import Bm25Encoder
 from docrag.encode.registry import text_encoder
@@ -168,8 +167,8 @@ def test_the_dashboard_shows_the_picture_of_a_page(records: list[PageRecord]):
         pictures = [value for value in record.payload.values() if is_picture(value)]
         metadata = record.payload["metadata"]
         assert pictures == [record.payload["image_url"]]
-        address = f"http://localhost:8000/pages/{metadata['document_id']}/{metadata['page'] + 1}.jpg"
-        assert pictures == [address]
+        page = f"{metadata['document_id']}/{metadata['page'] + 1}.jpg"
+        assert pictures == [f"http://localhost:8000/pages/index/{page}?card=1"]
 
 
 def is_picture(value: object) -> bool:
@@ -232,13 +231,3 @@ def test_the_filter_box_can_complete_values(index: Index, archive: Archive):
         assert indexed[key] == models.PayloadSchemaType.KEYWORD
     names = index._storage.store.facet("metadata.file_name")
     assert names == {"ferry.pdf": 2, "apple.pdf": 2, "picture.png": 1}
-
-
-def test_the_documented_request_names_a_dense_vector(layout: Layout, records: list[PageRecord]):
-    page = Path(docrag.__file__).parents[1].joinpath("docs", "qdrant-server.md").read_text()
-    [shown] = re.findall(r'\{"limit".*?\}\}', page, re.DOTALL)
-    request = json.loads(shown)
-    assert request["limit"] <= 500  # the dashboard fetches the vectors of all of them
-    assert {spec.kind for spec in layout.vectors if spec.name == request["using"]} == {"dense"}
-    keys = request["color_by"]["payload"].split(".")
-    assert all(keys[1] in record.payload[keys[0]] for record in records)

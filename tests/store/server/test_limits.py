@@ -243,6 +243,22 @@ def test_a_full_collection_says_so(filled: ServerStore, limit: Limit, records: l
     assert "allows 30 pages (max_points_count)" in caught.value.hint
 
 
+@pytest.mark.parametrize("most", [3, 6])
+def test_the_payload_indexes_that_docrag_needs_come_first(layout: Layout, most: int):
+    with FakeQdrant() as fake:
+        fake.rules.strict = models.StrictModeConfig(enabled=True, max_payload_index_count=most)
+        connection = connect(Address.parse(fake.uri))
+        if most < 4:
+            with pytest.raises(ServerRefused, match="maximum number of payload indices") as caught:
+                ServerStore.create(connection, layout, FINGERPRINT)
+            assert "max_payload_index_count" in caught.value.hint
+        else:
+            assert ServerStore.create(connection, layout, FINGERPRINT).count() == 0
+            assert len(fake.rules.indexed) == most
+            assert {"metadata.document_id", "metadata.sources", "held_by"} < fake.rules.indexed.keys()
+        connection.close()
+
+
 def test_limits_that_are_tightened_meanwhile_are_read_again(
     filled: ServerStore, limit: Limit, records: list[PageRecord]
 ):

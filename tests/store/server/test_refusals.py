@@ -10,9 +10,11 @@ from qdrant_client import models
 
 from docrag import Index, Settings
 from docrag.errors import ServerRefused
+from docrag.search.filters import Between
 from docrag.store.server.failures import HINTS, Failure
 from docrag.store.server.refusals import refusal_hint
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
+from tests.store.fake_grpc import FakeGrpc
 from tests.store.fake_qdrant import FakeQdrant
 from tests.store.strict_mode import Key
 
@@ -80,6 +82,45 @@ def test_a_file_of_which_every_page_is_refused_has_failed(server: FakeQdrant, tm
         "long.pdf": "failed",
         "two.pdf": "added",
     }
+
+
+FILTERS: list[dict[str, object]] = [
+    {"file_name": "one.pdf"},
+    {"title": "2023"},
+    {"title": ["Ferry", 7]},
+    {"words_from": "text-layer"},
+    {"page_label": "3"},
+    {"page": 3},
+    {"page_number": [1, 3]},
+    {"total_pages": "3"},
+    {"total_pages": 3},
+    {"source": "one.pdf"},
+    {"document_id": "ab"},
+]
+"""Everything that pages have and people filter by."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_grpc", [False, True])
+def test_every_documented_filter_is_allowed_by_the_defaults_of_a_cloud(
+    server: FakeQdrant, docs: Path, tmp_path: Path, by_grpc: bool
+):
+    server.rules.strict = models.StrictModeConfig(
+        enabled=True,
+        unindexed_filtering_retrieve=False,
+        unindexed_filtering_update=False,
+        max_payload_index_count=100,
+    )
+    with FakeGrpc(server.db, rules=server.rules) as service:
+        settings = {"grpc_port": service.port} if by_grpc else {}
+        with open_index(server.uri, tmp_path, **settings) as index:
+            index.ingest(docs)
+            found = [len(index.search("pendulum", filter=filter)) for filter in FILTERS]
+            index.search("pendulum", filter=Between(key="total_pages", gte=2))
+            index.search("pendulum", filter=Between(key="page", lt=3))
+            assert index.remove(docs / "one.pdf") == 3
+    assert found[0] == 3
+    assert found[3:9] == [4, 1, 1, 3, 3, 3]
 
 
 @pytest.mark.slow

@@ -64,6 +64,9 @@ apart, so that all tries would miss a server that has restarted.
 The bitset leaves no compression enabled but identity. Qdrant compresses every answer for a client that
 accepts gzip, and for vectors this takes ten times as long as sending them as they are."""
 
+_CHANNELS = 3
+"""Connections by gRPC to each machine, as many as the client makes by itself."""
+
 Version = tuple[int, int]
 OLDEST: Version = (1, 16)
 """The first version that stores metadata with a collection, where docrag keeps the fingerprint."""
@@ -334,7 +337,8 @@ def _use_channels(
 ) -> None:
     """Let a client make its calls by gRPC on channels to all machines, within the time that is left.
 
-    The client offers no other way to set the time of a single call than an argument of each method.
+    The client offers no other way to set the time of a single call than an argument of each method. Should
+    it keep its channels elsewhere one day, it makes its own: calls then take `timeout` seconds at most.
     """
     remote: Any = client._client
     metadata = [("api-key", api_key)] if api_key else []
@@ -343,7 +347,7 @@ def _use_channels(
             [get_channel(_grpc_host(node), port, node.secure, metadata, options) for node in address.nodes],
             nodes,
         )
-        for _ in range(remote._get_grpc_pool_size())
+        for _ in range(_CHANNELS)
     ]
 
 

@@ -40,8 +40,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="docrag-kills-") as name:
         work = Path(name)
         folder, queries = documents(work / "docs"), questions()
-        reference = ingest_until_killed(folder, work / "reference", None)
-        expected = snapshot(work / "reference", queries)
+        reference = ingest_until_killed(folder, work / "reference" / "index", None)
+        expected = snapshot(work / "reference" / "index", queries)
         size = f"{expected.count} pages, {len(expected.files)} files, {len(expected.answers)} rankings"
         print(f"reference: {size}, {reference.seconds:.1f} s", flush=True)
         draw = random.Random(args.seed)

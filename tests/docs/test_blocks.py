@@ -20,7 +20,7 @@ RUNNABLE = [page for page in PAGES if any(block.language in ("sh", "python") for
 NOT_RUN = {
     "docrag COMMAND": "the form of every command",
     "docrag tune": "the five examples have too few pages to tune; tests/tuning/ has more",
-    "docrag remove old/report.pdf": "releases a machine that does not exist, as tests/cli/test_commands.py does",
+    "docrag remove old/report.pdf": "the machine is made up, as in tests/cli/test_commands.py",
     "DOCRAG_TEST_QDRANT_URL": "needs a real Qdrant server",
     "DOCRAG_INDEX=my-index uvicorn": "runs until it is stopped, as tests/serve/test_from_settings.py does",
 }

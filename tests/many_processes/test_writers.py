@@ -98,11 +98,11 @@ def test_two_ingests_at_once_lose_nothing(documents: Path, new_index: Path, tmp_
 def test_an_ingest_whose_engine_is_killed_gives_the_same_index(
     documents: Path, new_index: Path, tmp_path: Path
 ):
-    with Index.open(tmp_path / "whole", settings=Settings(in_process=True)) as opened:
+    with Index.open(tmp_path / "whole" / new_index.name, settings=Settings(in_process=True)) as opened:
         opened.ingest(documents)
         opened.close()
-    expected = snapshot(tmp_path / "whole", QUERIES)
-    stop_engine(Settings(index=str(tmp_path / "whole")))
+    expected = snapshot(tmp_path / "whole" / new_index.name, QUERIES)
+    stop_engine(Settings(index=str(tmp_path / "whole" / new_index.name)))
     draw, kills = random.Random(7), 0
     Index.open(new_index).close()
     with ingesting(documents, new_index) as process:

@@ -14,6 +14,7 @@ from docrag.store.archive import Archive
 from docrag.store.images import PageImages
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.local.store import EdgeStore
+from docrag.store.page_address import PageAddresses
 from docrag.types import PageRecord, SparseVector
 from tests.store.conftest import make_record
 
@@ -31,7 +32,7 @@ def empty_storage(home: Path) -> Storage:
 
 def fill(found: Storage) -> Storage:
     """Five documents, the last one cut short, with images for most pages, one page without terms."""
-    records = [make_record(number) for number in range(PAGES)]
+    records = [sample_record(number) for number in range(PAGES)]
     records[7] = replace(records[7], vectors={**records[7].vectors, "bm25": SparseVector((), ())})
     for number, record in enumerate(records):
         metadata = record.payload["metadata"]
@@ -42,6 +43,14 @@ def fill(found: Storage) -> Storage:
         add_document(found.manifest, record)
     found.settle()
     return found
+
+
+def sample_record(number: int) -> PageRecord:
+    """A record with the address of its image where a server would show it."""
+    record = make_record(number)
+    metadata = record.payload["metadata"]
+    address = PageAddresses("http://localhost").of(metadata["document_id"], metadata["page_number"])
+    return replace(record, payload={**record.payload, "image_url": address})
 
 
 def add_document(manifest: Manifest, record: PageRecord) -> None:

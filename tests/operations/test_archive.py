@@ -29,6 +29,7 @@ from tests.operations.sample_storage import (
     everything,
     fill,
     quiet,
+    sample_record,
     times,
 )
 from tests.store.conftest import make_record
@@ -103,7 +104,7 @@ def test_an_index_goes_to_a_server_and_back(storage: Storage, make_storage, arch
 
 def test_an_export_follows_its_index(storage: Storage, make_storage, archive: Archive):
     export(storage, BUILT, LAYOUT, archive, quiet)
-    changed = make_record(22)
+    changed = sample_record(22)
     metadata = {**changed.payload["metadata"], "caption": "said since"}
     storage.store.upsert([replace(changed, payload={**changed.payload, "metadata": metadata})])
     assert export(storage, BUILT, LAYOUT, archive, quiet).written == PAGES % PART

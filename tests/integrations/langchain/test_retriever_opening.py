@@ -100,10 +100,13 @@ def test_a_folder_without_pages_is_an_error_and_an_unreadable_file_a_warning(tmp
 
 
 def test_a_missing_image_is_an_error_only_with_include_images(tmp_path):
-    write_pdf(tmp_path / "docs" / "ferries.pdf", FERRY)
+    document = write_pdf(tmp_path / "docs" / "ferries.pdf", FERRY)
     with DocragRetriever.from_folder(tmp_path / "docs", index=tmp_path / "index") as retriever:
         [doc] = retriever.invoke("ferry")
         Path(doc.metadata["image_path"]).unlink()
+        assert retriever.invoke("ferry", include_images=True)  # rendered again from the document
+        Path(doc.metadata["image_path"]).unlink()
+        document.unlink()
         assert retriever.invoke("ferry") == [doc]
         with pytest.raises(DocumentError, match=r"no image of .*ferries\.pdf, page 1"):
             retriever.invoke("ferry", include_images=True)

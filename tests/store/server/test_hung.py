@@ -21,8 +21,10 @@ from tests.store.fake_qdrant import FakeQdrant
 from tests.store.proxy import Proxy
 from tests.store.server.test_faults import FINGERPRINT, assert_whole
 
-READ, WRITE = 0.4, 1.2
+READ, WRITE = 2.0, 4.0
 """Seconds that the requests of these tests have."""
+BUSY = 3.0
+"""Seconds that a machine with much else to do may take beside them."""
 
 
 @pytest.fixture
@@ -69,8 +71,8 @@ def seconds(do: Callable[[], object]) -> float:
 def test_a_read_ends_in_its_time(hung: tuple[ServerStore, Proxy]):
     store, way = hung
     way.hang()
-    assert READ * 0.9 < seconds(store.count) < READ + 0.5
-    assert READ * 0.9 < seconds(lambda: list(store.scroll())) < READ + 0.5
+    assert READ * 0.9 < seconds(store.count) < READ + BUSY
+    assert READ * 0.9 < seconds(lambda: list(store.scroll())) < READ + BUSY
 
 
 def test_a_write_has_more_time_and_is_whole_afterwards(
@@ -78,7 +80,7 @@ def test_a_write_has_more_time_and_is_whole_afterwards(
 ):
     store, way = hung
     way.hang()
-    assert WRITE * 0.9 < seconds(lambda: store.upsert(records[:3])) < WRITE + 0.7
+    assert WRITE * 0.9 < seconds(lambda: store.upsert(records[:3])) < WRITE + BUSY
     way.go_on()
     store.upsert(records[:3])
     assert_whole(store, records[:3])
@@ -88,15 +90,15 @@ def test_an_ingest_reads_as_patiently_as_it_writes(hung: tuple[ServerStore, Prox
     store, way = hung
     way.hang()
     with patience():
-        assert WRITE * 0.9 < seconds(store.count) < WRITE + 0.7
+        assert WRITE * 0.9 < seconds(store.count) < WRITE + BUSY
 
 
 def test_all_requests_within_a_limit_share_its_time(hung: tuple[ServerStore, Proxy]):
     store, way = hung
     way.hang()
     with time_limit(0.2):
-        assert seconds(store.count) < 0.5
-        assert seconds(store.count) < 0.1
+        assert seconds(store.count) < READ
+        assert seconds(store.count) < READ / 2
 
 
 def test_a_server_that_goes_on_in_time_is_waited_for(hung: tuple[ServerStore, Proxy]):
@@ -112,7 +114,7 @@ def test_a_server_that_goes_on_in_time_is_waited_for(hung: tuple[ServerStore, Pr
 def test_a_connection_to_a_hung_server_ends_in_its_time(way: tuple[FakeQdrant, Proxy, Proxy, FakeGrpc]):
     _, rest, _, _ = way
     rest.hang()
-    assert seconds(lambda: connect(Address.parse(rest.uri), read_timeout=READ)) < READ + 0.5
+    assert seconds(lambda: connect(Address.parse(rest.uri), read_timeout=READ)) < READ + BUSY
 
 
 def test_tries_end_when_the_next_one_would_be_too_late(

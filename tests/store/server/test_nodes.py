@@ -70,7 +70,7 @@ def test_another_machine_goes_on_where_one_falls(cluster: Cluster, layout: Layou
 
 
 def test_a_machine_that_hangs_gets_only_its_share_of_the_time(cluster: Cluster, layout: Layout):
-    connection = cluster.connect(read_timeout=2)
+    connection = cluster.connect(read_timeout=6)
     with ServerStore.create(connection, layout, FINGERPRINT) as store:
         cluster.first.hang()
         assert store.count() == 0

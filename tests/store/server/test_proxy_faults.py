@@ -10,7 +10,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from docrag.errors import ServerRefused, ServerUnreachable
-from docrag.store.layout import KEYWORDS, Fingerprint, Layout
+from docrag.store.layout import Fingerprint, Layout
 from docrag.store.requests import FieldMatch, PayloadFilter
 from docrag.store.server import alias
 from docrag.store.server.address import Address
@@ -60,7 +60,6 @@ class Road:
 
 @pytest.fixture
 def road(layout: Layout) -> Iterator[Road]:
-    FakeQdrant.indexed = frozenset(KEYWORDS)
     with (
         FakeQdrant() as server,
         FakeGrpc(server.db) as service,

@@ -96,6 +96,11 @@ class Layout:
         return cls((VectorSpec(CAPTION, "dense", dim),))
 
     @property
+    def has_pages(self) -> bool:
+        """Whether the records are pages; else they are texts of a vector store with a user's own metadata."""
+        return BM25 in self.names
+
+    @property
     def names(self) -> frozenset[str]:
         """Names of the vectors."""
         return frozenset(spec.name for spec in self.vectors)

@@ -19,8 +19,9 @@ from qdrant_client import QdrantClient, models
 
 from docrag.common.time_limit import time_limit
 from docrag.errors import ServerRefused, ServerUnreachable
+from docrag.store.layout import page_name
 from docrag.store.payload import HELD_BY, in_order
-from docrag.store.server.failures import BUSY, TOO_LARGE
+from docrag.store.server.failures import BAD_REQUEST, BUSY, TOO_LARGE
 from docrag.store.server.wire import MAX_REQUEST_BYTES, PackedPoint, batches
 from docrag.types import PageRecord
 
@@ -30,6 +31,12 @@ MAX_OPERATIONS = 128
 """Payloads in one request: the server takes each as a write of its own and answers after the last."""
 
 _SOURCES = "sources"
+
+
+_SPLIT_WHEN = (BAD_REQUEST, TOO_LARGE, BUSY)
+"""Refusals after which a part of the batch may be accepted."""
+_MOST_REFUSALS = 3
+"""How many single pages may be refused until no more are tried."""
 
 
 class _BatchResponse(BaseModel):
@@ -57,6 +64,7 @@ class KeyOrder:
         self._write = write
         self._max_bytes = MAX_REQUEST_BYTES
         self._refused = False
+        self._refusals = 0
 
     def restore(self, collection: str, records: Sequence[PageRecord]) -> None:
         """Write the payloads of points that were written by gRPC just now.
@@ -85,16 +93,33 @@ class KeyOrder:
                 self._write(partial(self._overwrite, collection, operations))
             except ServerRefused as refused:
                 middle = len(operations) // 2
-                if refused.status in (TOO_LARGE, BUSY) and middle:
+                if refused.status not in _SPLIT_WHEN:
+                    self._give_up(collection, refused)
+                elif middle:
                     waiting += [operations[middle:], operations[:middle]]
-                    self._max_bytes = min(self._max_bytes, max(1, sum(o.size for o in operations) * 6 // 10))
-                    continue
-                self._refused = True
-                logger.warning(
-                    "payload keys have no order in %s, since REST refuses to write them: %s",
-                    collection,
-                    refused.message,
-                )
+                    self._note_size(refused, operations)
+                else:
+                    self._count_refusal(collection, operations[0].record, refused)
+
+    def _note_size(self, refused: ServerRefused, operations: Sequence[PackedPoint]) -> None:
+        if refused.status != BAD_REQUEST:
+            size = sum(operation.size for operation in operations)
+            self._max_bytes = min(self._max_bytes, max(1, size * 6 // 10))
+
+    def _count_refusal(self, collection: str, record: PageRecord, refused: ServerRefused) -> None:
+        """Pass over a page that the server does not accept; give up if this happens to several."""
+        self._refusals += 1
+        logger.warning("the payload keys of %s have no order: %s", page_name(record), refused.message)
+        if self._refusals >= _MOST_REFUSALS:
+            self._give_up(collection, refused)
+
+    def _give_up(self, collection: str, refused: ServerRefused) -> None:
+        self._refused = True
+        logger.warning(
+            "payload keys have no order in %s, since REST refuses to write them: %s",
+            collection,
+            refused.message,
+        )
 
     def _overwrite(self, collection: str, operations: Sequence[PackedPoint]) -> models.UpdateStatus:
         body = b'{"operations":[' + b",".join(packed.point for packed in operations) + b"]}"

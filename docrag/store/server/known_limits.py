@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
+_LESSONS = 3
+"""How often a request is refused, at most, until its limits are known: by strict mode, and by rates."""
+
+
 class KnownLimits:
     """Keeps the limits to which requests about a collection are made to fit; threads may share it.
 
@@ -30,7 +34,7 @@ class KnownLimits:
         self._read_info = read_info
 
     def within(self, do: Callable[[CollectionLimits], Result]) -> Result:
-        """Return what `do` returns; if the server refuses it, read the limits and do it once more.
+        """Return what `do` returns; if the server refuses it, read the limits and do it again.
 
         Args:
             do: Makes requests that keep to the limits.
@@ -38,27 +42,36 @@ class KnownLimits:
         Raises:
             ServerRefused: The server refuses it although it keeps to the limits, or for another reason.
         """
-        try:
-            return do(self.current)
-        except ServerRefused as refused:
-            self.learn_from(refused)
+        for _ in range(_LESSONS):
+            used = self.current
+            try:
+                return do(used)
+            except ServerRefused as refused:
+                self.learn_from(refused, used)
         return do(self.current)
 
-    def learn_from(self, refused: ServerRefused) -> None:
+    def learn_from(self, refused: ServerRefused, used: CollectionLimits) -> None:
         """Read the limits of the collection after a refusal.
 
+        Args:
+            refused: The refusal.
+            used: The limits to which the refused request kept. If another thread has learned others since
+                then, these are to be tried first.
+
         Raises:
-            ServerRefused: They were known, or they have nothing to do with it.
+            ServerRefused: The limits were known, or they have nothing to do with it.
         """
-        if refused.status == BUSY and self.current.search_batch != 1:
+        if self.current is not used:
+            return
+        if refused.status == BUSY and used.search_batch != 1:
             logger.info("the searches of one request cost more than a minute allows: sending them singly")
-            self.current = replace(self.current, search_batch=1)
+            self.current = replace(used, search_batch=1)
             return
         if refused.status != BAD_REQUEST:
             raise refused
         info = self._read_info()
-        limits = read_limits(info) if info else NO_LIMITS
-        if limits in (self.current, NO_LIMITS):
+        limits = _with_lessons(read_limits(info), used) if info else NO_LIMITS
+        if limits in (used, NO_LIMITS):
             raise refused
         logger.info("the collection is in strict mode: requests keep to %s from now on", limits)
         self.current = limits
@@ -67,3 +80,17 @@ class KnownLimits:
         """Note that a request may write so many pages, because the server has refused more of them."""
         logger.info("the server refused a request to write: sending at most %d pages", pages)
         self.current = replace(self.current, upsert_batch=pages)
+
+
+def _with_lessons(limits: CollectionLimits, used: CollectionLimits) -> CollectionLimits:
+    """Return limits of a collection, with what its rates allow as refusals have shown."""
+    return replace(
+        limits,
+        search_batch=_smaller(limits.search_batch, used.search_batch),
+        upsert_batch=_smaller(limits.upsert_batch, used.upsert_batch),
+    )
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    sizes = [size for size in (one, other) if size is not None]
+    return min(sizes, default=None)

@@ -113,9 +113,13 @@ def require_tenant(tenant: str, fingerprint: Fingerprint) -> None:
     Raises:
         SettingsError: No page has the field, or it holds numbers.
     """
-    if not tenant or tenant in KEYWORDS or fingerprint.values.get("layout") == TEXTS:
+    # A filter by source is made with metadata.sources, which has all names of a file.
+    fields = [key for key in KEYWORDS if key != "metadata.source"]
+    if not tenant or tenant in fields or fingerprint.values.get("layout") == TEXTS:
         return
-    hint = f"choose one of {', '.join(KEYWORDS)}, or leave tenant out"
+    hint = f"choose one of {', '.join(fields)}, or leave tenant out"
+    if tenant == "metadata.source":
+        raise SettingsError(f"no filter uses {tenant}, so it cannot be the tenant", hint)
     if tenant in (*INTEGERS, "metadata.width", "metadata.height"):
         raise SettingsError(f"{tenant} is a number and cannot be the tenant", hint)
     raise SettingsError(f"no page has a field {tenant}, so it cannot be the tenant", hint)

@@ -280,13 +280,14 @@ class SharedStore(ServerStore):
 
     def _read_claims(self, ids: Sequence[str]) -> dict[str, _Claim]:
         """Return who holds those of the pages that exist, and from which files."""
-        return {record.id: _claim(record) for record in self.retrieve(ids, payload=[HELD_BY, _SOURCES])}
+        fields = [HELD_BY, _SOURCES] if self.layout.has_pages else [HELD_BY]
+        return {record.id: _claim(record) for record in self.retrieve(ids, payload=fields)}
 
     def _claimed(self, record: PageRecord, stored: _Claim) -> PageRecord:
         """Return a record that names this holder and its files beside those that are stored."""
         payload = {**record.payload, HELD_BY: sorted({self.holder, *stored.holders})}
-        metadata = record.payload.get("metadata", {})
-        if stored.holders - {self.holder} and "sources" in metadata:
+        if self.layout.has_pages and stored.holders - {self.holder}:
+            metadata = record.payload["metadata"]
             sources = self._merged_sources(stored.sources, metadata["sources"], stored.holders)
             metadata = {**metadata, **source_metadata(sources)}
             payload["metadata"] = metadata

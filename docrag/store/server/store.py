@@ -18,7 +18,7 @@ from docrag.store.layout import Fingerprint, Layout, validate_record
 from docrag.store.requests import PayloadFilter, QueryRequest
 from docrag.store.server import alias
 from docrag.store.server.connection import Connection
-from docrag.store.server.failures import FORBIDDEN
+from docrag.store.server.failures import BUSY, FORBIDDEN
 from docrag.store.server.health import collection_health
 from docrag.store.server.key_order import KeyOrder
 from docrag.store.server.known_limits import KnownLimits
@@ -79,7 +79,10 @@ class ServerStore:
         """The name that requests use: an alias or a collection."""
         self.layout = layout
         self._limits = KnownLimits(lambda: connection.info(collection))
-        key_order = None if connection.wire.keeps_order else KeyOrder(connection.client, self._write)
+        # Nobody reads the payloads of texts in the dashboard, and ids of texts do not follow from content: of
+        # two writers of one id, the payload of one could be put beside the vector of the other.
+        reorders = layout.has_pages and not connection.wire.keeps_order
+        key_order = KeyOrder(connection.client, self._write) if reorders else None
         self._uploader = Uploader(connection, self._write, self._limits, key_order)
         self._closed = False
 
@@ -369,7 +372,14 @@ class ServerStore:
             )
 
     def _read(self, ids: Sequence[str], selection: Selection) -> list[PageRecord]:
-        return self._call(lambda: self.connection.wire.reader.retrieve(self.collection, ids, selection))
+        """Read records in one request, or in parts if it costs more than the server allows in a minute."""
+        try:
+            return self._call(lambda: self.connection.wire.reader.retrieve(self.collection, ids, selection))
+        except ServerRefused as refused:
+            if refused.status != BUSY or len(ids) < 2:
+                raise
+        middle = len(ids) // 2
+        return [*self._read(ids[:middle], selection), *self._read(ids[middle:], selection)]
 
     def _read_next(self, filter: PayloadFilter | None, selection: Selection, offset: Any) -> Step:
         """Read the next records of a scroll."""

@@ -14,6 +14,7 @@ from docrag.store.server.connection import Connection
 from docrag.store.server.failures import BUSY, TOO_LARGE
 from docrag.store.server.key_order import KeyOrder
 from docrag.store.server.known_limits import KnownLimits
+from docrag.store.server.limits import CollectionLimits
 from docrag.store.server.wire import MAX_REQUEST_BYTES, Condition, PackedPoint, batches
 from docrag.types import PageRecord
 
@@ -64,7 +65,8 @@ class Uploader:
             points = waiting.pop()
             size = sum(point.size for point in points)
             middle = len(points) // 2
-            most = self._limits.current.upsert_batch or len(points)
+            limits = self._limits.current
+            most = limits.upsert_batch or len(points)
             if middle and (size > self.max_bytes or len(points) > most):
                 logger.info("splitting a batch of %d pages, %d bytes", len(points), size)
                 waiting += [points[middle:], points[:middle]]
@@ -72,13 +74,15 @@ class Uploader:
             try:
                 self._write(partial(self._connection.wire.send, collection, points, condition))
             except ServerRefused as refused:
-                self._learn_from(refused, points, size)
+                self._learn_from(refused, points, size, limits)
                 waiting.append(points)
             else:
                 if self._key_order:
                     self._key_order.restore(collection, [point.record for point in points])
 
-    def _learn_from(self, refused: ServerRefused, points: Sequence[PackedPoint], size: int) -> None:
+    def _learn_from(
+        self, refused: ServerRefused, points: Sequence[PackedPoint], size: int, limits: CollectionLimits
+    ) -> None:
         """Note a limit that a batch exceeded, so that it can be sent again in parts.
 
         Raises:
@@ -95,6 +99,12 @@ class Uploader:
         elif refused.status == BUSY and len(points) > 1:  # more than the server's rate allows in a minute
             self._limits.write_at_most(len(points) // 2)
         else:
-            self._limits.learn_from(refused)
-            for point in points:
-                self._limits.current.require_record(point.record)
+            # The limits may have been known when this batch was sent: then a page of it exceeds one.
+            _require_records(points, limits)
+            self._limits.learn_from(refused, limits)
+            _require_records(points, self._limits.current)
+
+
+def _require_records(points: Sequence[PackedPoint], limits: CollectionLimits) -> None:
+    for point in points:
+        limits.require_record(point.record)

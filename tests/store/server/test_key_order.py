@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from docrag.store.layout import Layout
@@ -191,3 +192,37 @@ def test_a_write_by_grpc_that_is_refused_is_not_ordered(
     with pytest.raises(Exception, match="scripted"):
         store.upsert(pages)
     assert batches(fake) == []
+
+
+def test_a_page_that_rest_refuses_costs_only_its_own_order(
+    fake: FakeQdrant, store: SharedStore, pages: list[PageRecord], caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.WARNING)
+    fake.faulty, fake.faults = BATCH, [Fault(400), Fault(400), Fault(400)]  # 12 pages, 6 and 3 of them
+    store.upsert(pages)
+    assert store.count() == len(pages)
+    fake.faults = [Fault(400)]
+    store.upsert(pages[:1])
+    assert [record.message for record in caplog.records if "the payload keys of page 1" in record.message]
+    store.upsert(pages[1:])
+    assert all(list(payload) == ORDER for payload in stored(fake)[1:])
+
+
+@pytest.mark.parametrize("sources", [3, None, "one.pdf", [{"name": "one.pdf"}], ["one.pdf", "two.pdf"]])
+def test_texts_keep_the_metadata_of_their_user(fake: FakeQdrant, service: FakeGrpc, sources: object):
+    """A vector store of texts: what docrag writes into the metadata of pages is a user's own there."""
+    layout = Layout.for_texts(2)
+    connection = connect(Address.parse(fake.uri), grpc_port=service.port, sleep=lambda seconds: None)
+    metadata = {"sources": sources, "source": "mine", "file_name": 7}
+    text = PageRecord(
+        "6f3c1c0e-53a8-5d0b-9d0c-6c2f1c3a5e11",
+        {"caption": np.array([0.6, 0.8], np.float32)},
+        {"page_content": "a text", "metadata": metadata},
+    )
+    with ServerStore.create(connection, layout, FINGERPRINT) as made:
+        for machine in ("machine-1", "machine-2"):
+            SharedStore.of(made, machine).upsert([text])
+        [found] = made.scroll()
+    assert found.payload["metadata"] == metadata
+    assert found.payload["held_by"] == ["machine-1", "machine-2"]
+    assert not [sent for sent in fake.requests if sent.path.endswith("/points/batch")]

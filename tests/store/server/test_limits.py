@@ -236,6 +236,21 @@ def test_a_page_over_the_limit_of_a_vector_is_named(
     assert store.count() == 7
 
 
+def test_a_page_over_a_limit_is_named_once_other_limits_are_known(
+    store: ServerStore, limit: Limit, records: list[PageRecord]
+):
+    """The first batch is refused because of its size; the large page comes with the second one."""
+    store._uploader.max_bytes = sum(store.connection.wire.pack(record).size for record in records[:4]) + 1
+    large = records[6].vectors | {"patches": np.tile(records[6].vectors["patches"], (3, 1))}
+    batch = [*records[:6], replace(records[6], vectors=large)]
+    limit(
+        upsert_max_batchsize=3,
+        multivector_config={"patches": models.StrictModeMultivector(max_vectors=12)},
+    )
+    with pytest.raises(InvalidRecord, match=r"page 2 of /docs/1\.pdf: patches has"):
+        store.upsert(batch)
+
+
 def test_a_full_collection_says_so(filled: ServerStore, limit: Limit, records: list[PageRecord]):
     limit(max_points_count=30)
     with pytest.raises(ServerRefused, match="Max points count limit of 30 reached") as caught:

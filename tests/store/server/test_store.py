@@ -128,9 +128,12 @@ def test_a_tenant_that_is_indexed_anyway_is_indexed_once():
 
 
 def test_a_tenant_is_a_field_of_text_that_pages_have():
-    for key in (*KEYWORDS, ""):
+    for key in (*(key for key in KEYWORDS if key != "metadata.source"), ""):
         require_tenant(key, FINGERPRINT)
     require_tenant("metadata.customer", Fingerprint({"layout": TEXTS}))
+    with pytest.raises(SettingsError, match=r"no filter uses metadata\.source") as caught:
+        require_tenant("metadata.source", FINGERPRINT)
+    assert "metadata.sources" in caught.value.hint
     for key in (*INTEGERS, "metadata.width"):
         with pytest.raises(SettingsError, match=f"{key} is a number and cannot be the tenant"):
             require_tenant(key, FINGERPRINT)

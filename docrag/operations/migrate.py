@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docrag.caption.cache import FILE
+from docrag.common.time_limit import patience
 from docrag.errors import IndexInUse, SettingsError, StoreError
 from docrag.index.model_selection import choose_encoders, make_captioner, make_pipeline, make_read_options
 from docrag.index.opening import fingerprint_for, open_parts
@@ -68,6 +69,7 @@ class LostDocument:
         return f"{self.source} ({self.pages} page{'s' if self.pages > 1 else ''}): {self.reason}"
 
 
+@patience()
 def migrate_index(
     uri: str | os.PathLike[str] | None = None,
     *,

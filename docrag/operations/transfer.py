@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from docrag.caption.cache import FILE, CaptionCache
 from docrag.common.files import is_writable
+from docrag.common.time_limit import patience
 from docrag.errors import StoreError
 from docrag.index.opening import layout_of, open_parts
 from docrag.ingest.manifest import DocumentRow, FileRow, Manifest
@@ -72,6 +73,7 @@ class _PageEntry(NamedTuple):
     state: str
 
 
+@patience()
 def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | None = None) -> Transfer:
     """Write an index into a folder of plain files. An export that was interrupted continues.
 
@@ -108,6 +110,7 @@ def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | 
     return transfer
 
 
+@patience()
 def import_index(
     folder: str | os.PathLike[str],
     uri: str,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from docrag.common.time_limit import patience
 from docrag.encode.encoders import Encoders
 from docrag.errors import StoreError
 from docrag.search.query import plan_queries
@@ -108,6 +109,7 @@ class _Rankings:
         return {*by_pooled, *(page for ranking in self.others for page in ranking[:others])}
 
 
+@patience()
 def tune(
     store: Store, encoders: Encoders, questions: Sequence[str], recall: float, *, compare: bool = False
 ) -> Tuning:

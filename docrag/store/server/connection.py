@@ -228,11 +228,13 @@ class Connection:
 
     def _wait_seconds(self, state: RetryCallState) -> float:
         """Return the seconds until the next try: none while another machine has not been tried."""
-        retry_after = _failure_in(state).retry_after
-        if retry_after is not None:
-            return retry_after + random.uniform(0, 1)
+        failed = _failure_in(state)
+        if failed.retry_after is not None:
+            return failed.retry_after + random.uniform(0, 1)
         rounds, machine = divmod(state.attempt_number, len(self._nodes))
-        return 0.0 if machine else min(0.5 * 2 ** (rounds - 1), _LONGEST_WAIT) + random.uniform(0, 0.5)
+        if machine and failed.is_away:
+            return 0.0
+        return min(0.5 * 2 ** max(0, rounds - 1), _LONGEST_WAIT) + random.uniform(0, 0.5)
 
 
 def connect(

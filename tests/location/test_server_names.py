@@ -61,11 +61,15 @@ def test_a_connection_is_closed_if_the_server_fails_right_after_it_was_made(
     closed: list[Connection] = []
     close = Connection.close
 
+    def note_close(connection: Connection) -> None:
+        closed.append(connection)
+        close(connection)
+
     def fail(connection: Connection, name: str) -> None:
         raise ServerUnreachable(f"{name} does not answer")
 
     monkeypatch.setattr(Connection, "info", fail)
-    monkeypatch.setattr(Connection, "close", lambda self: (closed.append(self), close(self)))
+    monkeypatch.setattr(Connection, "close", note_close)
     with pytest.raises(ServerUnreachable):
         ServerLocation(lambda: connection, tmp_path / "files")
     assert closed == [connection]

@@ -69,7 +69,11 @@ class ServerLocation:
         self.uri = self.address = str(self._connection.address)
         self.name = self._connection.address.collection
         self.dashboard = self._connection.address.dashboard
-        self.folder = self._folder_of_collection(folder)
+        try:
+            self.folder = self._folder_of_collection(folder)
+        except BaseException:
+            self._connection.close()
+            raise
         self._staging = Staging(self.folder)
 
     def fingerprint(self) -> Fingerprint | None:

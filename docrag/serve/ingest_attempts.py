@@ -27,6 +27,8 @@ class IngestAttempts:
     ) -> None:
         self.readable: list[Path] = []
         """The files that can be read."""
+        self.refused: list[FileReport] = []
+        """What is wrong with the others, as long as it is not recorded."""
         self.fruitless = 1
         """Attempts since the last file was finished, the present one included."""
         self._job = job
@@ -39,7 +41,7 @@ class IngestAttempts:
     def record(self, event: IngestEvent) -> None:
         """Record what an ingest reports."""
         if isinstance(event, FileReport):
-            self.refuse(event)
+            self._finish(event)
             self._reports[event.file] = event
             self.fruitless = 0
             return
@@ -47,10 +49,15 @@ class IngestAttempts:
             self._progress = event
         self._job.record(event)
 
-    def refuse(self, report: FileReport) -> None:
-        """Record what became of a file that no ingest is to read."""
-        self._finish_file(report)
-        self._job.record(self._for_clients(report))
+    def refuse_unreadable(self) -> None:
+        """Record what is wrong with the files that no ingest is to read.
+
+        Raises:
+            DocragError: `finish_file` has failed; the next call goes on with the same file.
+        """
+        while self.refused:
+            self._finish(self.refused[0])
+            del self.refused[0]
 
     def remaining(self) -> list[Path]:
         """The files that are neither stored nor have failed."""
@@ -72,3 +79,7 @@ class IngestAttempts:
         report.files = list(self._reports.values())
         report.pages += self._earlier_pages
         return report.summary()
+
+    def _finish(self, report: FileReport) -> None:
+        self._finish_file(report)
+        self._job.record(self._for_clients(report))

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from docrag.common.timing import listening
-from docrag.errors import DocragError, DocumentError, IndexInUse, NotFound, ServerUnreachable
+from docrag.errors import (
+    DocragError,
+    DocumentError,
+    IndexInUse,
+    IndexReplaced,
+    NotFound,
+    ServerUnreachable,
+)
 from docrag.index.index import Index
 from docrag.ingest.removal import Removal
 from docrag.ingest.report import FileReport, IngestReport
@@ -230,11 +237,13 @@ class Jobs:
     def _ingest(self, job: IngestJob) -> dict[str, Any]:
         """Read, embed and store those files of a job that can be read.
 
-        While the Qdrant server does not answer, the job waits for it.
+        While the Qdrant server does not answer, the job waits for it. If a migration replaces the index, what
+        remains goes to the new one.
 
         Raises:
             IngestStopped: The server stops.
             ServerUnreachable: The Qdrant server answers, and fails again and again to store a document.
+            IndexReplaced: The index was replaced again and again before a document was stored.
         """
         job.start()
         attempts = IngestAttempts(job, self._finish_file, self._for_clients)
@@ -244,7 +253,7 @@ class Jobs:
             if error is None:
                 attempts.readable.append(path)
             else:
-                attempts.refuse(_failed(path, error))
+                attempts.refused.append(_failed(path, error))
         while True:
             try:
                 report = self._attempt(attempts)
@@ -254,16 +263,23 @@ class Jobs:
                 logger.warning("job %s waits for the Qdrant server: %s", job.id, error)
                 self._wait_for_server(job)
                 attempts.begin_next()
+            except IndexReplaced as replaced:
+                if attempts.fruitless >= MAX_FRUITLESS:
+                    raise
+                logger.info("job %s goes on with the new index: %s", job.id, replaced.message)
+                attempts.begin_next()
             else:
                 return attempts.summary(report)
 
     def _attempt(self, attempts: IngestAttempts) -> IngestReport:
-        """Ingest the files that remain.
+        """Refuse the files that cannot be read, and ingest the others; those that are done are left alone.
 
         Raises:
             IngestStopped: The server stops.
             ServerUnreachable: The Qdrant server does not answer, or fails.
+            IndexReplaced: A migration has replaced the index.
         """
+        attempts.refuse_unreadable()
         try:
             report = self._index.ingest(
                 attempts.remaining(), listener=attempts.record, should_stop=self.stopping.is_set
@@ -305,12 +321,13 @@ class Jobs:
         return True
 
     def _finish_file(self, report: FileReport) -> None:
+        # A document that is in the index may be uploaded again and fail this time: then its file is kept.
+        # This may fail while the server is away, and the file is then finished once more: so it comes first.
+        keep = report.status != "failed" or self._is_indexed(report.file)
         if report.error:
             logger.warning("upload failed: %s", report.error)
         self._metrics.ingest_documents.labels(report.status).inc()
         self._metrics.ingest_pages.labels(report.status).inc(report.pages)
-        # A document that is in the index may be uploaded again and fail this time: then its file is kept.
-        keep = report.status != "failed" or self._is_indexed(report.file)
         self.uploads.finish(Path(report.file), keep=keep)
         self._documents.invalidate()
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docrag.errors import DocumentError, NotFound
+from docrag.errors import DocumentError, NotFound, StoreError
 from docrag.ingest.staging import IMAGES
+from docrag.serve.errors import for_clients
 from docrag.store.images import PageImages
 from docrag.types import page_id
 
 if TYPE_CHECKING:
     from docrag import Index
     from docrag.serve.settings import ServeSettings
+
+logger = logging.getLogger(__name__)
 
 
 class ServedPages:
@@ -39,7 +43,8 @@ class ServedPages:
             index_name: The index that the address names; addresses of the older form name none.
 
         Raises:
-            NotFound: No index that is shown has the page, or its image is on another machine.
+            NotFound: No index that is shown has the page, or its image is on another machine and cannot be
+                made here.
         """
         for images in self._others:
             path = images.path(document_id, number)
@@ -51,8 +56,9 @@ class ServedPages:
         [page] = pages
         try:
             return page.image_file()
-        except DocumentError as error:
-            raise NotFound(error.message, error.hint) from error
+        except (DocumentError, StoreError) as error:  # a StoreError: the image cannot be written
+            logger.warning("page %d of %s has no image: %s", number, document_id, error)
+            raise NotFound(*for_clients(error)) from error
 
     def _unknown_page(self, document_id: str, number: int, index_name: str) -> NotFound:
         shown = " and ".join(self._names)

@@ -10,14 +10,15 @@ import pytest
 from qdrant_client import models
 
 from docrag import Index, Settings
-from docrag.errors import IndexMismatch, IndexNotFound, IndexReplaced
+from docrag.errors import IndexMismatch, IndexNotFound, IndexReplaced, ServerUnreachable
 from docrag.location.resolve import locate
+from docrag.location.server import ServerLocation
 from docrag.operations import migrate
 from docrag.operations.migrate import abandon_migration, migrate_index
 from docrag.store.layout import Fingerprint, Layout
 from docrag.store.server import alias
 from docrag.store.server.address import Address
-from docrag.store.server.connection import connect
+from docrag.store.server.connection import Connection, connect
 from tests.samples import CLOCK, FERRY, write_pdf
 from tests.store.fake_qdrant import FakeQdrant
 
@@ -51,6 +52,27 @@ def delete_alias(server: FakeQdrant) -> None:
 
 def aliases(server: FakeQdrant) -> dict[str, str]:
     return {one.alias_name: one.collection_name for one in server.db.get_aliases().aliases}
+
+
+def test_a_connection_is_closed_if_the_server_fails_right_after_it_was_made(
+    server: FakeQdrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    connection = connect(Address.parse(server.uri))
+    closed: list[Connection] = []
+    close = Connection.close
+
+    def note_close(connection: Connection) -> None:
+        closed.append(connection)
+        close(connection)
+
+    def fail(connection: Connection, name: str) -> None:
+        raise ServerUnreachable(f"{name} does not answer")
+
+    monkeypatch.setattr(Connection, "info", fail)
+    monkeypatch.setattr(Connection, "close", note_close)
+    with pytest.raises(ServerUnreachable):
+        ServerLocation(lambda: connection, tmp_path / "files")
+    assert closed == [connection]
 
 
 COMMANDS: dict[str, Callable[[Settings], object]] = {

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from docrag.errors import ServerUnreachable
 from docrag.ingest.report import FileReport, IngestReport, Progress
 from docrag.serve.ingest_attempts import IngestAttempts
 from docrag.serve.ingest_job import IngestJob
@@ -47,6 +50,24 @@ def test_a_file_that_was_refused_is_no_part_of_the_summary():
     attempts = IngestAttempts(
         IngestJob([A]), lambda report: finished.append(report.file), lambda report: report
     )
-    attempts.refuse(FileReport(str(A), "failed", 0, "broken"))
-    assert finished == [str(A)]
+    attempts.refused.append(FileReport(str(A), "failed", 0, "broken"))
+    attempts.refuse_unreadable()
+    assert (finished, attempts.refused) == ([str(A)], [])
     assert attempts.summary(IngestReport())["failed"] == 0
+
+
+def test_a_file_that_cannot_be_refused_while_the_server_is_away_is_refused_later():
+    away = [True]
+
+    def finish(report: FileReport) -> None:
+        if report.file == str(B) and away.pop():
+            away.append(False)
+            raise ServerUnreachable("the server does not answer")
+
+    job = IngestJob([A, B])
+    attempts = IngestAttempts(job, finish, lambda report: report)
+    attempts.refused += [FileReport(str(path), "failed", 0, "broken") for path in (A, B)]
+    with pytest.raises(ServerUnreachable):
+        attempts.refuse_unreadable()
+    attempts.refuse_unreadable()
+    assert [file["file"] for file in job.as_json()["files"]] == ["a.pdf", "b.pdf"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from docrag import Index, Settings
+from docrag.errors import IndexReplaced
 from docrag.index import following
+from docrag.ingest.report import FileReport, IngestReport
 from docrag.operations.migrate import migrate_index
+from docrag.serve import jobs
 from docrag.serve.app import create_app
 from docrag.serve.settings import ServeSettings
 from tests.samples import APPLE, CLOCK, FERRY, write_pdf
@@ -78,8 +83,55 @@ def test_an_old_index_that_was_kept_is_left_after_a_while(
     migrate_index(settings=settings.model_copy(update={"pooling": "rows+columns"}), keep_old=True)
     now = following.time.monotonic() + following.CHECK_SECONDS
     monkeypatch.setattr(following.time, "monotonic", lambda: now)
-    best(client, mode="late")
+    assert client.get("/readyz").status_code == 200  # the old index answers while the new one is opened
+    for _ in range(300):
+        if client.app.state.index.fingerprint["pooling"] == "rows+columns":
+            break
+        time.sleep(0.1)
     assert client.app.state.index.fingerprint["pooling"] == "rows+columns"
+    assert best(client, mode="late")
+
+
+def test_an_upload_that_a_migration_overtakes_goes_on_with_what_remains(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ingest = Index.ingest
+    attempts: list[list[str]] = []
+
+    def overtaken(index: Index, paths: list[Path], **named: Any) -> IngestReport:
+        """The first time one file fails, and then the index is replaced."""
+        attempts.append([path.name for path in paths])
+        if len(attempts) == 1:
+            named["listener"](FileReport(str(paths[0]), "failed", 0, "page 1 cannot be read"))
+            raise IndexReplaced("the index was migrated after it was opened")
+        return ingest(index, paths, **named)
+
+    monkeypatch.setattr(Index, "ingest", overtaken)
+    files = (("bad.pdf", make_pdf(tmp_path, CLOCK)), ("good.pdf", make_pdf(tmp_path, APPLE)))
+    state = wait_for_job(client, upload(client, *files).json()["job"])
+    assert attempts == [["bad.pdf", "good.pdf"], ["good.pdf"]]
+    assert state["state"] == "done"
+    assert [(file["file"], file["status"]) for file in state["files"]] == [
+        ("bad.pdf", "failed"),
+        ("good.pdf", "added"),
+    ]
+    summary = state["end"]["summary"]
+    assert (summary["failed"], summary["added"]) == (1, 1)
+
+
+def test_an_upload_that_is_overtaken_again_and_again_fails(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    attempts: list[Index] = []
+
+    def overtaken(index: Index, paths: list[Path], **named: Any) -> IngestReport:
+        attempts.append(index)
+        raise IndexReplaced("the index was migrated after it was opened")
+
+    monkeypatch.setattr(Index, "ingest", overtaken)
+    job = upload(client, ("apple.pdf", make_pdf(tmp_path, APPLE))).json()["job"]
+    assert wait_for_job(client, job)["state"] == "failed"
+    assert len(attempts) == len(set(map(id, attempts))) == jobs.MAX_FRUITLESS
 
 
 @pytest.mark.usefixtures("engine_process")

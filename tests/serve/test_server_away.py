@@ -181,6 +181,30 @@ def test_an_upload_waits_for_a_server_that_is_away(client: TestClient, way: Prox
     assert client.post("/v1/search", json={"query": "apple", "mode": "text"}).json()["hits"]
 
 
+@pytest.mark.slow
+def test_a_file_that_cannot_be_read_does_not_end_a_job_that_waits(
+    client: TestClient, way: Proxy, tmp_path: Path
+):
+    good = write_pdf(tmp_path / "tower.pdf", "The tower opens at nine.")
+    way.shut()
+    response = client.post(
+        "/v1/ingest",
+        files=[("files", ("broken.pdf", b"%PDF-1.7 cut off")), ("files", (good.name, good.read_bytes()))],
+    )
+    job = response.headers["Location"]
+    wait_for(client, job, lambda state: state["waiting_for"] == "the Qdrant server")
+    way.open()
+    state = wait_for(client, job, lambda state: state["end"] is not None)
+    assert state["state"] == "done"
+    assert [(file["file"], file["status"]) for file in state["files"]] == [
+        ("broken.pdf", "failed"),
+        ("tower.pdf", "added"),
+    ]
+    uploads = client.app.state.jobs.uploads.folder
+    assert [path.name for path in uploads.iterdir()] == ["tower.pdf"]
+    assert 'docrag_ingest_documents_total{status="failed"} 1.0' in client.get("/metrics").text
+
+
 def test_a_stop_does_not_wait_for_a_server_that_is_away(client: TestClient, way: Proxy, tmp_path: Path):
     write_pdf(tmp_path / "later.pdf", "The next start ingests this page.")
     way.shut()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +123,17 @@ def test_a_page_whose_image_is_on_another_machine_says_so(
         "message": f"there is no image of {own.file}",
         "hint": "use the machine that has it",
     }
+
+
+def test_a_page_whose_image_cannot_be_written_says_so(two_indexes: tuple[Index, Path, Hit]):
+    index, other, _ = two_indexes
+    own = index.search("ferry", k=1)[0]
+    folder = own.image_path.parent
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    response = client_of(index, other.with_name("reports")).get(payload_address(own))
+    assert response.status_code == 404
+    assert "cannot write" in response.json()["error"]["message"]
 
 
 def test_another_index_must_be_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -47,7 +47,7 @@ class ExportedImages:
         """Warn of the pages whose images could not be had, if there are any."""
         if self._missing:
             logger.warning(
-                "%d pages are exported without an image: it is not on this machine and cannot be rendered here; "
+                "%d pages are exported without an image, which is not here and cannot be rendered; "
                 "export on the machine that has it, or ingest the files here with --again",
                 self._missing,
             )

@@ -7,6 +7,7 @@ Boxes are always (x0, y0, x1, y1) in page units: 0..1 from the top left corner o
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping
@@ -14,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
-from docrag.errors import DocumentError
+from docrag.errors import DocumentError, StoreError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
+
+logger = logging.getLogger(__name__)
 
 Box = tuple[float, float, float, float]
 Mode = Literal["hybrid", "late", "cosine", "text"]
@@ -269,6 +272,14 @@ class IndexedPage:
             f"there is no image of {self.file}, page {self.page}, on this machine",
             "ingest the file again here, with --again if it did not change; or use the machine that has it",
         )
+
+    def image_file_or_none(self) -> Path | None:
+        """Return the file of the page image, made now as by `image_file`; None if it cannot be had."""
+        try:
+            return self.image_file()
+        except (DocumentError, StoreError) as error:
+            logger.info("page %s is used without its image: %s", self.page_id, error.message)
+            return None
 
     def image(self) -> Image:
         """Load the rendered page.

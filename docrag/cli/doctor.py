@@ -106,9 +106,9 @@ def check_store(settings: Settings) -> str:
 
 def check_disk(settings: Settings) -> str:
     """Free space and write permission where the files of the index are or will be."""
-    from docrag.location.resolve import local_folder
+    from docrag.location.resolve import existing_folder
 
-    folder = local_folder(settings).absolute()
+    folder = existing_folder(settings).absolute()
     parent = next(each for each in (folder, *folder.parents) if each.exists())
     if not os.access(parent, os.W_OK):
         raise PermissionError(f"{parent} is not writable")

@@ -12,7 +12,7 @@ from docrag.cli.console import errors, print_json
 from docrag.errors import ServerRefused, ServerUnreachable, StorageFull
 from docrag.ingest.report import FileReport, FileStatus, IngestEvent, Progress, WaitingForWriter
 
-STORED: frozenset[FileStatus] = frozenset({"added", "updated", "unchanged"})
+STORED: frozenset[FileStatus] = frozenset({"added", "updated", "adopted", "unchanged"})
 """What became of a file whose pages are in the index."""
 
 

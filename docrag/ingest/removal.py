@@ -86,6 +86,7 @@ def remove_file(
         storage.forget(files)
         for document_id in documents:
             if storage.manifest.files(document_id):
+                _release_others(storage, document_id, release)
                 storage.name_sources(document_id)  # it may name a path that the manifest does not know
             else:
                 _remove_document(storage, document_id, release)
@@ -146,6 +147,14 @@ def _remove_document(storage: Storage, document_id: str, release: Collection[str
         names = frozenset({storage.store.holder, *release})
         storage.store.release(names, document_filter(document_id))
     storage.drop(document_id)
+
+
+def _release_others(storage: Storage, document_id: str, release: Collection[str]) -> None:
+    """Give up claims of other machines on a document that another file here has as well, so that it stays."""
+    if release and isinstance(storage.store, Shared):
+        # Another machine may have released the claim of this one meanwhile.
+        storage.store.hold({document_id})
+        storage.store.release(frozenset(release), document_filter(document_id))
 
 
 def _other_holders(storage: Storage, pages: PayloadFilter) -> tuple[str, ...]:

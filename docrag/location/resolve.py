@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -12,11 +13,14 @@ from docrag.errors import SettingsError
 from docrag.location.base import IndexLocation
 from docrag.location.directory import DirectoryLocation
 from docrag.location.names import index_name
+from docrag.store.identity import only_folder_named
 from docrag.store.server.address import Address, is_address
 
 if TYPE_CHECKING:
     from docrag.settings import Settings
     from docrag.store.layout import Fingerprint
+
+logger = logging.getLogger(__name__)
 
 
 def locate(settings: Settings) -> IndexLocation:
@@ -45,6 +49,24 @@ def local_folder(settings: Settings) -> Path:
     """The directory of an index on this machine, which may not exist. No server is connected to."""
     uri = settings.index
     return _files_folder(settings, Address.parse(uri)) if is_address(uri) else Path(uri).expanduser()
+
+
+def existing_folder(settings: Settings) -> Path:
+    """The directory to read the files of an index from; it may not exist. No server is connected to.
+
+    If a collection has none for this spelling of its address, another one that was noted to belong to a
+    collection of this name is returned, unless there are several. That may be a collection on another server,
+    so nothing must be written there.
+    """
+    folder, uri = local_folder(settings), settings.index
+    if not is_address(uri) or folder.exists():
+        return folder
+    collection = Address.parse(uri).collection
+    other = only_folder_named(collection, folder.parent)
+    if other is None:
+        return folder
+    logger.info("there is no %s: taking %s, which belongs to %s", folder, other, collection)
+    return other
 
 
 def name_of(settings: Settings) -> str:

@@ -16,9 +16,10 @@ from docrag.errors import IndexInUse, IndexNotFound, IndexReplaced, SettingsErro
 from docrag.ingest.manifest import Manifest
 from docrag.ingest.staging import MANIFEST, Staging
 from docrag.location.base import no_index
-from docrag.store.identity import CollectionIdentity, folder_of, note_identity, noted_identity
+from docrag.store.identity import CollectionIdentity, folder_of, note_identity, noted_address, noted_identity
 from docrag.store.layout import Fingerprint, Layout, require_equal
 from docrag.store.server import alias
+from docrag.store.server.address import Address
 from docrag.store.server.schema import (
     DEFAULTS,
     CollectionOptions,
@@ -286,13 +287,29 @@ class ServerLocation:
         if not id or is_older or (noted and noted.id == id):
             return folder
         identity = CollectionIdentity.of(alias.collection_behind(connection, name) or name, id)
-        return folder_of(identity, folder.parent) or folder
+        other = folder_of(identity, folder.parent)
+        if other is None:
+            return folder
+        self._warn_if_shared(other)
+        return other
+
+    def _warn_if_shared(self, folder: Path) -> None:
+        """Warn if the directory was made for another address, whose server may hold another collection."""
+        noted = noted_address(folder)
+        if noted and not self._connection.address.may_be_server_of(Address.parse(noted)):
+            logger.warning(
+                "%s uses %s together with %s: if one of them is a copy, such as a restored snapshot, give "
+                "it another directory with DOCRAG_FILES",
+                self.uri,
+                folder,
+                noted,
+            )
 
     def _note_identity(self, collection: str, folder: Path) -> None:
         """Note in a directory that it belongs to a collection, if that has an id."""
         info = self._connection.info(collection)
         if info and (id := read_identity(info)):
-            note_identity(folder, CollectionIdentity.of(collection, id))
+            note_identity(folder, CollectionIdentity.of(collection, id), self.uri)
 
     def _rename_identity(self, collection: str, id: str) -> None:
         """Give an old collection that is kept an id of its own; the new one has taken its id over."""

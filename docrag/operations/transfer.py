@@ -18,11 +18,13 @@ from docrag.caption.cache import FILE, CaptionCache
 from docrag.common.files import is_writable
 from docrag.common.time_limit import patience
 from docrag.errors import StoreError
+from docrag.index.model_selection import make_read_options
 from docrag.index.opening import layout_of, open_parts
 from docrag.ingest.manifest import DocumentRow, FileRow, Manifest
 from docrag.ingest.report import Progress
 from docrag.ingest.storage import Storage
 from docrag.location.resolve import locate, require_index
+from docrag.operations.exported_images import ExportedImages
 from docrag.search import stages
 from docrag.settings import load_settings
 from docrag.store.archive import Archive, ArchivedPage, Contents, Part, page_state, state_of
@@ -32,6 +34,7 @@ from docrag.store.payload import current_form, source_metadata
 from docrag.types import PageRecord, SparseVector
 
 if TYPE_CHECKING:
+    from docrag.read.jobs import ReadOptions
     from docrag.store.images import PageImages
     from docrag.types import Datatype
 
@@ -77,7 +80,8 @@ class _PageEntry(NamedTuple):
 def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | None = None) -> Transfer:
     """Write an index into a folder of plain files. An export that was interrupted continues.
 
-    Captions of a vision model and the plan that `docrag tune` chose are exported as well.
+    Captions of a vision model and the plan that `docrag tune` chose are exported as well. Page images that
+    another machine has rendered are rendered here from the files; a warning counts those that cannot be.
 
     Args:
         uri: The index.
@@ -90,7 +94,8 @@ def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | 
         IndexInUse: Another process holds the directory without sharing it (`in_process`).
         StoreError: The folder holds something else.
     """
-    location = locate(load_settings(index=uri))
+    settings = load_settings(index=uri)
+    location = locate(settings)
     location.recover()
     fingerprint = require_index(location)
     archive = Archive(Path(folder))
@@ -103,7 +108,14 @@ def export_index(uri: str, folder: str | os.PathLike[str], listener: Listener | 
                 stages.FILE: _tuned_plan_bytes(location.folder),
             }
             transfer = export(
-                storage, fingerprint, layout_of(fingerprint), archive, listener or _ignore, companions
+                storage,
+                fingerprint,
+                layout_of(fingerprint),
+                archive,
+                listener or _ignore,
+                companions,
+                # No model is opened to ask for the size that it wants.
+                make_read_options(settings, 0, ()),
             )
             transfer.captions = len(captions) if captions else 0
     logger.info("exported %d pages to %s, %d of them written now", transfer.pages, folder, transfer.written)
@@ -173,6 +185,7 @@ def export(
     archive: Archive,
     listener: Listener,
     companions: Mapping[str, Iterable[bytes]] | None = None,
+    reading: ReadOptions | None = None,
 ) -> Transfer:
     """Write an index into an archive. Parts that exist and are still correct are left alone.
 
@@ -183,6 +196,7 @@ def export(
         archive: An empty folder, or an export of an index with the same fingerprint.
         listener: Called after each part.
         companions: Name and content of files that accompany the pages.
+        reading: How page images are rendered that are not on this machine. By default none is.
 
     Raises:
         IndexMismatch: The archive holds an index of other models.
@@ -190,7 +204,8 @@ def export(
     """
     storage.settle()
     known = _parts_of_earlier_export(archive, fingerprint)
-    entries = _entries(storage)
+    images = ExportedImages(storage, reading)
+    entries = _entries(storage, images)
     transfer = Transfer()
     parts: list[Part] = []
     whole = frozenset(spec.name for spec in layout.vectors if spec.datatype == "float32")
@@ -211,6 +226,7 @@ def export(
     contents = _contents(storage, fingerprint, parts)
     archive.write_contents(replace(contents, attachments=tuple(file for file in files if file)))
     archive.trim(len(parts))
+    images.warn_of_missing()
     return transfer
 
 
@@ -315,13 +331,14 @@ def _parts_of_earlier_export(archive: Archive, fingerprint: Fingerprint) -> list
     return list(contents.parts)
 
 
-def _entries(storage: Storage) -> list[_PageEntry]:
-    """All pages, ordered by document and page number."""
+def _entries(storage: Storage, images: ExportedImages) -> list[_PageEntry]:
+    """All pages, ordered by document and page number; their images are rendered where they are missing."""
     entries = []
     for record in storage.store.scroll(payload=["metadata"]):
         metadata = record.payload["metadata"]
-        state = page_state(record, _image_size(storage.images, record))
-        entries.append(_PageEntry(metadata["document_id"], metadata["page"] + 1, record.id, state))
+        document_id, number = metadata["document_id"], metadata["page"] + 1
+        state = page_state(record, images.size(document_id, number))
+        entries.append(_PageEntry(document_id, number, record.id, state))
     return sorted(entries)
 
 

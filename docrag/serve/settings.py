@@ -13,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from docrag.errors import IndexNotFound, SettingsError
-from docrag.location.resolve import local_folder, name_of
+from docrag.location.resolve import existing_folder, local_folder, name_of
 from docrag.settings import Settings
 
 MIB = 1024 * 1024
@@ -158,7 +158,7 @@ def _other_pages(settings: Settings, uri: str) -> tuple[str, Path]:
         IndexNotFound: There is no such folder.
     """
     other = settings.model_copy(update={"index": uri})
-    folder = local_folder(other)
+    folder = existing_folder(other)
     if not folder.is_dir():
         raise IndexNotFound(
             f"no page images of {uri} are on this machine: there is no {folder}",

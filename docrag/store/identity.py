@@ -50,12 +50,28 @@ def noted_identity(folder: Path) -> CollectionIdentity | None:
         return None
 
 
-def note_identity(folder: Path, identity: CollectionIdentity) -> None:
-    """Note the collection that a directory belongs to; where that cannot be written, it stays unnoted."""
-    if noted_identity(folder) == identity:
+def noted_address(folder: Path) -> str:
+    """Return the address at which the collection of a directory was reached first; empty if it is unknown."""
+    try:
+        return str(json.loads((folder / _FILE).read_text())["address"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def note_identity(folder: Path, identity: CollectionIdentity, address: str = "") -> None:
+    """Note the collection that a directory belongs to; where that cannot be written, it stays unnoted.
+
+    Args:
+        folder: The directory.
+        identity: The collection.
+        address: Where the collection was reached; one that is noted already stays.
+    """
+    is_noted = noted_identity(folder) == identity
+    if is_noted and (not address or noted_address(folder)):
         return
+    note = {**asdict(identity), "address": address} if address else asdict(identity)
     with suppress(OSError):
-        write_atomically(folder / _FILE, json.dumps(asdict(identity)))
+        write_atomically(folder / _FILE, json.dumps(note))
         logger.info("%s belongs to the collection %s with the id %s", folder, identity.name, identity.id)
 
 
@@ -66,4 +82,19 @@ def folder_of(identity: CollectionIdentity, root: Path) -> Path | None:
         if len(folders) > 1:
             logger.warning("%s belong to one collection: using %s", ", ".join(map(str, folders)), folders[0])
         return folders[0] if folders else None
+    return None
+
+
+def only_folder_named(collection: str, root: Path) -> Path | None:
+    """Return the directory below a root that belongs to a collection of this name, if there is just one.
+
+    Args:
+        collection: The collection, or its alias; reports and reports--2 are the same.
+        root: The directory that holds those of all collections.
+    """
+    name = CollectionIdentity.of(collection, "").name
+    with suppress(OSError):
+        noted = [(folder, noted_identity(folder)) for folder in root.iterdir()]
+        folders = [folder for folder, identity in noted if identity and identity.name == name]
+        return folders[0] if len(folders) == 1 else None
     return None

@@ -11,12 +11,10 @@ def hit_document(hit: Hit) -> Document:
     """Turn a hit into a document.
 
     `file_path` is the path as ingested, and `page_number` counts from 1: DocumentToImageContent reads both.
-    `image_path` is the absolute path of the page as docrag rendered it, or None if that file no longer
-    exists. There is no `mime_type`, since the two paths would need different ones.
+    `image_path` is the absolute path of the page as docrag rendered it, or None if there is no image on this
+    machine. There is no `mime_type`, since the two paths would need different ones.
     """
-    image_path = hit.image_path
-    if image_path is not None and not image_path.is_file():
-        image_path = None
+    image_path = hit.image_file_or_none()
     meta = {
         "file_path": hit.file,
         "page_number": hit.page,

@@ -36,7 +36,7 @@ def page_document(page: IndexedPage, *, neighbour_of: str = "", include_image: b
     metadata = {
         **page.metadata,
         "file_path": page.file,
-        "image_path": str(page.image_path or ""),
+        "image_path": str(page.image_file_or_none() or page.image_path or ""),
         "image_url": page.image_url,
         "mime_type": MIME_TYPE,
     }
@@ -64,5 +64,5 @@ def _read_image(page: IndexedPage) -> bytes:
     try:
         return page.image_file().read_bytes()
     except (FileNotFoundError, DocumentError) as error:
-        hint = "ingest the file again, or leave out include_images"
+        hint = "ingest the file again with again=True, or leave out include_images"
         raise DocumentError(f"no image of {page.file}, page {page.page}", hint) from error

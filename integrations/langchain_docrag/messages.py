@@ -182,7 +182,7 @@ def _page_jpeg(metadata: Mapping[str, Any]) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        hint = "ingest the file again, or pass missing='text' to show the page's text in its place"
+        hint = "ingest the file again with again=True, or pass missing='text' to show the page's text"
         raise DocumentError(f"no image of {_page_name(metadata)}, at {path or 'any path'}", hint) from error
 
 

@@ -44,8 +44,9 @@ def page_node(hit: Hit) -> NodeWithScore:
 
 def _image_fields(hit: Hit) -> dict[str, str]:
     """Where the image is; a file is preferred to an address, which a remote model may not reach."""
-    if hit.image_path is not None and hit.image_path.is_file():
-        return {"image_path": str(hit.image_path.absolute()), "image_mimetype": "image/jpeg"}
+    image_path = hit.image_file_or_none()
+    if image_path is not None:
+        return {"image_path": str(image_path.absolute()), "image_mimetype": "image/jpeg"}
     if hit.image_url:
         return {"image_url": hit.image_url, "image_mimetype": "image/jpeg"}
     return {}

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from docrag.store.identity import CollectionIdentity, folder_of, note_identity, noted_identity
+from docrag.store.identity import (
+    CollectionIdentity,
+    folder_of,
+    note_identity,
+    noted_address,
+    noted_identity,
+    only_folder_named,
+)
 
 REPORTS = CollectionIdentity.of("reports--2", "6f3c")
 
@@ -50,3 +57,26 @@ def test_without_directories_there_is_none(tmp_path: Path):
     assert noted_identity(tmp_path / "missing") is None
     note_identity(tmp_path / "missing", REPORTS)  # it cannot be written, and that is no error
     assert not (tmp_path / "missing").exists()
+
+
+def test_the_first_address_stays_noted(folder: Path):
+    note_identity(folder, REPORTS)
+    assert noted_address(folder) == ""
+    for address in ("http://a:6333/reports", "http://b:6333/reports"):
+        note_identity(folder, REPORTS, address)
+    note_identity(folder, REPORTS)
+    assert noted_address(folder) == "http://a:6333/reports"
+    assert noted_identity(folder) == REPORTS
+
+
+def test_the_only_directory_of_a_name_is_found(folder: Path):
+    root = folder.parent
+    (root / "a file").touch()
+    assert only_folder_named("reports", root) is None
+    note_identity(folder, REPORTS)
+    assert only_folder_named("reports", root) == only_folder_named("reports--7", root) == folder
+    assert only_folder_named("manuals", root) is None
+    (other := root / "qdrant_6333_reports").mkdir()
+    note_identity(other, CollectionIdentity.of("reports--1", "a2b1"))
+    assert only_folder_named("reports", root) is None
+    assert only_folder_named("reports", root / "missing") is None

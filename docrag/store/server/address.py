@@ -117,6 +117,18 @@ class Address:
         """
         return all(_is_local(host) for host in (self.host, *(host for host, _ in self.others)))
 
+    def may_be_server_of(self, other: Address) -> bool:
+        """Whether two addresses may lead to the same server, as far as their hosts tell.
+
+        >>> here, there, both = map(Address.parse, ("http://a/reports", "http://b/reports", "http://a,b/reports"))
+        >>> here.may_be_server_of(there), here.may_be_server_of(both)
+        (False, True)
+        >>> here.may_be_server_of(Address.parse("http://localhost/reports"))
+        True
+        """
+        hosts, other_hosts = ({node.host for node in each.nodes} for each in (self, other))
+        return self.local or other.local or bool(hosts & other_hosts)
+
     def __str__(self) -> str:
         return f"{self.url}/{self.collection}"
 

@@ -70,3 +70,11 @@ def test_image_path_is_none_if_the_file_no_longer_exists(demo_index: Index, tmp_
     [hit] = demo_index.search("ferry", k=1)
     document = hit_document(replace(hit, image_path=tmp_path / "gone.jpg"))
     assert document.meta["image_path"] is None
+
+
+def test_an_image_that_is_not_here_yet_is_made(demo_index: Index, tmp_path: Path):
+    [hit] = demo_index.search("ferry", k=1)
+    later = tmp_path / "later.jpg"
+    document = hit_document(replace(hit, image_path=later, render=lambda: later.write_bytes(b"image")))
+    assert document.meta["image_path"] == str(later)
+    assert later.read_bytes() == b"image"

@@ -6,12 +6,14 @@ import base64
 import io
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, convert_to_openai_messages
 from langchain_docrag import DocragRetriever, show_pages, to_messages
+from langchain_docrag.documents import page_document
 from langchain_docrag.messages import NO_PAGES, page_blocks, page_line
 from PIL import Image
 
@@ -108,6 +110,15 @@ def test_images_included_in_the_document_need_no_file(retriever):
     page = images(to_messages([doc], "?")[0])[0]
     doc.metadata["image_path"] = "/nowhere/1.jpg"
     assert images(to_messages([doc], "?")[0])[0] == page
+
+
+def test_an_image_that_is_not_here_yet_is_made(demo_index, tmp_path):
+    [hit] = demo_index.search(QUESTION.text, k=1)
+    jpeg = hit.image_path.read_bytes()
+    later = tmp_path / "later.jpg"
+    doc = page_document(replace(hit, image_path=later, render=lambda: later.write_bytes(jpeg)))
+    assert len(images(to_messages([doc], "?")[0])) == 1
+    assert later.read_bytes() == jpeg
 
 
 @pytest.mark.parametrize("path", ["/nowhere/1.jpg", "", None])

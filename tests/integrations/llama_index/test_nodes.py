@@ -63,3 +63,12 @@ def test_a_page_without_its_image_file_has_an_address_or_is_text(demo_index: Ind
     text_node = page_node(replace(without_file, image_url="")).node
     assert type(text_node) is TextNode
     assert text_node.get_content_blocks()[0].text == hit.text
+
+
+def test_an_image_that_is_not_here_yet_is_made(demo_index: Index, tmp_path: Path):
+    [hit] = demo_index.search("ferry", k=1)
+    later = tmp_path / "later.jpg"
+    node = page_node(replace(hit, image_path=later, render=lambda: later.write_bytes(b"image"))).node
+    assert isinstance(node, ImageNode)
+    assert node.image_path == str(later)
+    assert later.read_bytes() == b"image"

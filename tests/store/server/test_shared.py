@@ -285,6 +285,23 @@ def test_the_claims_of_a_machine_that_is_gone_are_released(
     assert (removal.pages, removal.held_by, held(server)) == (1, (), {})
 
 
+def test_claims_are_released_of_a_document_that_another_file_here_has(
+    machines: tuple[Index, Index], server: FakeQdrant, tmp_path: Path
+):
+    one, other = machines
+    first = write_pdf(tmp_path / "docs" / "first.pdf", FERRY)
+    second = Path(shutil.copy(first, tmp_path / "docs" / "second.pdf"))
+    one.ingest([first, second])
+    other.ingest(first)
+    gone = other.status().holder
+    other.release(one.status().holder)  # it takes this machine for one that is gone
+    removal = one.remove_file(first, release=[gone])
+    assert (removal.pages, removal.held_by) == (0, ())
+    assert one.status().held_by == {one.status().holder: 1}
+    assert one.remove_file(second).pages == 1
+    assert held(server) == {}
+
+
 def test_the_status_says_what_is_stored_and_who_holds_it(machines: tuple[Index, Index], tmp_path: Path):
     one, other = machines
     one.ingest(write_pdf(tmp_path / "docs" / "ferry.pdf", FERRY, CLOCK))

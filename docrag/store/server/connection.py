@@ -234,7 +234,7 @@ class Connection:
         rounds, machine = divmod(state.attempt_number, len(self._nodes))
         if machine and failed.is_away:
             return 0.0
-        return min(0.5 * 2 ** max(0, rounds - 1), _LONGEST_WAIT) + random.uniform(0, 0.5)
+        return min(0.5 * 2.0 ** max(0, rounds - 1), _LONGEST_WAIT) + random.uniform(0, 0.5)
 
 
 def connect(

@@ -278,21 +278,17 @@ def connect(
     nodes = Nodes(address)
     grpc_options = {**CHANNEL_OPTIONS, **certificates.grpc_options}
 
-    def make_client(with_grpc: bool) -> QdrantClient:
-        return QdrantClient(
-            url=address.nodes[0].url,
-            grpc_port=port or GRPC_PORT,
-            prefer_grpc=with_grpc,
-            timeout=timeout,
-            # Not as `api_key`: the client would then warn about http even on this machine.
-            headers={"api-key": api_key} if api_key else None,
-            check_compatibility=False,
-            grpc_options=dict(grpc_options),  # the client adds to it
-            event_hooks={"request": [nodes.direct]},
-            **{**certificates.rest_options, **http},
-        )
-
-    client = make_client(with_grpc=False)
+    make_client = partial(
+        _make_client,
+        nodes,
+        url=address.nodes[0].url,
+        grpc_port=port or GRPC_PORT,
+        timeout=timeout,
+        api_key=api_key,
+        grpc_options=grpc_options,
+        http={**certificates.rest_options, **http},
+    )
+    client = make_client(prefer_grpc=False)
     connection = Connection(
         address,
         client,
@@ -308,7 +304,7 @@ def connect(
         # REST comes first: gRPC does not say what is wrong with an address or a certificate.
         if prefer_grpc and port and _grpc_answers(nodes.current, api_key, port, certificates):
             connection.close()
-            connection.client = make_client(with_grpc=True)
+            connection.client = make_client(prefer_grpc=True)
             _use_channels(connection.client, nodes, address, port, api_key, grpc_options)
             connection.wire = GrpcWire(connection.client, timeout)
     except BaseException:
@@ -321,6 +317,32 @@ def connect(
         version_text(connection.version),
     )
     return connection
+
+
+def _make_client(
+    nodes: Nodes,
+    *,
+    url: str,
+    grpc_port: int,
+    prefer_grpc: bool,
+    timeout: int,
+    api_key: str,
+    grpc_options: dict[str, Any],
+    http: dict[str, Any],
+) -> QdrantClient:
+    """Make a client whose requests by REST go to the current one of several machines."""
+    return QdrantClient(
+        url=url,
+        grpc_port=grpc_port,
+        prefer_grpc=prefer_grpc,
+        timeout=timeout,
+        # Not as `api_key`: the client would then warn about http even on this machine.
+        headers={"api-key": api_key} if api_key else None,
+        check_compatibility=False,
+        grpc_options=dict(grpc_options),  # the client adds to it
+        event_hooks={"request": [nodes.direct]},
+        **http,
+    )
 
 
 def _usual_grpc_port(address: Address) -> int:
